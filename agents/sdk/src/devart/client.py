@@ -1,0 +1,269 @@
+"""The client: one method for each thing that an agent may ask of the API."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from devart.errors import Conflict, ServerError
+from devart.handler import Handler
+from devart.models import Charge, HeartbeatAnswer, Task, TaskState
+from devart.transport import Patience, Transport
+from devart.worker import Worker
+
+_T = TypeVar("_T")
+
+# A heartbeat that is late is worth less than the next one, so it is not repeated.
+_HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
+
+
+class Client:
+    """An agent's connection to devart. Safe to use from several threads.
+
+    Every method raises `Unauthorized` when the key is not accepted, `InvalidArgument` when the API refuses an
+    argument and `Unavailable` when there was no answer within `retry_seconds`; further errors are listed with
+    each method. Lost answers are retried with growing pauses where a repetition does no harm, which is all calls.
+
+    Args:
+        api_url: where the API listens, such as `http://127.0.0.1:8080`.
+        api_key: the agent's key, as shown once when it was registered (`dva_...`).
+        retry_seconds: for how long a call goes on retrying when the API does not answer.
+
+    Raises:
+        ValueError: the URL is not an http(s) URL, or the key is empty.
+    """
+
+    def __init__(self, api_url: str, api_key: str, *, retry_seconds: float = 30.0) -> None:
+        if not api_url.startswith(("http://", "https://")):
+            raise ValueError(f"api_url must begin with http:// or https://, not {api_url!r}")
+        if not api_key.strip():
+            raise ValueError("api_key must not be empty")
+        self._transport = Transport(api_url, api_key.strip())
+        self._patience = Patience(retry_seconds=retry_seconds)
+        self._worker: Worker | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Leases held by hand are not given back; they run out."""
+        self._transport.close()
+
+    def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
+        """Claim tasks that the agent is able to do, the most urgent first.
+
+        Args:
+            max_tasks: how many at most, 1 to 100.
+            wait_seconds: how long the API holds the call open when there is nothing to do, 0 to 30.
+
+        Returns:
+            The tasks, each with a lease; empty when there was nothing to do. Should the answer get lost on the
+            way, the call is repeated, and the tasks of the lost answer are offered again when their leases end.
+
+        Raises:
+            Forbidden: the agent is deactivated.
+        """
+        patience = Patience(wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds)
+        body = {"max_tasks": max_tasks, "wait_seconds": wait_seconds}
+        answer = self._call("POST", "/api/tasks/claim", body, patience)
+        return [] if answer is None else _read(_tasks, answer)
+
+    def start(self, task_id: str) -> Task | None:
+        """Claim one particular task, such as one that was announced by a message.
+
+        Returns:
+            The task, or None when it is no longer to be had, or not for this agent.
+
+        Raises:
+            Forbidden: the agent is deactivated.
+        """
+        try:
+            return _read(Task.from_json, self._call("POST", f"/api/tasks/{quote(task_id, safe='')}/start", {}))
+        except Conflict:
+            return None
+
+    def extend_lease(self, task: Task, seconds: int = 60) -> TaskState:
+        """Keep a task for `seconds` from now, and note the new end in `task.lease_expires_at`.
+
+        Raises:
+            LeaseLost: the task is no longer this agent's.
+        """
+        body = {"lease_token": task.lease_token, "seconds": seconds}
+        state = self._report(task, "POST", "extend-lease", body)
+        if state.lease_expires_at is not None:
+            task.lease_expires_at = state.lease_expires_at
+        return state
+
+    def complete(self, task: Task, result: object = None) -> TaskState:
+        """Finish a task.
+
+        Args:
+            task: a task from `claim` or `start`.
+            result: anything that has a JSON form, with `Decimal` for exact numbers.
+
+        Raises:
+            LeaseLost: the task is no longer this agent's; the result was not stored.
+            TypeError, ValueError: `result` has no JSON form.
+        """
+        return self._report(
+            task, "PUT", "status", {"status": "DONE", "lease_token": task.lease_token, "result": result}
+        )
+
+    def report_failure(
+        self, task: Task, error: str, retryable: bool = True, retry_after: float | None = None
+    ) -> TaskState:
+        """Give a task up.
+
+        Args:
+            task: a task from `claim` or `start`.
+            error: what went wrong, for people.
+            retryable: whether another attempt may succeed; False sends the task to FAILED.
+            retry_after: seconds until the next attempt at the earliest, rounded up; the server's backoff may be
+                longer.
+
+        Returns:
+            The task's new state: SCHEDULED with `run_at`, or FAILED when no attempt is left.
+
+        Raises:
+            LeaseLost: the task is no longer this agent's.
+        """
+        body = {
+            "lease_token": task.lease_token,
+            "error": error,
+            "retryable": retryable,
+            "retry_after_seconds": None if retry_after is None else math.ceil(retry_after),
+        }
+        # A failure ends the lease, so a repetition would be refused; the key makes it find the first answer.
+        return self._report(task, "POST", "report-failure", body, {"Idempotency-Key": f"failure-{task.lease_token}"})
+
+    def charge(
+        self,
+        service_id: str,
+        amount_usd: Decimal | int | str,
+        task: Task | None = None,
+        idempotency_key: str | None = None,
+    ) -> Charge:
+        """Charge a service for something that this agent used.
+
+        Args:
+            service_id: the service's UUID.
+            amount_usd: US dollars, exact, with at most six decimals. A float is refused: it is not exact.
+            task: the task the money was spent for.
+            idempotency_key: charging twice with one key charges once. By default each call has its own key, so
+                that a lost answer can be retried; pass one to make your own repetitions safe as well.
+
+        Raises:
+            BudgetExceeded: the budget does not admit the charge; `remaining_usd` says what it would admit.
+            Forbidden: `task` is not, or no longer, this agent's.
+            NotFound: there is no such service.
+            TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
+        """
+        if isinstance(amount_usd, float):
+            raise TypeError("amount_usd must be a Decimal, an int or a str: a float is not exact")
+        body = {
+            "amount_usd": Decimal(amount_usd),
+            "task_id": task.id if task else None,
+            "idempotency_key": idempotency_key or str(uuid.uuid4()),
+        }
+        path = f"/api/services/{quote(service_id, safe='')}/charges"
+        return _read(Charge.from_json, self._call("POST", path, body))
+
+    def heartbeat(
+        self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
+    ) -> HeartbeatAnswer:
+        """Say that the agent is alive, and extend leases. Not retried: send the next one instead.
+
+        Args:
+            detail: what the agent says of itself, shown to people; has a JSON form.
+            tasks: those whose leases to extend; None extends all of the agent's, even those that a crashed process
+                with the same key left behind.
+        """
+        body = dict(detail or {})
+        if tasks is not None:
+            body["lease_tokens"] = [task.lease_token for task in tasks]
+        answer = self._call("PUT", "/api/agents/heartbeat", {"detail": body}, _HEARTBEAT_PATIENCE)
+        return _read(HeartbeatAnswer.from_json, answer)
+
+    def run(
+        self,
+        handler: Handler,
+        max_tasks: int | None = None,
+        concurrency: int = 1,
+        *,
+        wait_seconds: int = 5,
+        heartbeat_seconds: float = 15.0,
+    ) -> int:
+        """Claim tasks and hand each to `handler` until told to stop; see `Worker` for the whole of it.
+
+        Args:
+            handler: takes a `Task`, returns its result (anything with a JSON form, or None); plain or async.
+            max_tasks: stop after this many tasks; None goes on.
+            concurrency: how many tasks to work on at once. Plain handlers then run in several threads.
+            wait_seconds: length of one long poll, 0 to 30; an idle agent takes up to this long to stop.
+            heartbeat_seconds: how often to send a heartbeat.
+
+        Returns:
+            How many tasks were taken.
+
+        Raises:
+            Forbidden: the agent is deactivated and nobody asked it to stop.
+            RuntimeError: this client is running already.
+        """
+        if self._worker is not None:
+            raise RuntimeError("this client is running already")
+        self._worker = Worker(
+            self,
+            handler,
+            max_tasks=max_tasks,
+            concurrency=concurrency,
+            wait_seconds=wait_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+        )
+        try:
+            return self._worker.run()
+        finally:
+            self._worker = None
+
+    def stop(self) -> None:
+        """Make `run` return when the tasks in hand are finished. Without a running `run`, does nothing."""
+        worker = self._worker
+        if worker is not None:
+            worker.stop()
+
+    def _report(
+        self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> TaskState:
+        answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, headers=headers)
+        return _read(TaskState.from_json, answer)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        patience: Patience | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        return self._transport.request(method, path, body, patience or self._patience, headers or {})
+
+
+def _tasks(answer: Mapping[str, Any]) -> list[Task]:
+    return [Task.from_json(row) for row in answer["items"]]
+
+
+def _read(parse: Callable[[Any], _T], answer: Any) -> _T:
+    """Parse an answer; one that lacks what the SDK relies on is the API's fault, not a bug of the caller."""
+    try:
+        return parse(answer)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ServerError(f"the API's answer was not understood: {error!r}", code="unexpected_answer") from error

@@ -1,0 +1,139 @@
+"""What can go wrong between an agent and the API, as one family of exceptions.
+
+The API answers errors as RFC 9457 `application/problem+json` with a stable `code`. Catch the class that you
+can act upon, or `DevartError` for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+
+class DevartError(Exception):
+    """Any failure of a call to devart.
+
+    Attributes:
+        status: the HTTP status, or None when no answer arrived.
+        code: the API's stable name for the problem, such as `lease_lost`.
+        detail: a sentence for people.
+        extra: every further member of the problem document.
+        retry_after_seconds: how long the API asked to wait before the next try, if it did.
+    """
+
+    retry_after_seconds: float | None = None
+
+    def __init__(
+        self, detail: str, *, status: int | None = None, code: str = "error", extra: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.code = code
+        self.extra: Mapping[str, Any] = extra or {}
+
+    def __str__(self) -> str:
+        answered = f"{self.status} {self.code}" if self.status else self.code
+        return f"{self.detail} ({answered})"
+
+
+class Unauthorized(DevartError):
+    """401: the API key is unknown, expired or revoked."""
+
+
+class Forbidden(DevartError):
+    """403: the agent may not do this: it was deactivated, or the task is another agent's."""
+
+
+class NotFound(DevartError):
+    """404: there is no such task or service, or none that this agent may see."""
+
+
+class Conflict(DevartError):
+    """409: the thing is not in a state that allows this."""
+
+
+class LeaseLost(Conflict):
+    """409: the task is no longer this agent's. Its lease ran out, or it was cancelled. Stop working on it."""
+
+
+class BudgetExceeded(DevartError):
+    """402: the service's budget does not admit this charge. Nothing was charged."""
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """US dollars left in the open window, None when the API did not say."""
+        remaining = self.extra.get("remaining_usd")
+        return None if remaining is None else Decimal(remaining)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the charge was refused, for people."""
+        return self.extra.get("reason")
+
+
+class InvalidArgument(DevartError):
+    """400, 413 or 422: the API refused what was sent. Sending it again will not help."""
+
+    @property
+    def field_errors(self) -> dict[str, str]:
+        """What is wrong, by the name of the field; empty when the API named none."""
+        field = self.extra.get("field")
+        return {str(field): self.detail} if field else {}
+
+
+class Unavailable(DevartError):
+    """No answer, or 429, 502, 503, 504, still so after every retry. The call may or may not have taken effect."""
+
+
+class ServerError(DevartError):
+    """The API failed (another 5xx), or gave an answer that this SDK does not understand."""
+
+
+class TaskFailed(Exception):
+    """Raise this in a handler to fail its task with a plain message instead of a traceback.
+
+    Args:
+        message: what went wrong; stored as the task's `last_error`.
+        retryable: False sends the task to FAILED at once.
+        retry_after: seconds until the next attempt at the earliest; the server's backoff may be longer.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+_CLASS_BY_STATUS: dict[int, type[DevartError]] = {
+    400: InvalidArgument,
+    401: Unauthorized,
+    402: BudgetExceeded,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidArgument,
+    422: InvalidArgument,
+    429: Unavailable,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+def error_from_problem(status: int, problem: object) -> DevartError:
+    """Turn an error answer into its exception; `problem` is the decoded body, whatever it was."""
+    members = dict(problem) if isinstance(problem, Mapping) else {}
+    for member in ("type", "status"):
+        members.pop(member, None)
+    code = str(members.pop("code", "error"))
+    title = members.pop("title", None)
+    detail = str(members.pop("detail", None) or title or f"the API answered {status}")
+    return _class_for(status, code)(detail, status=status, code=code, extra=members)
+
+
+def _class_for(status: int, code: str) -> type[DevartError]:
+    if code == "lease_lost":
+        return LeaseLost
+    return _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else DevartError)

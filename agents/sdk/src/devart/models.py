@@ -1,0 +1,171 @@
+"""What the API hands out: tasks and the answers to an agent's calls.
+
+Each `from_json` takes a decoded answer and ignores members that it does not know, so that a newer API keeps
+working; it raises `KeyError`, `TypeError` or `ValueError` on one that lacks what the SDK relies on.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(eq=False)
+class Task:
+    """A task that this agent has claimed and holds a lease on.
+
+    Attributes:
+        id: the task's UUID.
+        priority: CRITICAL, HIGH, MEDIUM or LOW.
+        payload: the work's input; JSON numbers with a fraction are `Decimal`.
+        attempt: 1 at the first claim, one more at each later one.
+        lease_token: proof of the claim; every report on the task presents it.
+        lease_expires_at: when the lease ends unless it is extended, as of the claim or the last `extend_lease`.
+            Heartbeats extend it further.
+        service_id: the service the task's work is meant to be charged to, if one was named.
+        lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler that works
+            for long looks at it (`task.lease_lost.is_set()`) and stops: its result would be refused.
+    """
+
+    id: str
+    title: str
+    description: str | None
+    priority: str
+    payload: Any
+    attempt: int
+    lease_token: str = field(repr=False)
+    lease_expires_at: datetime
+    service_id: str | None
+    workflow_run_id: str | None
+    lease_lost: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Task:
+        """Read one row of a claim."""
+        return cls(
+            id=row["task_id"],
+            title=row["title"],
+            description=row.get("description"),
+            priority=row["priority"],
+            payload=row.get("payload"),
+            attempt=int(row["attempt"]),
+            lease_token=row["lease_token"],
+            lease_expires_at=parse_time(row["lease_expires_at"]),
+            service_id=row.get("service_id"),
+            workflow_run_id=row.get("workflow_run_id"),
+        )
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """Where a task stands after a report on it.
+
+    Attributes:
+        status: the task's new status, such as DONE, SCHEDULED or FAILED.
+        run_at: when it will be offered again, if it waits for a retry.
+        lease_expires_at: when this agent's lease ends, if it still holds one.
+    """
+
+    status: str
+    run_at: datetime | None
+    lease_expires_at: datetime | None
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> TaskState:
+        """Read the answer to complete, report-failure or extend-lease."""
+        return cls(
+            status=answer["status"],
+            run_at=_optional_time(answer.get("run_at")),
+            lease_expires_at=_optional_time(answer.get("lease_expires_at")),
+        )
+
+
+@dataclass(frozen=True)
+class Charge:
+    """An admitted charge.
+
+    Attributes:
+        charged_service_id: the service that was billed; the substitute when `delegated`.
+        delegated: whether a substitute stood in for the service that was asked for.
+        suspended: whether this charge used up the budget and suspended the service.
+        spent_usd: US dollars spent in the open window, this charge included.
+        remaining_usd: US dollars left in it.
+    """
+
+    charged_service_id: str
+    delegated: bool
+    suspended: bool
+    spent_usd: Decimal | None
+    remaining_usd: Decimal | None
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Charge:
+        """Read the answer to a charge."""
+        return cls(
+            charged_service_id=answer["charged_service_id"],
+            delegated=bool(answer.get("delegated")),
+            suspended=bool(answer.get("suspended")),
+            spent_usd=_optional_money(answer.get("spent_usd")),
+            remaining_usd=_optional_money(answer.get("remaining_usd")),
+        )
+
+
+@dataclass(frozen=True)
+class HeartbeatAnswer:
+    """What the API knows of the agent.
+
+    Attributes:
+        status: IDLE, BUSY, OFFLINE or DEACTIVATED.
+        leases_extended: how many leases this heartbeat extended.
+        active_task_count: how many tasks the agent holds.
+        stop: whether an operator wants the agent to stop.
+    """
+
+    status: str
+    leases_extended: int
+    active_task_count: int
+    stop: bool
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> HeartbeatAnswer:
+        """Read the answer to a heartbeat."""
+        return cls(
+            status=answer["status"],
+            leases_extended=int(answer["leases_extended"]),
+            active_task_count=int(answer["active_task_count"]),
+            stop=bool(answer["stop"]),
+        )
+
+
+_TIME = re.compile(
+    r"(?P<second>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(?::\d\d)?)"
+)
+
+
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time; Python 3.10's `fromisoformat` takes neither Z nor five digits of a second.
+
+    Raises:
+        ValueError: the text is not a time with a zone.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a time with a zone: {text!r}")
+    microseconds = (match["fraction"] or "").ljust(6, "0")[:6]
+    zone = match["zone"].replace("Z", "+00:00")
+    if len(zone) == len("+00"):
+        zone += ":00"
+    return datetime.fromisoformat(f"{match['second']}.{microseconds}{zone}")
+
+
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else parse_time(text)
+
+
+def _optional_money(amount: int | str | Decimal | None) -> Decimal | None:
+    return None if amount is None else Decimal(amount)

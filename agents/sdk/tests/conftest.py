@@ -1,0 +1,55 @@
+"""Fixtures. Tests that use `admin`, `agent` or `client` talk to a real API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from admin import Admin, Agent
+
+from devart import Client
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        pytest.fail(
+            f"{name} is not set. These tests run against a real API: `make test` starts one and sets DEVART_API_URL "
+            "and DEVART_ADMIN_TOKEN. By hand: `make up`, then `. .devart/env`, DEVART_API_URL=$API_URL and "
+            "DEVART_ADMIN_TOKEN=$(devart token --role admin).",
+            pytrace=False,
+        )
+    return value
+
+
+@pytest.fixture(scope="session")
+def admin() -> Iterator[Admin]:
+    admin = Admin(_required("DEVART_API_URL"), _required("DEVART_ADMIN_TOKEN"))
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def agent(admin: Admin) -> Agent:
+    return admin.register_agent()
+
+
+@pytest.fixture
+def client(admin: Admin, agent: Agent) -> Iterator[Client]:
+    with Client(admin.api_url, agent.api_key) as client:
+        yield client
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Wait until something is true, for at most 15 seconds."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        give_up_at = time.monotonic() + 15
+        while not condition():
+            assert time.monotonic() < give_up_at, "it did not become true within 15 s"
+            time.sleep(0.05)
+
+    return wait

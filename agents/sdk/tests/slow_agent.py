@@ -1,0 +1,39 @@
+"""The program that test_signals.py starts: API_URL API_KEY plain|async|idle."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from devart import Client, Task
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def work(task: Task) -> None:
+    """Work for as long as the task says, without looking left or right."""
+    _say("working")
+    time.sleep(task.payload["seconds"])
+
+
+async def work_async(task: Task) -> None:
+    """Do the same without holding a thread."""
+    _say("working")
+    await asyncio.sleep(task.payload["seconds"])
+
+
+def main(api_url: str, api_key: str, kind: str) -> None:
+    """Run until a signal comes."""
+    if kind == "idle":
+        _say("ready")
+    with Client(api_url, api_key) as client:
+        taken = client.run(work_async if kind == "async" else work, wait_seconds=2)
+    _say(f"stopped after {taken}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

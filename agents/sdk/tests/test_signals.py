@@ -1,0 +1,95 @@
+"""Agents as processes that get signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from admin import Admin, Agent
+
+_PROGRAM = Path(__file__).with_name("slow_agent.py")
+
+
+class AgentProcess:
+    """An agent whose tasks take as many seconds as their payload says."""
+
+    def __init__(self, admin: Admin, agent: Agent, kind: str) -> None:
+        command = [sys.executable, str(_PROGRAM), admin.api_url, agent.api_key, kind]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def wait_for_line(self, expected: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().strip() == expected
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def exit_status(self) -> int:
+        return self._process.wait(timeout=15)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def start_agent(admin: Admin, agent: Agent) -> Iterator[Callable[[str], AgentProcess]]:
+    started: list[AgentProcess] = []
+
+    def start(kind: str) -> AgentProcess:
+        started.append(AgentProcess(admin, agent, kind))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_finishes_the_task_in_hand(
+    admin: Admin, agent: Agent, start_agent: Callable[[str], AgentProcess], number: signal.Signals
+) -> None:
+    first = admin.create_task(agent, payload={"seconds": 2})
+    second = admin.create_task(agent, payload={"seconds": 0})
+    process = start_agent("plain")
+    process.wait_for_line("working")
+
+    process.send(number)
+
+    process.wait_for_line("stopped after 1")
+    assert process.exit_status() == 0
+    assert admin.task(first)["status"] == "DONE"
+    assert admin.task(second)["status"] == "TODO"
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_second_signal_gives_the_task_back(
+    admin: Admin, agent: Agent, start_agent: Callable[[str], AgentProcess], kind: str
+) -> None:
+    task_id = admin.create_task(agent, payload={"seconds": 60})
+    process = start_agent(kind)
+    process.wait_for_line("working")
+
+    process.send(signal.SIGTERM)
+    time.sleep(0.3)
+    process.send(signal.SIGTERM)
+
+    process.wait_for_line("stopped after 1")
+    assert process.exit_status() == 0
+    row = admin.task(task_id)
+    assert row["status"] in {"SCHEDULED", "TODO"}
+    assert row["last_error"] == "given back: the agent was stopped"
+
+
+def test_an_idle_agent_stops_soon(start_agent: Callable[[str], AgentProcess]) -> None:
+    process = start_agent("idle")
+    process.wait_for_line("ready")
+    time.sleep(1.0)
+    process.send(signal.SIGINT)
+    process.wait_for_line("stopped after 0")
+    assert process.exit_status() == 0

@@ -1,0 +1,10 @@
+//! The decisions of devart as pure Rust, without Postgres.
+//!
+//! The extension (`pg_devart`) and the services share these, so that a key is checked, a webhook
+//! verified and a retry delayed by the same lines wherever it happens.
+
+pub mod backoff;
+pub mod cursor;
+pub mod key;
+pub mod signature;
+pub mod template;

@@ -1,0 +1,124 @@
+//! Rendering of task templates: `{{ variables.name }}`, `{{ tasks.key.result.field }}`.
+//!
+//! A placeholder is a path through a JSON document, and nothing else: no expressions, no filters,
+//! no loops, so that whoever may write a template cannot make the database compute for ever.
+
+use serde_json::Value;
+
+/// Why a template could not be rendered; names the placeholder.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    #[error("template has an unknown variable: {0}")]
+    UnknownVariable(String),
+    #[error("template has a {{{{ without }}}} at character {0}")]
+    Unclosed(usize),
+    #[error("template has an empty placeholder at character {0}")]
+    Empty(usize),
+}
+
+/// Replaces each `{{ path }}` by the value that `path` names in `variables`.
+///
+/// Strings are inserted as they are; numbers, booleans, arrays and objects as JSON. A path may
+/// walk through objects by key and arrays by index, and may leave out a leading `variables.`.
+///
+/// # Errors
+/// [`TemplateError`], naming the placeholder that is unknown, empty or not closed.
+pub fn render(template: &str, variables: &Value) -> Result<String, TemplateError> {
+    let mut rendered = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(open) = rest.find("{{") {
+        rendered.push_str(&rest[..open]);
+        let position = || template[..template.len() - rest.len() + open].chars().count() + 1;
+        let inside = &rest[open + 2..];
+        let close = inside
+            .find("}}")
+            .ok_or_else(|| TemplateError::Unclosed(position()))?;
+        let path = inside[..close].trim();
+        if path.is_empty() {
+            return Err(TemplateError::Empty(position()));
+        }
+        push_value(&mut rendered, look_up(path, variables)?);
+        rest = &inside[close + 2..];
+    }
+    rendered.push_str(rest);
+    Ok(rendered)
+}
+
+fn look_up<'v>(path: &str, variables: &'v Value) -> Result<&'v Value, TemplateError> {
+    walk(path, variables)
+        .or_else(|| walk(path.strip_prefix("variables.")?, variables))
+        .ok_or_else(|| TemplateError::UnknownVariable(path.to_owned()))
+}
+
+fn walk<'v>(path: &str, variables: &'v Value) -> Option<&'v Value> {
+    path.split('.').try_fold(variables, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn push_value(rendered: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => rendered.push_str(text),
+        other => rendered.push_str(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn placeholders_become_values() {
+        let variables = json!({"name": "devart", "pr": {"number": 7, "labels": ["a", "b"]}});
+        assert_eq!(
+            render("{{name}}: PR #{{ pr.number }} {{pr.labels.1}}", &variables),
+            Ok("devart: PR #7 b".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_variables_prefix_is_optional() {
+        assert_eq!(
+            render("{{ variables.name }}", &json!({"name": "x"})),
+            Ok("x".to_owned())
+        );
+        assert_eq!(
+            render("{{ variables.name }}", &json!({"variables": {"name": "y"}})),
+            Ok("y".to_owned())
+        );
+    }
+
+    #[test]
+    fn structures_are_inserted_as_json() {
+        assert_eq!(
+            render("{{ o }}", &json!({"o": {"a": [1, null, true]}})),
+            Ok(r#"{"a":[1,null,true]}"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named() {
+        assert_eq!(
+            render("{{ who }}", &json!({})),
+            Err(TemplateError::UnknownVariable("who".to_owned()))
+        );
+    }
+
+    #[test]
+    fn inserted_values_are_not_rendered_again() {
+        assert_eq!(
+            render("{{ a }}", &json!({"a": "{{ b }}", "b": "secret"})),
+            Ok("{{ b }}".to_owned())
+        );
+    }
+
+    #[test]
+    fn open_and_empty_placeholders_say_where() {
+        assert_eq!(render("é {{ a", &json!({})), Err(TemplateError::Unclosed(3)));
+        assert_eq!(render("{{}}", &json!({})), Err(TemplateError::Empty(1)));
+        assert_eq!(render("no braces } {", &json!({})), Ok("no braces } {".to_owned()));
+    }
+}

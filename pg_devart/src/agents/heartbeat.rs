@@ -1,0 +1,37 @@
+//! Heartbeats: an agent lives, and keeps its tasks.
+
+use pgrx::datum::Uuid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::caller;
+use crate::error::Error;
+use crate::raw_json::RawJsonb;
+use crate::spi::{self, statement};
+
+statement!(
+    HEARTBEAT,
+    include_str!("heartbeat.sql"),
+    [UUIDOID, JSONBOID]
+);
+
+/// Notes that the agent lives and extends its leases by `lease_seconds`.
+///
+/// `detail`: what the agent says of itself; `lease_tokens` in it lists the leases to extend (without
+/// it, all). Answers `status`, `leases_extended`, `active_task_count`, and `stop`: whether to stop.
+/// Errors: P0002 no such agent, 42501 not the caller's own, 22023 operator named none.
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn agent_heartbeat(
+    agent_id: default!(Option<Uuid>, "NULL"),
+    detail: default!(Option<RawJsonb>, "NULL"),
+) -> Result<RawJsonb, ErrorReport> {
+    let agent_id = caller::acting_agent(agent_id)?;
+    let answer = spi::connect(|session| {
+        HEARTBEAT.with(|statement| {
+            let rows = statement.rows(session, &[agent_id.into(), detail.into()]);
+            rows.first().map(|row| row.required(1))
+        })
+    });
+    answer.ok_or_else(|| Error::NotFound(format!("agent_id names no agent: {agent_id}")).into())
+}

@@ -1,0 +1,3 @@
+//! What agents say of themselves.
+
+mod heartbeat;

@@ -1,0 +1,20 @@
+//! pg_devart: the native functions of devart.
+//!
+//! They decide: who gets which task, whether a lease still holds, what is charged. The tables they
+//! work on are ordinary objects made by `sql/`, so signatures use built-in types only and the
+//! extension restores before any table exists.
+
+mod agents;
+mod caller;
+mod error;
+mod ids;
+mod keys;
+mod money;
+mod raw_json;
+mod spi;
+mod tasks;
+mod templates;
+mod wake;
+mod webhooks;
+
+pgrx::pg_module_magic!(name, version);

@@ -1,0 +1,3 @@
+//! Money: what services cost and who spent it.
+
+mod charge;

@@ -1,0 +1,105 @@
+//! Completing: the end of a task that went well.
+
+use std::collections::HashSet;
+
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::outcome::{self, changes_leased_task};
+use crate::caller;
+use crate::error::Error;
+use crate::raw_json::RawJsonb;
+use crate::spi::{self, statement};
+
+const MAX_RESULT_BYTES: usize = 256 * 1024;
+
+statement!(
+    COMPLETE,
+    include_str!("complete.sql"),
+    [UUIDARRAYOID, UUIDARRAYOID, JSONBARRAYOID, UUIDOID]
+);
+
+changes_leased_task! {
+    /// Marks the task DONE and keeps `result` (at most 256 KiB). What depended on it may go.
+    ///
+    /// Asking again under the same lease is answered the same; the first result stays.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023 `result`.
+    fn complete_task(
+        task_id: Uuid,
+        lease_token: Uuid,
+        result: default!(Option<RawJsonb>, "NULL"),
+    ) {
+        check_size(result.as_ref())?;
+        let agent = caller::calling_agent()?;
+        let completed = spi::connect(|session| {
+            COMPLETE.with(|statement| {
+                let rows = statement.rows(
+                    session,
+                    &[
+                        vec![task_id].into(),
+                        vec![lease_token].into(),
+                        vec![result].into(),
+                        agent.into(),
+                    ],
+                );
+                let row = rows.first().map(|row| outcome::read(&row));
+                row.ok_or_else(|| outcome::refusal(session, task_id, agent))
+            })
+        })?;
+        Ok(TableIterator::once(completed))
+    }
+}
+
+/// Completes many tasks in one statement. Each answers for itself: `DONE`, or `LEASE_LOST` for one
+/// that does not exist, is another agent's, or whose lease is not the current one.
+///
+/// `results`: null, or one result (or null) per task.
+/// Errors: 22023 the arrays differ in length, contain nulls or a result is too long.
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn complete_tasks(
+    task_ids: Vec<Option<Uuid>>,
+    lease_tokens: Vec<Option<Uuid>>,
+    results: default!(Option<Vec<Option<RawJsonb>>>, "NULL"),
+) -> Result<TableIterator<'static, (name!(task_id, Uuid), name!(outcome, String))>, ErrorReport> {
+    let task_ids = without_nulls("task_ids", task_ids)?;
+    let lease_tokens = without_nulls("lease_tokens", lease_tokens)?;
+    let results = results.unwrap_or_else(|| vec![None; task_ids.len()]);
+    if lease_tokens.len() != task_ids.len() || results.len() != task_ids.len() {
+        let message = "lease_tokens and results must be as many as task_ids".to_owned();
+        return Err(Error::InvalidArgument(message).into());
+    }
+    results.iter().try_for_each(|result| check_size(result.as_ref()))?;
+    let agent = caller::calling_agent()?;
+    let done: HashSet<Uuid> = spi::connect(|session| {
+        COMPLETE.with(|statement| {
+            let arguments = [
+                task_ids.clone().into(),
+                lease_tokens.into(),
+                results.into(),
+                agent.into(),
+            ];
+            let rows = statement.rows(session, &arguments);
+            rows.iter().map(|row| row.required(4)).collect()
+        })
+    });
+    Ok(TableIterator::new(task_ids.into_iter().map(move |task_id| {
+        let outcome = if done.contains(&task_id) { "DONE" } else { "LEASE_LOST" };
+        (task_id, outcome.to_owned())
+    })))
+}
+
+fn check_size(result: Option<&RawJsonb>) -> Result<(), Error> {
+    if result.is_some_and(|result| result.len() > MAX_RESULT_BYTES) {
+        return Err(Error::InvalidArgument("result must not be longer than 256 KiB".to_owned()));
+    }
+    Ok(())
+}
+
+fn without_nulls<T>(name: &str, values: Vec<Option<T>>) -> Result<Vec<T>, Error> {
+    values
+        .into_iter()
+        .collect::<Option<Vec<T>>>()
+        .ok_or_else(|| Error::InvalidArgument(format!("{name} must not contain null")))
+}

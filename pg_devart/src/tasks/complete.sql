@@ -1,0 +1,15 @@
+-- Completes the tasks $1 under their leases $2 with the results $3; only agent $4's when given.
+-- A task already completed under the same lease counts as completed: a worker that lost the answer may ask again.
+with finished as (
+    select u.task_id, u.lease_token, u.result
+    from unnest($1, $2, $3) as u (task_id, lease_token, result)
+)
+update devart.tasks t
+set status = 'DONE',
+    result = case t.status when 'DONE' then t.result else f.result end,
+    finished_at = coalesce(t.finished_at, now()),
+    lease_expires_at = null
+from finished f
+where t.id = f.task_id and t.lease_token = f.lease_token and t.status in ('IN_PROGRESS', 'DONE')
+  and ($4 is null or t.agent_id = $4)
+returning t.status::text, t.run_at, t.lease_expires_at, t.id

@@ -1,0 +1,76 @@
+//! Failing: tried again later while retries are left, else dead.
+
+use devart_core::backoff::Backoff;
+use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::outcome::{self, Outcome, changes_leased_task};
+use crate::caller;
+use crate::error::Error;
+use crate::spi::{self, Session, statement};
+
+/// Longer errors are cut: a traceback's end says more than its whole.
+const MAX_ERROR_CHARS: usize = 10_000;
+
+statement!(
+    FAILING,
+    include_str!("failing.sql"),
+    [UUIDOID, UUIDOID, UUIDOID]
+);
+statement!(FAIL, include_str!("fail.sql"), [UUIDOID, TEXTOID, FLOAT8OID]);
+
+changes_leased_task! {
+    /// Reports that the task failed with `error`.
+    ///
+    /// While retries are left it becomes SCHEDULED after the backoff, or after `retry_after` if that is
+    /// longer; else, or when it is not `retryable`, it becomes FAILED.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease.
+    fn report_task_failure(
+        task_id: Uuid,
+        lease_token: Uuid,
+        error: &str,
+        retryable: default!(bool, true),
+        retry_after: default!(Option<Interval>, "NULL"),
+    ) {
+        let agent = caller::calling_agent()?;
+        let retry_after = retry_after.map_or(0.0, |interval| interval.as_micros() as f64 / 1e6);
+        let failed = spi::connect(|session| {
+            let delay = retry_delay(session, task_id, lease_token, agent)?
+                .filter(|_| retryable)
+                .map(|delay| delay.max(retry_after));
+            Ok::<_, Error>(fail(session, task_id, error, delay))
+        })?;
+        Ok(TableIterator::once(failed))
+    }
+}
+
+/// Locks the task and says after how many seconds it is tried again; `None` when retries are exhausted.
+fn retry_delay(
+    session: &Session,
+    task_id: Uuid,
+    lease_token: Uuid,
+    agent: Option<Uuid>,
+) -> Result<Option<f64>, Error> {
+    FAILING.with(|statement| {
+        let rows = statement.rows(session, &[task_id.into(), lease_token.into(), agent.into()]);
+        let row = rows
+            .first()
+            .ok_or_else(|| outcome::refusal(session, task_id, agent))?;
+        let (retry_count, max_retries): (i32, i32) = (row.required(1), row.required(2));
+        let backoff = Backoff {
+            base_seconds: row.get(3).unwrap_or(5.0),
+            max_seconds: row.get(4).unwrap_or(3600.0),
+        };
+        let delay = backoff.delay_seconds(retry_count.unsigned_abs(), rand::random());
+        Ok((retry_count < max_retries).then_some(delay))
+    })
+}
+
+fn fail(session: &Session, task_id: Uuid, error: &str, delay: Option<f64>) -> Outcome {
+    let error: String = error.chars().take(MAX_ERROR_CHARS).collect();
+    FAIL.with(|statement| {
+        let rows = statement.rows(session, &[task_id.into(), error.into(), delay.into()]);
+        outcome::read(&rows.first().expect("the task is locked"))
+    })
+}

@@ -1,0 +1,156 @@
+//! History: what follows, in the same transaction, from a change of a task's status.
+//!
+//! A native trigger, because it runs twice in the life of every task: written in PL/pgSQL it cost
+//! more than the claim and the completion together.
+
+use pgrx::datum::{Datum, Uuid};
+use pgrx::enum_helper::lookup_enum_by_oid;
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::{AllocatedByRust, WhoAllocated};
+
+use crate::caller;
+use crate::spi::{self, Session, statement};
+use crate::wake;
+
+statement!(
+    RECORD,
+    "insert into devart.task_events (task_id, from_status, to_status, actor, agent_id, attempt, detail)
+     values ($1, $2::devart.task_status, $3::devart.task_status, $4, $5, $6,
+             case when $7 is not null then jsonb_build_object('error', $7) end)",
+    [UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, INT4OID, TEXTOID]
+);
+statement!(
+    HAS_DEPENDENTS,
+    "select from devart.task_dependencies d where d.depends_on = $1 limit 1",
+    [UUIDOID]
+);
+statement!(UNBLOCK, "select devart_private.unblock_dependents($1)", [UUIDOID]);
+statement!(CANCEL, "select devart_private.cancel_dependents($1)", [UUIDOID]);
+
+#[pg_schema]
+mod devart_private {
+    use super::*;
+
+    /// After update on devart.tasks, for each row: appends to the history when the status changed,
+    /// wakes waiting workers for a task that became TODO, and lets the dependents of a DONE task go.
+    #[pg_trigger]
+    fn tasks_after_status_change<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
+        let old = trigger.old().expect("an update has an old row");
+        let new = trigger.new().expect("an update has a new row");
+        let (from, to): (Label, Label) = (column(&old, "status"), column(&new, "status"));
+        if from != to {
+            spi::connect(|session| {
+                record(session, &old, &new, &from.name(), &to.name());
+                propagate(session, column(&new, "id"), &to.name());
+            });
+        }
+        Ok(None)
+    }
+}
+
+fn record(
+    session: &Session,
+    old: &PgHeapTuple<impl WhoAllocated>,
+    new: &PgHeapTuple<impl WhoAllocated>,
+    from: &str,
+    to: &str,
+) {
+    let agent_id: Option<Uuid> = optional(new, "agent_id").or_else(|| optional(old, "agent_id"));
+    let new_error: Option<String> = optional(new, "last_error");
+    let error = new_error.filter(|error| optional(old, "last_error").as_ref() != Some(error));
+    let arguments = [
+        column::<Uuid>(new, "id").into(),
+        from.into(),
+        to.into(),
+        caller::actor().into(),
+        agent_id.into(),
+        column::<i32>(new, "attempt").into(),
+        error.into(),
+    ];
+    RECORD.with(|statement| statement.rows(session, &arguments));
+}
+
+fn propagate(session: &Session, task_id: Uuid, status: &str) {
+    match status {
+        "TODO" => wake::wake(session, "tasks"),
+        "DONE" => if_has_dependents(session, task_id, &UNBLOCK),
+        "CANCELLED" => if_has_dependents(session, task_id, &CANCEL),
+        _ => (),
+    }
+}
+
+fn if_has_dependents(
+    session: &Session,
+    task_id: Uuid,
+    action: &'static std::thread::LocalKey<spi::Statement>,
+) {
+    let any = HAS_DEPENDENTS
+        .with(|statement| !statement.rows(session, &[task_id.into()]).is_empty());
+    if any {
+        action.with(|statement| statement.rows(session, &[task_id.into()]));
+    }
+}
+
+fn column<T>(row: &PgHeapTuple<impl WhoAllocated>, name: &str) -> T
+where
+    T: FromDatum + IntoDatum + for<'t> pgrx::datum::UnboxDatum<As<'t> = T> + 'static,
+{
+    optional(row, name).unwrap_or_else(|| panic!("tasks.{name} is null"))
+}
+
+fn optional<T>(row: &PgHeapTuple<impl WhoAllocated>, name: &str) -> Option<T>
+where
+    T: FromDatum + IntoDatum + for<'t> pgrx::datum::UnboxDatum<As<'t> = T> + 'static,
+{
+    row.get_by_name(name)
+        .unwrap_or_else(|error| panic!("cannot read tasks.{name}: {error}"))
+}
+
+/// A value of an enumerated type: the OID of its label.
+#[derive(PartialEq, Eq, Clone, Copy)]
+struct Label(pg_sys::Oid);
+
+impl Label {
+    fn name(self) -> String {
+        lookup_enum_by_oid(self.0).0
+    }
+}
+
+impl FromDatum for Label {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type: pg_sys::Oid,
+    ) -> Option<Self> {
+        (!is_null).then(|| Label(pg_sys::Oid::from(datum.value() as u32)))
+    }
+}
+
+impl IntoDatum for Label {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        self.0.into_datum()
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::ANYENUMOID
+    }
+
+    fn is_compatible_with(_other: pg_sys::Oid) -> bool {
+        true
+    }
+}
+
+unsafe impl pgrx::datum::UnboxDatum for Label {
+    type As<'src> = Label;
+
+    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self::As<'src>
+    where
+        Self: 'src,
+    {
+        Label(pg_sys::Oid::from(datum.sans_lifetime().value() as u32))
+    }
+}

@@ -1,0 +1,46 @@
+//! Keeping a task for longer.
+
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::outcome::{self, changes_leased_task};
+use crate::caller;
+use crate::error::Error;
+use crate::spi::{self, statement};
+
+const MAX_LEASE_SECONDS: i32 = 86_400;
+
+statement!(
+    EXTEND,
+    include_str!("lease.sql"),
+    [UUIDOID, UUIDOID, FLOAT8OID, UUIDOID]
+);
+
+changes_leased_task! {
+    /// Sets the lease to end `seconds` (1 to 86400) from now.
+    ///
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023 `seconds`.
+    fn extend_lease(
+        task_id: Uuid,
+        lease_token: Uuid,
+        seconds: default!(i32, 60),
+    ) {
+        if !(1..=MAX_LEASE_SECONDS).contains(&seconds) {
+            let message = format!("seconds must be from 1 to {MAX_LEASE_SECONDS}");
+            return Err(Error::InvalidArgument(message).into());
+        }
+        let agent = caller::calling_agent()?;
+        let extended = spi::connect(|session| {
+            EXTEND.with(|statement| {
+                let rows = statement.rows(
+                    session,
+                    &[task_id.into(), lease_token.into(), f64::from(seconds).into(), agent.into()],
+                );
+                let row = rows.first().map(|row| outcome::read(&row));
+                row.ok_or_else(|| outcome::refusal(session, task_id, agent))
+            })
+        })?;
+        Ok(TableIterator::once(extended))
+    }
+}

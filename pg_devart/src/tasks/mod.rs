@@ -1,0 +1,12 @@
+//! What workers do with tasks, from claim to completion (design/data-model.md, "A task's life").
+
+mod claim;
+mod claimed;
+mod complete;
+mod fail;
+mod history;
+mod lease;
+mod outcome;
+
+mod start;
+mod worker;

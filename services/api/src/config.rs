@@ -1,0 +1,141 @@
+//! The API's settings, parsed once at start.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::Parser;
+use devart_kit::config::{PoolArgs, TelemetryArgs, comma_separated, milliseconds};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Serves devart's HTTP API.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "devart-api", version)]
+pub struct Config {
+    /// Address and port to listen on.
+    #[arg(long, env = "API_BIND", default_value = "127.0.0.1:8080")]
+    pub bind: SocketAddr,
+
+    /// Postgres, as the role `authenticator`.
+    #[arg(long, env = "API_DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+
+    /// Signs and checks JWTs (HS256).
+    #[arg(long, env = "SUPABASE_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: SecretString,
+
+    /// Issuers whose JWTs are accepted, comma-separated. The first one signs.
+    #[arg(long, env = "API_JWT_ISSUERS", default_value = "devart")]
+    pub jwt_issuers: String,
+
+    /// Where Supabase Auth answers. When set, this API issues no sessions of its own.
+    #[arg(long, env = "SUPABASE_URL", default_value = "")]
+    pub supabase_url: String,
+
+    /// Secret of the GitHub webhook; two, comma-separated, while it is being changed.
+    #[arg(
+        long,
+        env = "GITHUB_WEBHOOK_SECRET",
+        default_value = "",
+        hide_env_values = true
+    )]
+    pub github_webhook_secret: SecretString,
+
+    /// Origins that browsers may call from, comma-separated; `*` for any. None by default.
+    #[arg(long, env = "API_CORS_ORIGINS", default_value = "")]
+    pub cors_origins: String,
+
+    /// How long a request may take in all; longer than the longest wait for a task.
+    #[arg(long, env = "API_REQUEST_TIMEOUT_MS", default_value = "60000", value_parser = milliseconds)]
+    pub request_timeout: Duration,
+
+    /// How often time-driven work (due tasks, expired leases) is looked for; 0 leaves it to others.
+    #[arg(long, env = "API_MAINTAIN_INTERVAL_MS", default_value = "1000", value_parser = milliseconds)]
+    pub maintain_interval: Duration,
+
+    /// Claims that may be tried in the database at the same time.
+    #[arg(long, env = "API_CONCURRENT_CLAIMS", default_value_t = 6)]
+    pub concurrent_claims: usize,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    #[command(flatten)]
+    pub pool: PoolArgs,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// Rates above which callers are asked to slow down.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LimitArgs {
+    /// Requests per second of one person or agent.
+    #[arg(long, env = "API_RATE_LIMIT_PER_PRINCIPAL", default_value = "1000")]
+    pub requests_per_principal: NonZeroU32,
+
+    /// Requests per second from one address.
+    #[arg(long, env = "API_RATE_LIMIT_PER_ADDRESS", default_value = "5000")]
+    pub requests_per_address: NonZeroU32,
+
+    /// Attempts to log in per minute from one address.
+    #[arg(long, env = "API_LOGIN_LIMIT_PER_ADDRESS", default_value = "60")]
+    pub logins_per_address: NonZeroU32,
+
+    /// Take the caller's address from X-Forwarded-For. Only behind a proxy that sets it.
+    #[arg(long, env = "API_TRUST_FORWARDED_FOR")]
+    pub trust_forwarded_for: bool,
+}
+
+impl Config {
+    /// Secrets that a GitHub delivery may be signed with; none when webhooks are not configured.
+    pub fn github_secrets(&self) -> Vec<SecretString> {
+        comma_separated(self.github_webhook_secret.expose_secret())
+            .into_iter()
+            .map(SecretString::from)
+            .collect()
+    }
+
+    /// Whether this API issues sessions itself, for installations without Supabase Auth.
+    pub fn embedded_issuer(&self) -> bool {
+        self.supabase_url.trim().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &[&str]) -> Config {
+        let base = [
+            "devart-api",
+            "--database-url",
+            "postgres://a@b/c",
+            "--jwt-secret",
+            "s",
+        ];
+        Config::parse_from(base.iter().chain(extra))
+    }
+
+    #[test]
+    fn an_empty_webhook_secret_is_none() {
+        assert!(
+            parse(&["--github-webhook-secret", ""])
+                .github_secrets()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn two_webhook_secrets_are_accepted_during_rotation() {
+        let config = parse(&["--github-webhook-secret", "new,old"]);
+        assert_eq!(config.github_secrets().len(), 2);
+    }
+
+    #[test]
+    fn debug_output_hides_secrets() {
+        let printed = format!("{:?}", parse(&["--github-webhook-secret", "hunter2"]));
+        assert!(!printed.contains("hunter2"));
+        assert!(!printed.contains("postgres://"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The statements this API sends, one function each. Rules live in the database; so a function here
+//! only names columns and binds arguments.
+
+pub mod agents;
+pub mod approvals;
+pub mod claims;
+pub mod idempotency;
+pub mod identity;
+pub mod services;
+pub mod settings;
+pub mod tasks;
+pub mod webhooks;

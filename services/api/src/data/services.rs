@@ -1,0 +1,104 @@
+//! Services that cost money.
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::http::page::Limit;
+use crate::model::service::{
+    ChargeOutcome, NewCharge, NewService, Service, ServiceFilter, ServiceStatus,
+};
+
+macro_rules! service_columns {
+    () => {
+        "id, name, description, status::text as status, budget_usd, period::text as period, time_zone,
+         spent_usd, held_usd, substitute_service_id, alert_thresholds, hard_limit, created_at"
+    };
+}
+
+const CREATE: &str = concat!(
+    "insert into devart.service_registry (name, description, budget_usd, period, time_zone,
+        substitute_service_id, alert_thresholds, hard_limit)
+     values ($1, $2, $3, $4::text::devart.budget_period, $5, $6, $7, $8)
+     returning ",
+    service_columns!()
+);
+
+const CHARGE: &str = "
+    select devart.charge_service(service_id => $1, amount_usd => $2, task_id => $3, idempotency_key => $4)";
+
+/// The services the caller may see, newest first.
+pub async fn list(
+    db: &mut PgConnection,
+    filter: &ServiceFilter,
+    limit: Limit,
+) -> sqlx::Result<Vec<Service>> {
+    let columns = concat!(
+        "select ",
+        service_columns!(),
+        " from devart.service_registry where true"
+    );
+    page(columns, filter, limit)
+        .build_query_as()
+        .fetch_all(db)
+        .await
+}
+
+/// The services with what is left of their budgets, newest first.
+pub async fn status(
+    db: &mut PgConnection,
+    filter: &ServiceFilter,
+    limit: Limit,
+) -> sqlx::Result<Vec<ServiceStatus>> {
+    let columns = concat!(
+        "select ",
+        service_columns!(),
+        ", remaining_usd, used_percent, substitute_name from devart.service_status where true"
+    );
+    page(columns, filter, limit)
+        .build_query_as()
+        .fetch_all(db)
+        .await
+}
+
+/// Creates a service as the caller; the policy admits admins.
+pub async fn create(db: &mut PgConnection, service: &NewService) -> sqlx::Result<Service> {
+    sqlx::query_as(CREATE)
+        .bind(&service.name)
+        .bind(&service.description)
+        .bind(service.budget_usd)
+        .bind(service.period.as_str())
+        .bind(&service.time_zone)
+        .bind(service.substitute_service_id)
+        .bind(&service.alert_thresholds)
+        .bind(service.hard_limit)
+        .fetch_one(db)
+        .await
+}
+
+/// Charges a service, or a substitute, for the calling agent. A refusal is a result.
+pub async fn charge(
+    db: &mut PgConnection,
+    service_id: Uuid,
+    charge: &NewCharge,
+) -> sqlx::Result<ChargeOutcome> {
+    let Json(outcome) = sqlx::query_scalar(CHARGE)
+        .bind(service_id)
+        .bind(charge.amount_usd)
+        .bind(charge.task_id)
+        .bind(&charge.idempotency_key)
+        .fetch_one(db)
+        .await?;
+    Ok(outcome)
+}
+
+fn page(columns: &str, filter: &ServiceFilter, limit: Limit) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(columns);
+    if let Some(cursor) = filter.cursor {
+        query.push(" and id < ").push_bind(cursor);
+    }
+    query
+        .push(" order by id desc limit ")
+        .push_bind(limit.rows());
+    query
+}

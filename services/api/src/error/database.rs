@@ -1,0 +1,199 @@
+//! From Postgres's SQLSTATEs to answers. Database text stays here, except for the messages that
+//! devart's own functions wrote for the caller.
+
+use axum::http::StatusCode;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use super::ApiError;
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::RowNotFound => Self::not_found("there is no such thing, or not for you"),
+            sqlx::Error::Database(database) => from_database(database.as_ref()),
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_) => {
+                tracing::warn!(%error, "the database cannot be reached: {error}");
+                Self::unavailable()
+            }
+            _ => {
+                tracing::error!(%error, "a query failed: {error}");
+                Self::internal()
+            }
+        }
+    }
+}
+
+fn from_database(error: &dyn DatabaseError) -> ApiError {
+    let code = error.code().unwrap_or_default();
+    let answer = translate(&code, error.message(), named_column(error).as_deref());
+    if answer.status().is_server_error() {
+        tracing::error!(sqlstate = %code, %error, "the database answered {code}: {error}");
+    } else {
+        tracing::debug!(sqlstate = %code, %error, "the database refused with {code}: {error}");
+    }
+    answer
+}
+
+/// The answer for a SQLSTATE. `column` is what a violated constraint speaks of.
+fn translate(code: &str, message: &str, column: Option<&str>) -> ApiError {
+    match code {
+        "P0002" => ApiError::not_found(message),
+        "42501" => ApiError::forbidden("you may not do this"),
+        "55P03" => ApiError::new(StatusCode::CONFLICT, "lease_lost", message),
+        "55000" => ApiError::new(StatusCode::CONFLICT, "wrong_state", message),
+        "53400" => {
+            let detail = "the budget does not allow this";
+            ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", detail)
+        }
+        "23505" => duplicate(column),
+        "23503" => invalid(column, "names a row that does not exist"),
+        "23514" | "23502" => invalid(column, "has a value that it cannot have"),
+        "22023" => our_own_message(message),
+        _ if code.starts_with("22") => invalid(column, "has a value that it cannot have"),
+        _ if is_temporary(code) => ApiError::unavailable(),
+        _ => ApiError::internal(),
+    }
+}
+
+/// Restarts, lost connections, deadlocks, serialization failures, exhausted resources, cancelled
+/// statements, a missing login: nothing the caller did, and likely gone on the next try.
+fn is_temporary(code: &str) -> bool {
+    matches!(code, "40001" | "40P01" | "57014" | "25006" | "25P03")
+        || ["57P", "08", "53", "28"]
+            .iter()
+            .any(|class| code.starts_with(class))
+}
+
+fn duplicate(column: Option<&str>) -> ApiError {
+    let error = |detail: String| ApiError::new(StatusCode::CONFLICT, "duplicate", detail);
+    match column {
+        Some("idempotency_key") | None => {
+            error("the idempotency key or name was already used for something else".to_owned())
+        }
+        Some(column) => error(format!("{column} is already taken")).with_field(column),
+    }
+}
+
+fn invalid(column: Option<&str>, what: &str) -> ApiError {
+    match column {
+        Some(column) => ApiError::invalid(column, format!("{column} {what}")),
+        None => {
+            let detail = format!("an argument {what}");
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument", detail)
+        }
+    }
+}
+
+/// devart's functions begin such a message with the argument's name: "title must be ...".
+fn our_own_message(message: &str) -> ApiError {
+    let error = ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid_argument",
+        message,
+    );
+    match argument_name(message) {
+        Some(name) => error.with_field(name),
+        None => error,
+    }
+}
+
+fn argument_name(message: &str) -> Option<&str> {
+    let (first, rest) = message.split_once(' ')?;
+    let is_name = first.starts_with(|c: char| c.is_ascii_lowercase())
+        && first
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.[]".contains(c));
+    let is_sentence = ["must ", "is ", "has ", "may ", "does ", "names ", "cannot "]
+        .iter()
+        .any(|verb| rest.starts_with(verb));
+    (is_name && is_sentence).then_some(first)
+}
+
+/// The column a violated constraint speaks of: ours are called `<table>_<column>_check`, `_fkey` or `_key`.
+fn named_column(error: &dyn DatabaseError) -> Option<String> {
+    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+    match (error.column(), error.constraint(), error.table()) {
+        (Some(column), _, _) => Some(column.to_owned()),
+        (None, Some(constraint), Some(table)) => column_of(constraint, table).map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn column_of<'a>(constraint: &'a str, table: &str) -> Option<&'a str> {
+    let rest = constraint.strip_prefix(table)?.strip_prefix('_')?;
+    ["_check", "_fkey", "_key"]
+        .iter()
+        .find_map(|suffix| rest.strip_suffix(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: &str, message: &str, column: Option<&str>) -> (u16, serde_json::Value) {
+        let document = translate(code, message, column).document();
+        let status = translate(code, message, column).status().as_u16();
+        (status, document)
+    }
+
+    #[test]
+    fn each_sqlstate_of_the_contract_has_its_status_and_code() {
+        for (sqlstate, status, code) in [
+            ("P0002", 404, "not_found"),
+            ("42501", 403, "forbidden"),
+            ("55P03", 409, "lease_lost"),
+            ("55000", 409, "wrong_state"),
+            ("22023", 422, "invalid_argument"),
+            ("22P02", 422, "invalid_argument"),
+            ("23503", 422, "invalid_argument"),
+            ("23505", 409, "duplicate"),
+            ("53400", 402, "budget_exceeded"),
+            ("40001", 503, "unavailable"),
+            ("57P01", 503, "unavailable"),
+            ("08006", 503, "unavailable"),
+            ("XX000", 500, "internal"),
+            ("42883", 500, "internal"),
+        ] {
+            let (got_status, document) = answer(sqlstate, "text", None);
+            assert_eq!(got_status, status, "{sqlstate}");
+            assert_eq!(document["code"], code, "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn our_messages_name_the_field_they_begin_with() {
+        let (_, document) = answer("22023", "title must be 1 to 500 characters long", None);
+        assert_eq!(document["field"], "title");
+        let (_, document) = answer("22023", "unknown key \"foo\" in changes", None);
+        assert_eq!(document.get("field"), None);
+    }
+
+    #[test]
+    fn other_database_text_never_reaches_the_answer() {
+        for code in [
+            "42501", "23505", "23514", "22P02", "XX000", "42P01", "57P01",
+        ] {
+            let (_, document) = answer(code, "relation \"secret\" leaks", None);
+            assert!(!document.to_string().contains("secret"), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_constraint_names_its_column() {
+        assert_eq!(column_of("tasks_title_check", "tasks"), Some("title"));
+        assert_eq!(
+            column_of(
+                "service_registry_substitute_service_id_fkey",
+                "service_registry"
+            ),
+            Some("substitute_service_id")
+        );
+        assert_eq!(column_of("tasks_pkey", "tasks"), None);
+        assert_eq!(column_of("other", "tasks"), None);
+    }
+}

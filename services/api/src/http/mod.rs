@@ -1,0 +1,10 @@
+//! What every endpoint shares: reading requests, paging, idempotency, limits and observation.
+
+pub mod body;
+pub mod change;
+pub mod limits;
+pub mod observe;
+pub mod page;
+pub mod reply;
+pub mod timeout;
+pub mod url;

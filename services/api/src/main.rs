@@ -1,0 +1,13 @@
+//! The `devart-api` process.
+
+use clap::Parser;
+use devart_api::config::Config;
+use devart_kit::{shutdown, telemetry};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    telemetry::init_logs(&config.telemetry)?;
+    let metrics = telemetry::init_metrics()?;
+    devart_api::serve(config, metrics, shutdown::on_signal()?).await
+}

@@ -1,0 +1,12 @@
+//! What travels over HTTP: rows as they are answered, and requests as they are accepted.
+//! Descriptions here become the descriptions of the OpenAPI document.
+
+pub mod agent;
+pub mod approval;
+pub mod claim;
+pub mod delivery;
+pub mod scalar;
+pub mod service;
+pub mod session;
+pub mod setting;
+pub mod task;

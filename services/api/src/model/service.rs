@@ -1,0 +1,179 @@
+//! Services that cost money.
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::agent::check_name;
+use super::scalar::{Timestamp, Usd};
+use crate::error::ApiResult;
+use crate::http::body::Validate;
+
+/// Whether a service may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceState {
+    Active,
+    Suspended,
+    Disabled,
+}
+
+/// How often a budget starts anew.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum BudgetPeriod {
+    /// Never: one budget for good.
+    #[default]
+    None,
+    Day,
+    Week,
+    Month,
+}
+
+/// A service with a budget.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct Service {
+    pub id: Uuid,
+    pub name: String,
+    pub description: Option<String>,
+    pub status: ServiceState,
+    /// Null: no limit.
+    pub budget_usd: Option<Usd>,
+    pub period: BudgetPeriod,
+    pub time_zone: String,
+    pub spent_usd: Usd,
+    pub held_usd: Usd,
+    pub substitute_service_id: Option<Uuid>,
+    /// Percentages of the budget at which an alert goes out.
+    pub alert_thresholds: Vec<i32>,
+    /// A hard limit refuses and suspends; a soft one only alerts.
+    pub hard_limit: bool,
+    pub created_at: Timestamp,
+}
+
+/// A service and how much of its budget is left.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct ServiceStatus {
+    pub id: Uuid,
+    pub name: String,
+    pub description: Option<String>,
+    pub status: ServiceState,
+    pub budget_usd: Option<Usd>,
+    pub period: BudgetPeriod,
+    pub time_zone: String,
+    pub spent_usd: Usd,
+    pub held_usd: Usd,
+    /// Null: no limit.
+    pub remaining_usd: Option<Usd>,
+    pub used_percent: Option<Usd>,
+    pub substitute_service_id: Option<Uuid>,
+    pub substitute_name: Option<String>,
+    pub alert_thresholds: Vec<i32>,
+    pub hard_limit: bool,
+    pub created_at: Timestamp,
+}
+
+/// A service to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewService {
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    pub description: Option<String>,
+    /// Left out: no limit.
+    #[schema(minimum = 0)]
+    pub budget_usd: Option<Usd>,
+    #[serde(default)]
+    pub period: BudgetPeriod,
+    /// Whose calendar the period follows.
+    #[serde(default = "utc")]
+    #[schema(default = "UTC")]
+    pub time_zone: String,
+    /// Used instead when this one is suspended or exhausted.
+    pub substitute_service_id: Option<Uuid>,
+    /// Percentages of the budget at which an alert goes out.
+    #[serde(default = "default_thresholds")]
+    pub alert_thresholds: Vec<i32>,
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub hard_limit: bool,
+}
+
+/// Which services to list, newest first.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ServiceFilter {
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<Uuid>,
+}
+
+/// A cost that has arisen.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCharge {
+    #[schema(minimum = 0)]
+    pub amount_usd: Usd,
+    /// The task it was for.
+    pub task_id: Option<Uuid>,
+    /// The same key charges once.
+    #[schema(min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
+}
+
+/// What came of a charge.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChargeOutcome {
+    pub success: bool,
+    /// The service that was billed.
+    pub charged_service_id: Option<Uuid>,
+    /// A substitute was billed.
+    #[serde(default)]
+    pub delegated: bool,
+    /// The charge used up the budget.
+    #[serde(default)]
+    pub suspended: bool,
+    pub spent_usd: Option<Usd>,
+    pub remaining_usd: Option<Usd>,
+    /// Why it was refused or delegated.
+    pub reason: Option<String>,
+}
+
+impl BudgetPeriod {
+    /// The value's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
+impl Validate for NewService {
+    fn validate(&self) -> ApiResult<()> {
+        check_name(&self.name)
+    }
+}
+
+impl Validate for NewCharge {}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn default_thresholds() -> Vec<i32> {
+    vec![50, 80, 100]
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,382 @@
+//! Tasks: the row, and what may be asked of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::FromRow;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::scalar::{Timestamp, Usd, present};
+use crate::error::{ApiError, ApiResult};
+use crate::http::body::Validate;
+
+const TITLE_MAX_CHARS: usize = 500;
+const DESCRIPTION_MAX_BYTES: usize = 64 * 1024;
+const PAYLOAD_MAX_BYTES: usize = 256 * 1024;
+
+/// How urgent a task is, in the order in which tasks are claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TaskPriority {
+    Critical,
+    High,
+    Medium,
+    Low,
+}
+
+/// Where a task is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[sqlx(type_name = "text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TaskStatus {
+    Blocked,
+    AwaitingApproval,
+    Scheduled,
+    Todo,
+    InProgress,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+/// A piece of work.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct Task {
+    pub id: Uuid,
+    pub title: String,
+    pub description: Option<String>,
+    pub priority: TaskPriority,
+    pub status: TaskStatus,
+    pub parent_task_id: Option<Uuid>,
+    pub workflow_run_id: Option<Uuid>,
+    pub template_id: Option<Uuid>,
+    pub service_id: Option<Uuid>,
+    /// The agent that has it, or had it last.
+    pub agent_id: Option<Uuid>,
+    pub required_capabilities: Vec<String>,
+    pub payload: Value,
+    pub result: Option<Value>,
+    /// How often the task was handed out.
+    pub attempt: i32,
+    pub retry_count: i32,
+    pub max_retries: i32,
+    pub last_error: Option<String>,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    pub lease_expires_at: Option<Timestamp>,
+    pub estimated_cost_usd: Option<Usd>,
+    /// It cost far more than its peers.
+    pub is_flagged: bool,
+    pub created_by: Option<Uuid>,
+    pub created_at: Timestamp,
+    pub claimed_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A task to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTask {
+    #[schema(min_length = 1, max_length = 500)]
+    pub title: String,
+    /// At most 64 KiB.
+    pub description: Option<String>,
+    /// The parent's when left out, else MEDIUM.
+    pub priority: Option<TaskPriority>,
+    /// What the agent needs to know; at most 256 KiB.
+    #[serde(default = "empty_object")]
+    #[schema(default = json!({}))]
+    pub payload: Value,
+    pub parent_task_id: Option<Uuid>,
+    pub service_id: Option<Uuid>,
+    /// Only agents with all of these may take it.
+    #[serde(default)]
+    pub required_capabilities: Vec<String>,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    #[serde(default = "default_max_retries")]
+    #[schema(default = 3, minimum = 0, maximum = 100)]
+    pub max_retries: i32,
+    pub estimated_cost_usd: Option<Usd>,
+    /// Tasks that must be DONE first.
+    #[serde(default)]
+    pub depends_on: Vec<Uuid>,
+    /// A person must approve it before an agent may take it.
+    #[serde(default)]
+    pub needs_approval: bool,
+}
+
+/// Changes to a task. What is left out stays; null clears.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskChanges {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 500)]
+    pub title: Option<String>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub description: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<TaskPriority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required_capabilities: Option<Vec<String>>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Timestamp>)]
+    pub run_at: Option<Option<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
+    pub max_retries: Option<i32>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Usd>)]
+    pub estimated_cost_usd: Option<Option<Usd>>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Uuid>)]
+    pub service_id: Option<Option<Uuid>>,
+}
+
+/// Which tasks to list, newest first.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TaskFilter {
+    pub status: Option<TaskStatus>,
+    pub priority: Option<TaskPriority>,
+    pub agent_id: Option<Uuid>,
+    pub workflow_run_id: Option<Uuid>,
+    /// Only those that cost far more than their peers, or only the others.
+    pub flagged: Option<bool>,
+    /// Words in the title.
+    pub q: Option<String>,
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<Uuid>,
+}
+
+/// Why a task is cancelled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cancellation {
+    pub reason: Option<String>,
+}
+
+/// One change of a task's status.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct TaskEvent {
+    pub id: i64,
+    pub task_id: Uuid,
+    pub from_status: Option<TaskStatus>,
+    pub to_status: TaskStatus,
+    /// `agent:<id>`, `user:<id>` or `role:<name>`.
+    pub actor: String,
+    pub at: Timestamp,
+    pub attempt: i32,
+    pub detail: Option<Value>,
+}
+
+/// What a task has been charged.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct Charge {
+    pub id: Uuid,
+    pub service_id: Uuid,
+    pub task_id: Option<Uuid>,
+    pub agent_id: Option<Uuid>,
+    pub attempt: Option<i32>,
+    pub amount_usd: Usd,
+    pub usage: Option<Value>,
+    pub kind: String,
+    /// The service that was asked for, when a substitute was billed.
+    pub delegated_from: Option<Uuid>,
+    pub created_at: Timestamp,
+}
+
+/// A task's history, oldest first, and its charges.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskHistory {
+    pub items: Vec<TaskEvent>,
+    pub next_cursor: Option<String>,
+    /// The task's latest charges, at most 200.
+    pub charges: Vec<Charge>,
+}
+
+/// Which part of a history to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<i64>,
+}
+
+impl TaskPriority {
+    /// The value's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "CRITICAL",
+            Self::High => "HIGH",
+            Self::Medium => "MEDIUM",
+            Self::Low => "LOW",
+        }
+    }
+}
+
+impl TaskStatus {
+    /// The value's name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "BLOCKED",
+            Self::AwaitingApproval => "AWAITING_APPROVAL",
+            Self::Scheduled => "SCHEDULED",
+            Self::Todo => "TODO",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Done => "DONE",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
+
+impl Validate for NewTask {
+    fn validate(&self) -> ApiResult<()> {
+        check_title(&self.title)?;
+        check_description(self.description.as_deref())?;
+        check_payload(&self.payload)
+    }
+}
+
+impl Validate for TaskChanges {
+    fn validate(&self) -> ApiResult<()> {
+        self.title.as_deref().map_or(Ok(()), check_title)?;
+        check_description(self.description.as_ref().and_then(Option::as_deref))?;
+        self.payload.as_ref().map_or(Ok(()), check_payload)
+    }
+}
+
+impl Validate for Cancellation {}
+
+fn check_title(title: &str) -> ApiResult<()> {
+    match title.chars().take(TITLE_MAX_CHARS + 1).count() {
+        1..=TITLE_MAX_CHARS => Ok(()),
+        _ => Err(ApiError::invalid(
+            "title",
+            "title must be 1 to 500 characters long",
+        )),
+    }
+}
+
+fn check_description(description: Option<&str>) -> ApiResult<()> {
+    if description.is_some_and(|text| text.len() > DESCRIPTION_MAX_BYTES) {
+        return Err(ApiError::invalid(
+            "description",
+            "description must be at most 64 KiB",
+        ));
+    }
+    Ok(())
+}
+
+fn check_payload(payload: &Value) -> ApiResult<()> {
+    if payload.to_string().len() > PAYLOAD_MAX_BYTES {
+        return Err(ApiError::invalid(
+            "payload",
+            "payload must be at most 256 KiB",
+        ));
+    }
+    Ok(())
+}
+
+fn empty_object() -> Value {
+    json!({})
+}
+
+fn default_max_retries() -> i32 {
+    3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_task(body: Value) -> Result<NewTask, String> {
+        let task: NewTask = serde_json::from_value(body).map_err(|error| error.to_string())?;
+        task.validate()
+            .map_err(|error| error.document()["field"].to_string())?;
+        Ok(task)
+    }
+
+    #[test]
+    fn a_title_is_enough() {
+        let task = new_task(json!({"title": "Review"})).expect("valid");
+        assert_eq!(task.max_retries, 3);
+        assert_eq!(task.payload, json!({}));
+    }
+
+    #[test]
+    fn titles_are_counted_in_characters() {
+        assert!(new_task(json!({"title": "ä".repeat(500)})).is_ok());
+        assert_eq!(
+            new_task(json!({"title": "a".repeat(501)})).err().as_deref(),
+            Some("\"title\"")
+        );
+        assert!(new_task(json!({"title": ""})).is_err());
+    }
+
+    #[test]
+    fn oversized_payloads_and_descriptions_are_named() {
+        let payload = json!({"title": "t", "payload": {"x": "y".repeat(256 * 1024)}});
+        assert_eq!(new_task(payload).err().as_deref(), Some("\"payload\""));
+        let description = json!({"title": "t", "description": "y".repeat(64 * 1024 + 1)});
+        assert_eq!(
+            new_task(description).err().as_deref(),
+            Some("\"description\"")
+        );
+    }
+
+    #[test]
+    fn changes_tell_null_from_absent() {
+        let changes: TaskChanges =
+            serde_json::from_value(json!({"run_at": null, "title": "t"})).expect("valid");
+        let sent = serde_json::to_value(&changes).expect("serializable");
+        assert_eq!(sent, json!({"run_at": null, "title": "t"}));
+    }
+
+    #[test]
+    fn enum_names_match_the_database() {
+        for status in [
+            TaskStatus::AwaitingApproval,
+            TaskStatus::InProgress,
+            TaskStatus::Todo,
+        ] {
+            assert_eq!(
+                serde_json::to_value(status).expect("a name"),
+                status.as_str()
+            );
+        }
+        for priority in [TaskPriority::Critical, TaskPriority::Low] {
+            assert_eq!(
+                serde_json::to_value(priority).expect("a name"),
+                priority.as_str()
+            );
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Endpoints: each reads the request, calls one function of `data`, and answers.
+
+pub mod agents;
+pub mod approvals;
+pub mod auth;
+pub mod claims;
+pub mod health;
+pub mod me;
+pub mod services;
+pub mod settings;
+pub mod tasks;
+pub mod webhooks;

@@ -1,0 +1,133 @@
+//! Services that cost money.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Session;
+use crate::data;
+use crate::error::{ApiError, ApiResult};
+use crate::http::change::Change;
+use crate::http::page::{Limit, Page};
+use crate::http::reply::Reply;
+use crate::http::url::{Id, UrlQuery};
+use crate::model::service::{
+    ChargeOutcome, NewCharge, NewService, Service, ServiceFilter, ServiceStatus,
+};
+use crate::openapi::{Problem, Problems};
+use crate::state::AppState;
+
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(status))
+        .routes(routes!(charge))
+}
+
+/// List services
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/services", tag = "services", params(ServiceFilter),
+    responses((status = 200, body = Page<Service>), Problems),
+)]
+async fn list(
+    session: Session,
+    UrlQuery(filter): UrlQuery<ServiceFilter>,
+) -> ApiResult<Json<Page<Service>>> {
+    let limit = Limit::new(filter.limit)?;
+    let rows = data::services::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(Page::new(rows, limit, |service| {
+        service.id.to_string()
+    })))
+}
+
+/// List services with their budgets
+///
+/// What is spent and what is left, newest service first.
+#[utoipa::path(
+    get, path = "/api/services/status", tag = "services", params(ServiceFilter),
+    responses((status = 200, body = Page<ServiceStatus>), Problems),
+)]
+async fn status(
+    session: Session,
+    UrlQuery(filter): UrlQuery<ServiceFilter>,
+) -> ApiResult<Json<Page<ServiceStatus>>> {
+    let limit = Limit::new(filter.limit)?;
+    let rows = data::services::status(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(Page::new(rows, limit, |service| {
+        service.id.to_string()
+    })))
+}
+
+/// Create a service
+///
+/// Admins only.
+#[utoipa::path(
+    post, path = "/api/services", tag = "services", request_body = NewService,
+    responses((status = 201, body = Service), Problems),
+)]
+async fn create(change: Change<NewService>) -> ApiResult<Response> {
+    change
+        .run(async |db, service| Reply::created(&data::services::create(db, &service).await?))
+        .await
+}
+
+/// Charge a service
+///
+/// For the calling agent and a cost already known. A substitute is billed when this service is
+/// suspended or exhausted; 402 when none can pay.
+#[utoipa::path(
+    post, path = "/api/services/{id}/charges", tag = "agent work", params(("id" = Uuid, Path)),
+    request_body = NewCharge,
+    responses(
+        (status = 200, body = ChargeOutcome),
+        (status = 402, description = "Refused; `remaining_usd` and `reason` say why", body = Problem,
+         content_type = "application/problem+json"),
+        Problems,
+    ),
+)]
+async fn charge(Id(id): Id, change: Change<NewCharge>) -> ApiResult<Response> {
+    change
+        .run(async |db, charge| {
+            let outcome = data::services::charge(db, id, &charge).await?;
+            if outcome.success {
+                Reply::ok(&outcome)
+            } else {
+                Ok(Reply::refused(&refusal(&outcome)))
+            }
+        })
+        .await
+}
+
+fn refusal(outcome: &ChargeOutcome) -> ApiError {
+    let reason = outcome
+        .reason
+        .as_deref()
+        .unwrap_or("the budget does not allow this");
+    ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", reason)
+        .with("reason", reason)
+        .with("remaining_usd", json!(outcome.remaining_usd))
+        .with("spent_usd", json!(outcome.spent_usd))
+        .with("suspended", outcome.suspended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_is_left_exactly() {
+        let outcome: ChargeOutcome = serde_json::from_str(
+            r#"{"success": false, "remaining_usd": 0.000001, "reason": "service is suspended", "suspended": true}"#,
+        )
+        .expect("an outcome");
+        let document = refusal(&outcome).document();
+        assert_eq!(document["status"], 402);
+        assert_eq!(document["remaining_usd"].to_string(), "0.000001");
+        assert_eq!(document["reason"], "service is suspended");
+    }
+}

@@ -1,0 +1,72 @@
+//! From settings to a running server, and to its orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use devart_kit::config::comma_separated;
+use devart_kit::listener;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::config::Config;
+use crate::maintenance;
+use crate::state::{AppState, database_options};
+
+/// Fires when tasks became claimable.
+const TASKS_CHANNEL: &str = "devart_tasks";
+
+/// How long requests under way may take after the order to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves until `shutdown`, then finishes what is under way. Does not need the database to be up.
+///
+/// # Errors
+/// When a setting is unusable or the address cannot be bound.
+pub async fn serve(
+    config: Config,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let database = database_options(&config)?;
+    let state = AppState::new(&config, database.clone(), metrics, shutdown.clone())?;
+    let socket = TcpListener::bind(config.bind).await.with_context(|| {
+        format!(
+            "cannot listen on {}: is the port already taken?",
+            config.bind
+        )
+    })?;
+    let wakeups = listener::spawn(database, TASKS_CHANNEL, shutdown.clone());
+    tokio::spawn(Arc::clone(&state.waiting_room).serve(wakeups, shutdown.clone()));
+    Arc::clone(&state.limits).forget_quiet_keys(shutdown.clone());
+    if !config.maintain_interval.is_zero() {
+        let pool = state.pool.clone();
+        tokio::spawn(maintenance::run(
+            pool,
+            config.maintain_interval,
+            shutdown.clone(),
+        ));
+    }
+    let router = app::router(state.clone(), &comma_separated(&config.cors_origins));
+    tracing::info!(bind = %socket.local_addr()?, "serving on http://{}", socket.local_addr()?);
+    let server = axum::serve(
+        socket,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    tokio::select! {
+        result = server => result.context("the server failed")?,
+        () = drain_deadline(&shutdown) => tracing::warn!("requests were still under way after {DRAIN_TIMEOUT:?}"),
+    }
+    state.pool.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn drain_deadline(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(DRAIN_TIMEOUT).await;
+}

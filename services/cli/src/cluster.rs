@@ -1,0 +1,435 @@
+//! A private Postgres cluster in a directory: made, started, stopped, thrown away.
+//!
+//! `devart up` lets the supervisor run one under `.devart`; tests and the bench start their own through [`Cluster::temporary`].
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+use crate::postgres::Postgres;
+use crate::run_as::{ServerUser, run};
+use crate::{ports, random};
+
+/// The superuser and the database that every cluster of ours has.
+pub const OWNER: &str = "devart";
+
+/// What can be chosen about a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// Version to run; the newest installed one when none.
+    pub postgres: Option<Postgres>,
+    /// Port on 127.0.0.1; a free one when none.
+    pub port: Option<u16>,
+    /// Password of the superuser; a random one when none. Only used when the cluster is made.
+    pub password: Option<String>,
+    /// False turns off fsync and friends: much faster, for clusters that nobody will miss after a power cut.
+    pub durable: bool,
+    /// Whether `pg_devart` is in `shared_preload_libraries`. Ignored while its library is not installed.
+    pub preload: bool,
+    /// Directory of the Unix socket; the cluster's own when none (a socket path may have 107 bytes at most).
+    pub socket_dir: Option<PathBuf>,
+    /// Further lines for the configuration, for instance `("max_connections", "300")`.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            postgres: None,
+            port: None,
+            password: None,
+            durable: true,
+            preload: true,
+            socket_dir: None,
+            settings: Vec::new(),
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// For tests: nothing survives a power cut, everything is fast.
+    pub fn for_tests() -> Self {
+        Self {
+            durable: false,
+            ..Self::default()
+        }
+    }
+}
+
+/// How to stop a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Disconnect clients, write everything out.
+    Fast,
+    /// As in a crash: the next start recovers from the log.
+    Immediate,
+}
+
+impl StopMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Immediate => "immediate",
+        }
+    }
+}
+
+/// One cluster. Dropping it stops the server if this value started it, and removes a temporary directory.
+#[derive(Debug)]
+pub struct Cluster {
+    postgres: Postgres,
+    user: ServerUser,
+    dir: PathBuf,
+    port: u16,
+    password: String,
+    started: AtomicBool,
+    temporary: bool,
+}
+
+impl Cluster {
+    /// Opens the cluster in `dir`, making it when there is none, and writes its configuration. Does not start it.
+    /// `dir` must be reachable by the server's user.
+    pub fn init(dir: &Path, options: ClusterOptions) -> Result<Self> {
+        let user = ServerUser::for_server("postgres")?;
+        user.make_dir(dir, 0o700)?;
+        if !user.can_enter(dir) {
+            bail!(
+                "the Postgres user cannot enter {}: a directory above it is closed; choose another place",
+                dir.display()
+            );
+        }
+        let postgres = match Postgres::of_data_dir(&dir.join("data")).or(options.postgres) {
+            Some(postgres) => postgres,
+            None => Postgres::require()?,
+        };
+        if !postgres.has_server() {
+            bail!(
+                "{} was made with PostgreSQL {major}, which is not installed any more: apt-get install postgresql-{major}",
+                dir.display(),
+                major = postgres.major
+            );
+        }
+        let port = options.port.map_or_else(ports::any_free, Ok)?;
+        let password = options.password.clone().unwrap_or_else(|| random::word(32));
+        let cluster = Self {
+            postgres,
+            user,
+            dir: dir.to_owned(),
+            port,
+            password,
+            started: AtomicBool::new(false),
+            temporary: false,
+        };
+        if !cluster.is_initialised() {
+            cluster.initdb()?;
+        }
+        cluster.configure(&options)?;
+        Ok(cluster)
+    }
+
+    /// A fresh running cluster with an empty database `devart`, in a temporary directory that goes away with it.
+    pub fn temporary(options: ClusterOptions) -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("devart-{}", random::word(10)));
+        let mut cluster = Self::init(&dir, options)?;
+        cluster.temporary = true;
+        cluster.start()?;
+        cluster.create_database(OWNER)?;
+        Ok(cluster)
+    }
+
+    fn is_initialised(&self) -> bool {
+        self.data_dir().join("PG_VERSION").exists()
+    }
+
+    fn initdb(&self) -> Result<()> {
+        let password_file = self.dir.join("initial-password");
+        std::fs::write(&password_file, format!("{}\n", self.password))
+            .context("writing the initial password")?;
+        self.user.own(&password_file)?;
+        let mut command = self.program("initdb");
+        command
+            .arg("-D")
+            .arg(self.data_dir())
+            .arg(format!("--username={OWNER}"))
+            .arg(format!("--pwfile={}", password_file.display()));
+        command.args([
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+            "--data-checksums",
+        ]);
+        let made = run(&mut command);
+        std::fs::remove_file(&password_file).context("removing the initial password")?;
+        made.map(drop)
+            .with_context(|| format!("making a Postgres cluster in {}", self.dir.display()))
+    }
+
+    /// Writes `devart.conf` and has `postgresql.conf` include it. What people put into `postgresql.auto.conf` still wins.
+    fn configure(&self, options: &ClusterOptions) -> Result<()> {
+        let data = self.data_dir();
+        let file = data.join("devart.conf");
+        std::fs::write(&file, self.configuration(options)).context("writing devart.conf")?;
+        self.user.own(&file)?;
+        let main = data.join("postgresql.conf");
+        let text = std::fs::read_to_string(&main).context("reading postgresql.conf")?;
+        if !text.contains("include 'devart.conf'") {
+            std::fs::write(&main, format!("{text}\ninclude 'devart.conf'\n"))
+                .context("writing postgresql.conf")?;
+        }
+        Ok(())
+    }
+
+    fn configuration(&self, options: &ClusterOptions) -> String {
+        let socket_dir = options.socket_dir.as_deref().unwrap_or(&self.dir);
+        let mut settings = vec![
+            ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
+            ("port".to_owned(), self.port.to_string()),
+            (
+                "unix_socket_directories".to_owned(),
+                socket_dir.display().to_string(),
+            ),
+            ("max_connections".to_owned(), "200".to_owned()),
+            ("log_line_prefix".to_owned(), "%m [%p] %q%u@%d ".to_owned()),
+        ];
+        if options.preload && self.postgres.has_library("pg_devart") {
+            settings.push((
+                "shared_preload_libraries".to_owned(),
+                "pg_devart".to_owned(),
+            ));
+        }
+        if !options.durable {
+            settings.extend(
+                ["fsync", "synchronous_commit", "full_page_writes"]
+                    .map(|name| (name.to_owned(), "off".to_owned())),
+            );
+        }
+        settings.extend(options.settings.iter().cloned());
+        settings
+            .iter()
+            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
+            .collect()
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    pub fn start(&self) -> Result<()> {
+        let mut command = self.pg_ctl("start");
+        command.arg("-l").arg(self.log_file());
+        run(&mut command)
+            .with_context(|| format!("starting Postgres; its log says: {}", self.log_tail()))?;
+        self.started.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Stops the server.
+    pub fn stop(&self, mode: StopMode) -> Result<()> {
+        run(self.pg_ctl("stop").args(["-m", mode.name()])).context("stopping Postgres")?;
+        self.started.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Stops the server and starts it again; connections break.
+    pub fn restart(&self, mode: StopMode) -> Result<()> {
+        self.stop(mode)?;
+        self.start()
+    }
+
+    /// Whether a server runs in this directory, whoever started it.
+    pub fn is_running(&self) -> bool {
+        run(&mut self.pg_ctl("status")).is_ok()
+    }
+
+    /// Makes a database unless it is there. The server must be running.
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        let exists = self.psql(
+            "postgres",
+            &format!("select 1 from pg_database where datname = '{name}'"),
+        )?;
+        if exists.trim().is_empty() {
+            self.psql("postgres", &format!("create database \"{name}\""))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one statement as the superuser; gives its unaligned output.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
+        run(self.program("psql").args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &self.url(database),
+            "-c",
+            sql,
+        ]))
+    }
+
+    /// Sets the superuser's password while the server is down: for when the recorded one was lost.
+    pub fn reset_password(&self) -> Result<()> {
+        use std::io::Write;
+        let mut command = self.program("postgres");
+        command
+            .arg("--single")
+            .arg("-D")
+            .arg(self.data_dir())
+            .arg("postgres");
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .context("starting Postgres in single-user mode")?;
+        let statement = format!(
+            "alter role \"{OWNER}\" password '{}';\n",
+            self.password.replace('\'', "''")
+        );
+        child
+            .stdin
+            .take()
+            .context("no standard input")?
+            .write_all(statement.as_bytes())
+            .context("sending the new password")?;
+        let status = child
+            .wait()
+            .context("waiting for Postgres in single-user mode")?;
+        if !status.success() {
+            bail!("Postgres in single-user mode ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// The command that runs the server in the foreground, for a supervisor.
+    pub fn server_command(&self) -> Command {
+        let mut command = self.program("postgres");
+        command.arg("-D").arg(self.data_dir());
+        command
+    }
+
+    /// A client or server program of this cluster's version, run as the cluster's user.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.user.command(self.postgres.bin(name));
+        // PGHOST and friends of the caller must not lead us to another cluster, and RUST_BACKTRACE in a server would
+        // show backtraces of the extension to its clients.
+        command.env_clear().env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
+        command.env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    fn pg_ctl(&self, action: &str) -> Command {
+        let mut command = self.program("pg_ctl");
+        command
+            .arg(action)
+            .arg("-D")
+            .arg(self.data_dir())
+            .args(["-w", "-t", "120"]);
+        command
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// Connection string of the superuser for a database.
+    pub fn url(&self, database: &str) -> String {
+        self.url_as(OWNER, &self.password, database)
+    }
+
+    /// Connection string of any user.
+    pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
+        format!(
+            "postgres://{user}:{password}@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
+    /// Where the data lives.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Where [`Self::start`] sends the server's log.
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("postgres.log")
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The version it runs.
+    pub fn postgres(&self) -> Postgres {
+        self.postgres
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.started.load(Ordering::SeqCst) {
+            let mode = if self.temporary {
+                StopMode::Immediate
+            } else {
+                StopMode::Fast
+            };
+            let _ = self.stop(mode);
+        }
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_cluster_answers_restarts_and_leaves_nothing_behind() {
+        let cluster = Cluster::temporary(ClusterOptions {
+            preload: false,
+            ..ClusterOptions::for_tests()
+        })
+        .expect("a cluster");
+        let dir = cluster.dir.clone();
+        assert_eq!(
+            cluster
+                .psql(OWNER, "select current_user")
+                .expect("answer")
+                .trim(),
+            OWNER
+        );
+        cluster.restart(StopMode::Fast).expect("restart");
+        assert!(cluster.is_running());
+        drop(cluster);
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_lost_password_can_be_set_again() {
+        let dir = std::env::temp_dir().join(format!("devart-{}", random::word(10)));
+        let options = |password: &str| ClusterOptions {
+            preload: false,
+            password: Some(password.to_owned()),
+            ..ClusterOptions::for_tests()
+        };
+        drop(Cluster::init(&dir, options("first")).expect("a cluster"));
+        let mut cluster = Cluster::init(&dir, options("second")).expect("the same cluster");
+        cluster.temporary = true;
+        cluster.reset_password().expect("reset");
+        cluster.start().expect("start");
+        assert_eq!(
+            cluster.psql("postgres", "select 1").expect("login").trim(),
+            "1"
+        );
+    }
+}

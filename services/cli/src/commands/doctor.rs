@@ -1,0 +1,289 @@
+//! `devart doctor`: what is wrong, and the command that mends it.
+
+use anyhow::{Result, bail};
+use sqlx::{Connection, PgConnection};
+
+use crate::installation::Installation;
+use crate::layout::{Layout, cache_dir};
+use crate::ports::{Ports, is_free};
+use crate::postgres::Postgres;
+use crate::setup::{cargo_pgrx, extension, packages, pgvector};
+use crate::{disk, health, supervisor};
+
+/// Below this much free space things begin to fail.
+const LITTLE_MIB: u64 = 1000;
+
+/// One thing that was looked at.
+struct Check {
+    what: &'static str,
+    finding: Finding,
+}
+
+enum Finding {
+    Good(String),
+    /// Works, but could be better.
+    Hint {
+        what: String,
+        mend: String,
+    },
+    Bad {
+        what: String,
+        mend: String,
+    },
+}
+
+use Finding::{Bad, Good, Hint};
+
+fn bad(what: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Bad {
+        what: what.into(),
+        mend: mend.into(),
+    }
+}
+
+/// Looks at everything and prints what it found; an error when something is broken.
+pub async fn run(layout: &Layout) -> Result<()> {
+    let mut checks = machine(layout);
+    checks.extend(servers(layout).await);
+    for check in &checks {
+        print(check);
+    }
+    let broken = checks
+        .iter()
+        .filter(|check| matches!(check.finding, Bad { .. }))
+        .count();
+    if broken > 0 {
+        bail!("{broken} of {} things need mending", checks.len());
+    }
+    println!("\nNothing to mend.");
+    Ok(())
+}
+
+fn print(check: &Check) {
+    match &check.finding {
+        Good(what) => println!("  ok    {:<12} {what}", check.what),
+        Hint { what, mend } => println!(
+            "  hint  {:<12} {what}\n                     better: {mend}",
+            check.what
+        ),
+        Bad { what, mend } => println!(
+            "  BAD   {:<12} {what}\n                     mend:   {mend}",
+            check.what
+        ),
+    }
+}
+
+/// What is installed.
+fn machine(layout: &Layout) -> Vec<Check> {
+    let mut checks = vec![Check {
+        what: "disk",
+        finding: disk_space(layout),
+    }];
+    let Some(postgres) = packages::present(layout) else {
+        checks.push(Check {
+            what: "packages",
+            finding: bad(
+                "no PostgreSQL 15, 16 or 17 with its headers is installed",
+                "devart setup",
+            ),
+        });
+        return checks;
+    };
+    checks.push(Check {
+        what: "packages",
+        finding: installed_packages(postgres),
+    });
+    let pgvector = if pgvector::is_installed(postgres) {
+        Good("installed".into())
+    } else {
+        bad("not installed", "devart setup")
+    };
+    checks.push(Check {
+        what: "pgvector",
+        finding: pgvector,
+    });
+    let tool = if cargo_pgrx::is_installed().unwrap_or(false) {
+        Good("installed".into())
+    } else {
+        bad("not installed, or another version", "devart setup")
+    };
+    checks.push(Check {
+        what: "cargo-pgrx",
+        finding: tool,
+    });
+    checks.push(Check {
+        what: "extension",
+        finding: built_extension(layout, postgres),
+    });
+    checks
+}
+
+fn disk_space(layout: &Layout) -> Finding {
+    let cache = cache_dir().unwrap_or_default();
+    for path in [layout.state_dir(), cache] {
+        match disk::free_mib(&path) {
+            Ok(free) if free < LITTLE_MIB => {
+                return bad(
+                    format!("only {free} MiB free at {}", path.display()),
+                    format!(
+                        "make room; builds are in {} and can be deleted",
+                        cache_dir().unwrap_or_default().display()
+                    ),
+                );
+            }
+            Ok(_) => {}
+            Err(error) => return bad(format!("{error:#}"), "look at the disk with: df -h"),
+        }
+    }
+    Good("enough".into())
+}
+
+fn installed_packages(postgres: Postgres) -> Finding {
+    match packages::missing(postgres) {
+        Ok(missing) if missing.is_empty() => {
+            Good(format!("all installed, PostgreSQL {}", postgres.major))
+        }
+        Ok(missing) => bad(
+            format!("missing: {}", missing.join(" ")),
+            format!(
+                "devart setup    (or: apt-get install {})",
+                missing.join(" ")
+            ),
+        ),
+        Err(error) => bad(format!("{error:#}"), "dpkg --configure -a"),
+    }
+}
+
+fn built_extension(layout: &Layout, postgres: Postgres) -> Finding {
+    match extension::is_current(layout, postgres) {
+        Ok(true) => Good("installed from these sources".into()),
+        Ok(false) => bad(
+            "not installed, or built from other sources than these",
+            "devart up",
+        ),
+        Err(error) => bad(format!("{error:#}"), "devart up"),
+    }
+}
+
+/// What is running.
+async fn servers(layout: &Layout) -> Vec<Check> {
+    if Installation::open(layout).is_err() {
+        return vec![Check {
+            what: "servers",
+            finding: bad("never started", "devart up"),
+        }];
+    }
+    if matches!(supervisor::running(layout), Ok(None)) {
+        let mut checks = vec![Check {
+            what: "supervisor",
+            finding: bad("not running", "devart up"),
+        }];
+        checks.extend(taken_ports(layout));
+        return checks;
+    }
+    let mut checks = parts(layout).await;
+    checks.extend(database(layout).await);
+    checks
+}
+
+fn taken_ports(layout: &Layout) -> Vec<Check> {
+    let Some(ports) = Ports::recorded(&layout.ports_file()) else {
+        return Vec::new();
+    };
+    let taken = ports
+        .named()
+        .into_iter()
+        .filter(|(_, _, number)| !is_free(*number));
+    taken
+        .map(|(variable, what, number)| Check {
+            what: "ports",
+            finding: bad(
+                format!("port {number} of {what} is used by another program"),
+                format!("stop that program, or: {variable}=NUMBER devart up"),
+            ),
+        })
+        .collect()
+}
+
+async fn parts(layout: &Layout) -> Vec<Check> {
+    let parts = match health::all(layout).await {
+        Ok(parts) => parts,
+        Err(error) => {
+            return vec![Check {
+                what: "servers",
+                finding: bad(format!("{error:#}"), "devart up"),
+            }];
+        }
+    };
+    parts
+        .into_iter()
+        .map(|part| {
+            let mend = match part.name {
+                "migrations" => "devart migrate".to_owned(),
+                name => format!("devart logs {name}, then: devart down; devart up"),
+            };
+            let finding = part
+                .outcome
+                .map_or_else(|error| bad(format!("{error:#}"), mend), Good);
+            Check {
+                what: part.name,
+                finding,
+            }
+        })
+        .collect()
+}
+
+async fn database(layout: &Layout) -> Vec<Check> {
+    let Ok(mut connection) = connect(layout).await else {
+        return Vec::new();
+    };
+    let version = Check {
+        what: "version",
+        finding: extension_version(&mut connection)
+            .await
+            .unwrap_or_else(|error| bad(format!("{error:#}"), "devart migrate")),
+    };
+    let preload = Check {
+        what: "preload",
+        finding: preloaded(&mut connection)
+            .await
+            .unwrap_or_else(|error| bad(format!("{error:#}"), "devart logs postgres")),
+    };
+    let _ = connection.close().await;
+    vec![version, preload]
+}
+
+async fn connect(layout: &Layout) -> Result<PgConnection> {
+    Installation::open(layout)?.connect().await
+}
+
+async fn extension_version(connection: &mut PgConnection) -> Result<Finding> {
+    let row: Option<(Option<String>, Option<String>)> =
+        sqlx::query_as("select installed_version, default_version from pg_available_extensions where name = 'pg_devart'").fetch_optional(connection).await?;
+    Ok(match row {
+        None => bad(
+            "Postgres does not know the extension pg_devart",
+            "devart up",
+        ),
+        Some((None, _)) => bad("the database has no extension pg_devart", "devart migrate"),
+        Some((Some(have), Some(want))) if have != want => bad(
+            format!("the database has pg_devart {have}, installed is {want}"),
+            "devart migrate",
+        ),
+        Some((Some(have), _)) => Good(format!("pg_devart {have}")),
+    })
+}
+
+async fn preloaded(connection: &mut PgConnection) -> Result<Finding> {
+    let libraries: String =
+        sqlx::query_scalar("select current_setting('shared_preload_libraries')")
+            .fetch_one(connection)
+            .await?;
+    if libraries.split(',').any(|it| it.trim() == "pg_devart") {
+        return Ok(Good("pg_devart is preloaded".into()));
+    }
+    Ok(Hint {
+        what: "pg_devart is not in shared_preload_libraries; it works, but without what needs a background worker".into(),
+        mend: "devart down; devart up".into(),
+    })
+}

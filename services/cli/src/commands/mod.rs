@@ -1,0 +1,10 @@
+//! One file for each command that does more than call a module.
+
+pub mod agent;
+pub mod doctor;
+pub mod down;
+pub mod migrate;
+pub mod status;
+pub mod token;
+pub mod up;
+pub mod user;

@@ -1,0 +1,21 @@
+//! `devart status`: the health of each part.
+
+use anyhow::{Result, bail};
+
+use crate::health;
+use crate::layout::Layout;
+
+/// Prints one line per part; an error when a part is not well.
+pub async fn run(layout: &Layout) -> Result<()> {
+    let parts = health::all(layout).await?;
+    for part in &parts {
+        match &part.outcome {
+            Ok(what) => println!("  {:<11} ok      {what}", part.name),
+            Err(error) => println!("  {:<11} FAILED  {error:#}", part.name),
+        }
+    }
+    if parts.iter().any(|part| part.outcome.is_err()) {
+        bail!("not everything is well; `devart doctor` says what to do");
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! `devart up`: from whatever is there to a working control plane.
+
+mod servers;
+mod summary;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sqlx::Connection;
+
+use crate::cluster::OWNER;
+use crate::layout::Layout;
+use crate::people::{self, Role};
+use crate::ports::Ports;
+use crate::progress::Stage;
+use crate::secrets::{API_ROLE, Secrets};
+use crate::{demo, health, migrate, setup, supervisor};
+use servers::Servers;
+
+/// What can be chosen about `devart up`.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Stay in front, show the servers' logs, stop them at Ctrl-C.
+    pub foreground: bool,
+    /// Run the main job on an empty database.
+    pub demo: bool,
+}
+
+const POSTGRES_PATIENCE: Duration = Duration::from_secs(120);
+const RABBITMQ_PATIENCE: Duration = Duration::from_secs(120);
+const API_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs every stage, then prints addresses and login.
+pub async fn run(layout: &Layout, options: Options) -> Result<()> {
+    layout.create()?;
+    let Some(_lock) = supervisor::try_lock(&layout.run_dir().join("up.lock"))? else {
+        bail!("another `devart up` is at work here; wait for it");
+    };
+    let outcome = setup::run(layout, false)?;
+    let servers = start(layout, outcome, options.foreground).await?;
+    let (ports, secrets) = (servers.ports, servers.secrets.clone());
+    let database_url = servers.database_url.clone();
+    wait_for_broker(layout, ports.rabbitmq).await?;
+    bring_up_to_date(&database_url, &secrets).await?;
+    wait_for_api(layout, &ports).await?;
+    let demonstrated = if options.demo {
+        demonstrate(layout, &database_url).await
+    } else {
+        Ok(())
+    };
+    summary::print(layout, &ports, &secrets);
+    demonstrated?;
+    servers.stay_if_in_front().await
+}
+
+async fn start(layout: &Layout, outcome: setup::Outcome, foreground: bool) -> Result<Servers> {
+    let stage = Stage::begin("cluster");
+    let result = start_servers(layout, outcome, foreground).await;
+    stage.end(result)
+}
+
+async fn start_servers(
+    layout: &Layout,
+    outcome: setup::Outcome,
+    foreground: bool,
+) -> Result<(Servers, String)> {
+    let changed = outcome.extension_changed || outcome.programs_changed;
+    let servers = Servers::start(layout, changed, foreground)?;
+    let url = servers.cluster.url("postgres");
+    let what = health::wait(layout, "postgres", POSTGRES_PATIENCE, async || {
+        health::postgres(&url).await
+    })
+    .await?;
+    servers.cluster.create_database(OWNER)?;
+    let verb = if servers.started {
+        "started"
+    } else {
+        "running"
+    };
+    Ok((servers, format!("{what} {verb}")))
+}
+
+async fn wait_for_broker(layout: &Layout, port: u16) -> Result<()> {
+    let stage = Stage::begin("rabbitmq");
+    let ready = health::wait(layout, "rabbitmq", RABBITMQ_PATIENCE, async || {
+        health::rabbitmq(port).await
+    })
+    .await;
+    stage.end(ready.map(|what| ((), what)))
+}
+
+async fn wait_for_api(layout: &Layout, ports: &Ports) -> Result<()> {
+    let stage = Stage::begin("api");
+    let url = format!("http://127.0.0.1:{}", ports.api);
+    let ready = health::wait(layout, "api", API_PATIENCE, async || {
+        health::api(&url).await
+    })
+    .await;
+    stage.end(ready.map(|what| ((), what)))
+}
+
+async fn bring_up_to_date(database_url: &str, secrets: &Secrets) -> Result<()> {
+    let stage = Stage::begin("migrate");
+    let result = migrate_and_bootstrap(database_url, secrets).await;
+    stage.end(result)
+}
+
+async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<((), String)> {
+    let report = migrate::migrate(database_url).await?;
+    migrate::set_login_password(database_url, API_ROLE, &secrets.api_password).await?;
+    let mut connection = sqlx::PgConnection::connect(database_url)
+        .await
+        .context("connecting to the database")?;
+    // Only once: later the account belongs to the person, who may have changed its password.
+    if !people::exists(&mut connection, &secrets.admin_email).await? {
+        people::put(
+            &mut connection,
+            &secrets.admin_email,
+            Some(&secrets.admin_password),
+            Role::Admin,
+        )
+        .await?;
+    }
+    connection.close().await.context("closing the connection")?;
+    let what = match report.applied.len() {
+        0 => format!("current, extension {}", report.extension),
+        count => format!("applied {count} files, extension {}", report.extension),
+    };
+    Ok(((), what))
+}
+
+async fn demonstrate(layout: &Layout, database_url: &str) -> Result<()> {
+    let mut connection = sqlx::PgConnection::connect(database_url)
+        .await
+        .context("connecting to the database")?;
+    let has_tasks: bool = sqlx::query_scalar("select exists (select from devart.tasks)")
+        .fetch_one(&mut connection)
+        .await
+        .context("looking for tasks")?;
+    connection.close().await.context("closing the connection")?;
+    if has_tasks {
+        return Ok(());
+    }
+    println!();
+    demo::run(layout).await.context("the demo failed")
+}

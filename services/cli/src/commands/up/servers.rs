@@ -1,0 +1,152 @@
+//! Starting the supervisor, or leaving a running one alone when nothing changed.
+
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cluster::{Cluster, OWNER};
+use crate::layout::Layout;
+use crate::ports::Ports;
+use crate::secrets::Secrets;
+use crate::supervisor::parts;
+use crate::{disk, env_file, supervisor};
+
+/// The servers of an installation, started or found running.
+pub struct Servers {
+    /// Where they listen.
+    pub ports: Ports,
+    /// Their secrets.
+    pub secrets: Secrets,
+    /// Their cluster.
+    pub cluster: Cluster,
+    /// The owner's connection string.
+    pub database_url: String,
+    /// Whether they had to be started.
+    pub started: bool,
+    in_front: Option<Child>,
+}
+
+impl Servers {
+    /// Settles ports and secrets, then starts the supervisor unless one runs with the same programs and settings.
+    pub fn start(layout: &Layout, changed: bool, foreground: bool) -> Result<Self> {
+        let chosen = layout.settings()?;
+        let recorded = env_file::read(&layout.env_file())?;
+        let secrets = Secrets::settle(&chosen, &recorded);
+        let running = supervisor::running(layout)?.is_some();
+        if !running {
+            supervisor::orphans::stop(layout)?;
+        }
+        let ports = Ports::settle(&layout.ports_file(), &chosen)?;
+        secrets.write(&layout.env_file(), &ports)?;
+        let configuration = Configuration::of(layout, &ports, &secrets)?;
+        let keep = running && !changed && !foreground && configuration.is_in_force();
+        if running && !keep {
+            supervisor::stop(layout)?;
+        }
+        if !keep {
+            ports.require_free()?;
+        }
+        let cluster = open_cluster(layout, &ports, &secrets, recorded.is_empty() && !running)?;
+        let in_front = if keep {
+            None
+        } else {
+            start_supervisor(layout, foreground)?
+        };
+        configuration.remember()?;
+        let database_url = cluster.url(OWNER);
+        Ok(Self {
+            ports,
+            secrets,
+            cluster,
+            database_url,
+            started: !keep,
+            in_front,
+        })
+    }
+
+    /// In the foreground: waits for Ctrl-C or for the supervisor's end.
+    pub async fn stay_if_in_front(self) -> Result<()> {
+        let Some(mut supervisor) = self.in_front else {
+            return Ok(());
+        };
+        println!("\nCtrl-C stops everything.");
+        let pid = Pid::from_raw(i32::try_from(supervisor.id()).context("an impossible pid")?);
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let ended = tokio::task::spawn_blocking(move || supervisor.wait());
+        tokio::pin!(ended);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            status = &mut ended => anyhow::bail!("the supervisor ended by itself: {}", status??),
+        }
+        // Ctrl-C reached it too, as part of our process group; a second request does no harm.
+        let _ = kill(pid, Signal::SIGTERM);
+        ended.await??;
+        Ok(())
+    }
+}
+
+fn open_cluster(
+    layout: &Layout,
+    ports: &Ports,
+    secrets: &Secrets,
+    record_is_lost: bool,
+) -> Result<Cluster> {
+    let existed = layout.postgres_dir().join("data/PG_VERSION").exists();
+    if !existed {
+        disk::require(&layout.postgres_dir(), 1000, "a Postgres cluster")?;
+    }
+    let cluster = parts::cluster(layout, ports, secrets)?;
+    if existed && record_is_lost {
+        cluster
+            .reset_password()
+            .context("setting a new password after .devart/env was lost")?;
+    }
+    Ok(cluster)
+}
+
+fn start_supervisor(layout: &Layout, foreground: bool) -> Result<Option<Child>> {
+    if !foreground {
+        supervisor::spawn_detached(layout)?;
+        return Ok(None);
+    }
+    let mut command = Command::new(layout.bin_dir().join("devart"));
+    command
+        .args(["supervise", "--echo"])
+        .current_dir(&layout.repo)
+        .env("DEVART_ROOT", &layout.repo);
+    Ok(Some(command.spawn().context("starting the supervisor")?))
+}
+
+/// A fingerprint of everything that the servers were started with.
+struct Configuration {
+    file: std::path::PathBuf,
+    hash: String,
+}
+
+impl Configuration {
+    fn of(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Self> {
+        let text = format!(
+            "{ports:?}{:?}{:?}",
+            secrets.entries(ports),
+            layout.env_overrides()?
+        );
+        Ok(Self {
+            file: layout.run_dir().join("configuration"),
+            hash: hex::encode(Sha256::digest(text)),
+        })
+    }
+
+    fn is_in_force(&self) -> bool {
+        std::fs::read_to_string(&self.file).is_ok_and(|text| text == self.hash)
+    }
+
+    fn remember(&self) -> Result<()> {
+        std::fs::write(&self.file, &self.hash).context("remembering the configuration")
+    }
+}

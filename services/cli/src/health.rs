@@ -1,0 +1,139 @@
+//! Whether each part of an installation works, asked of the part itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use sqlx::{Connection, PgConnection};
+
+use crate::installation::Installation;
+use crate::layout::Layout;
+use crate::ports::Ports;
+use crate::{migrate, rabbitmq, supervisor};
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One part and how it is.
+#[derive(Debug)]
+pub struct PartHealth {
+    /// The part.
+    pub name: &'static str,
+    /// What it said, or why it is not well.
+    pub outcome: Result<String>,
+}
+
+/// Asks every part.
+pub async fn all(layout: &Layout) -> Result<Vec<PartHealth>> {
+    let installation = Installation::open(layout)?;
+    let ports =
+        Ports::recorded(&layout.ports_file()).context("no ports are recorded; run `devart up`")?;
+    let database_url = installation.database_url()?;
+    let outcomes = [
+        ("supervisor", supervisor(layout)),
+        ("postgres", postgres(database_url).await),
+        ("migrations", migrations(database_url).await),
+        ("rabbitmq", broker(ports.rabbitmq)),
+        ("api", api(installation.get("API_URL")?).await),
+    ];
+    Ok(outcomes
+        .into_iter()
+        .map(|(name, outcome)| PartHealth { name, outcome })
+        .collect())
+}
+
+fn supervisor(layout: &Layout) -> Result<String> {
+    let pid = supervisor::running(layout)?.context("not running")?;
+    let states = supervisor::record::read(&layout.run_dir().join("parts.json"));
+    let restarts: u32 = states.values().map(|state| state.restarts).sum();
+    Ok(format!(
+        "pid {pid}, {} parts, {restarts} restarts",
+        states.len()
+    ))
+}
+
+/// The server's version.
+pub async fn postgres(database_url: &str) -> Result<String> {
+    let mut connection = connect(database_url).await?;
+    let version: String = sqlx::query_scalar("select current_setting('server_version')")
+        .fetch_one(&mut connection)
+        .await
+        .context("asking for the version")?;
+    connection.close().await.context("closing the connection")?;
+    Ok(format!("PostgreSQL {version}"))
+}
+
+async fn connect(database_url: &str) -> Result<PgConnection> {
+    let connected = tokio::time::timeout(PATIENCE, PgConnection::connect(database_url)).await;
+    connected
+        .context("no answer")?
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+async fn migrations(database_url: &str) -> Result<String> {
+    match tokio::time::timeout(PATIENCE, migrate::outstanding(database_url))
+        .await
+        .context("no answer")??
+    {
+        0 => Ok("current".to_owned()),
+        count => bail!("{count} not applied"),
+    }
+}
+
+fn broker(port: u16) -> Result<String> {
+    if !rabbitmq::answers(port) {
+        bail!("no broker answers on port {port}");
+    }
+    Ok(format!("answers on port {port}"))
+}
+
+/// Whether the API takes work: its database is there and migrated.
+pub async fn api(url: &str) -> Result<String> {
+    let client = reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .no_proxy()
+        .build()
+        .context("making an HTTP client")?;
+    let answer = client
+        .get(format!("{url}/readyz"))
+        .send()
+        .await
+        .with_context(|| format!("no answer from {url}"))?;
+    if !answer.status().is_success() {
+        bail!(
+            "not ready: {} {}",
+            answer.status(),
+            answer.text().await.unwrap_or_default()
+        );
+    }
+    Ok(format!("ready at {url}"))
+}
+
+/// Asks again and again until the answer is good; fails early when the supervisor is gone.
+pub async fn wait<F>(layout: &Layout, name: &str, patience: Duration, ask: F) -> Result<String>
+where
+    F: AsyncFn() -> Result<String>,
+{
+    let started = Instant::now();
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let supervised =
+            started.elapsed() < Duration::from_secs(5) || supervisor::running(layout)?.is_some();
+        if !supervised || started.elapsed() > patience {
+            bail!(
+                "{name} did not become ready ({error:#}); its log ends:\n{}",
+                crate::logs::tail(layout, name, 15)
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// As [`broker`], for waiting.
+pub async fn rabbitmq(port: u16) -> Result<String> {
+    tokio::task::spawn_blocking(move || broker(port))
+        .await
+        .context("asking the broker")?
+}

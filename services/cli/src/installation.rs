@@ -1,0 +1,45 @@
+//! What an installation has recorded about itself, for commands that talk to its servers.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use sqlx::{Connection, PgConnection};
+
+use crate::env_file;
+use crate::layout::Layout;
+
+/// The content of `.devart/env`.
+pub struct Installation {
+    values: BTreeMap<String, String>,
+}
+
+impl Installation {
+    /// Reads the record. An address in the environment does not count: it may belong to another installation.
+    pub fn open(layout: &Layout) -> Result<Self> {
+        let values = env_file::read(&layout.env_file())?;
+        if values.is_empty() {
+            bail!("nothing is set up here yet; run `devart up`");
+        }
+        Ok(Self { values })
+    }
+
+    /// One recorded value.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        self.values
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!(".devart/env has no {name}; run `devart up`"))
+    }
+
+    /// The owner's connection string.
+    pub fn database_url(&self) -> Result<&str> {
+        self.get("DATABASE_URL")
+    }
+
+    /// Connects as the owner.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        PgConnection::connect(self.database_url()?)
+            .await
+            .context("could not connect to the database; is it running? `devart status` tells")
+    }
+}

@@ -1,0 +1,24 @@
+//! The `devart` command as a library: private clusters and migrations for the tests and the bench, everything else for the program.
+
+pub mod cluster;
+pub mod commands;
+pub mod demo;
+pub mod disk;
+pub mod env_file;
+pub mod hash;
+pub mod health;
+pub mod installation;
+pub mod layout;
+pub mod logs;
+pub mod migrate;
+pub mod people;
+pub mod ports;
+pub mod postgres;
+pub mod progress;
+pub mod rabbitmq;
+pub mod random;
+pub mod run_as;
+pub mod secrets;
+pub mod setup;
+pub mod shell;
+pub mod supervisor;

@@ -1,0 +1,165 @@
+//! The `devart` command: reads its arguments and calls the library.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use devart_cli::commands::{agent, doctor, down, migrate, status, token, up, user};
+use devart_cli::layout::Layout;
+use devart_cli::people::Role;
+use devart_cli::{demo, logs, setup, supervisor};
+
+/// One command to a working control plane for GenAI agents.
+#[derive(Parser)]
+#[command(name = "devart", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install, build, start and migrate everything; print addresses and login
+    Up {
+        /// Stay in front and show the servers' logs; Ctrl-C stops everything
+        #[arg(long)]
+        foreground: bool,
+        /// Do not run the demo, even on an empty database
+        #[arg(long)]
+        no_demo: bool,
+    },
+    /// Stop everything that `up` started
+    Down,
+    /// Install and build everything, start nothing
+    Setup {
+        /// Also what the tests need
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Show the health of each part
+    Status,
+    /// Say what is wrong and the command that mends it
+    Doctor,
+    /// Show the log of a part: api, postgres, rabbitmq, supervisor, setup
+    Logs {
+        /// Which log
+        name: String,
+        /// Go on with what is added
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines to begin with
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: usize,
+    },
+    /// Bring a database to the current schema
+    Migrate {
+        /// Owner's connection string; this installation's database when left out
+        #[arg(long)]
+        database_url: Option<String>,
+    },
+    /// Print the whole schema as one SQL script
+    Schema,
+    /// Print a JWT for the role's own account
+    Token {
+        #[arg(long)]
+        role: Role,
+        /// How long it is valid
+        #[arg(long, default_value_t = 12)]
+        hours: u64,
+    },
+    /// Agents
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Accounts of people
+    #[command(subcommand)]
+    User(User),
+    /// Run the main job: a pull request becomes a task, an agent finishes it
+    Demo,
+    /// Own the servers (what `up` starts in the background)
+    #[command(hide = true)]
+    Supervise {
+        #[arg(long)]
+        echo: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Agent {
+    /// Register an agent and print its key, which is shown only now
+    Register {
+        name: String,
+        /// What it can do; may be given several times
+        #[arg(long = "capability")]
+        capabilities: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Add an account, or change an account's role
+    Add {
+        email: String,
+        #[arg(long)]
+        role: Role,
+        /// Read the password from standard input instead of making one up
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        // It brings a runtime of its own, on this thread.
+        Command::Supervise { echo } => supervisor::run(&Layout::find()?, echo),
+        command => run(command),
+    }
+}
+
+#[tokio::main]
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up {
+            foreground,
+            no_demo,
+        } => {
+            up::run(
+                &Layout::find()?,
+                up::Options {
+                    foreground,
+                    demo: !no_demo,
+                },
+            )
+            .await
+        }
+        Command::Down => down::run(&Layout::find()?),
+        Command::Setup { tests } => setup::run(&Layout::find()?, tests).map(drop),
+        Command::Status => status::run(&Layout::find()?).await,
+        Command::Doctor => doctor::run(&Layout::find()?).await,
+        Command::Logs {
+            name,
+            follow,
+            lines,
+        } => logs::show(&Layout::find()?, &name, lines, follow),
+        Command::Migrate { database_url } => migrate::run(database_url).await,
+        Command::Schema => print_schema(),
+        Command::Token { role, hours } => print(token::make(&Layout::find()?, role, hours).await),
+        Command::Agent(Agent::Register { name, capabilities }) => {
+            print(agent::register(&Layout::find()?, &name, &capabilities).await)
+        }
+        Command::User(User::Add {
+            email,
+            role,
+            password_stdin,
+        }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
+        Command::Demo => demo::run(&Layout::find()?).await,
+        Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
+    }
+}
+
+fn print_schema() -> Result<()> {
+    print!("{}", devart_cli::migrate::script()?);
+    Ok(())
+}
+
+fn print(line: Result<String>) -> Result<()> {
+    println!("{}", line?);
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! Bringing a database to the current schema: extension, incremental files once, idempotent files every time.
+//!
+//! `sql/` is compiled into the program, so `devart migrate` needs no checkout. Released incremental files never change:
+//! `sql/frozen.txt` holds their SHA-256, and `devart_private.migrations` what each database was given.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+mod files;
+
+use files::{BOOKKEEPING, files, frozen, require_frozen};
+pub use files::{SqlFile, script};
+
+/// Serialises migrators on one database. Any number, as long as nobody else uses it: "devart" in ASCII.
+const LOCK_KEY: i64 = 0x6465_7661_7274;
+
+/// What one migrate did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Version of the extension afterwards.
+    pub extension: String,
+    /// Incremental files that were applied now.
+    pub applied: Vec<String>,
+    /// How many idempotent files ran.
+    pub idempotent: usize,
+}
+
+/// Migrates the database behind `database_url`, which must name an owner or superuser. Two at once are safe: the second waits, then finds nothing to do.
+pub async fn migrate(database_url: &str) -> Result<Report> {
+    let mut connection = connect(database_url).await?;
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(LOCK_KEY)
+        .execute(&mut connection)
+        .await
+        .context("waiting for another migrate")?;
+    let report = migrate_locked(&mut connection).await;
+    // Closing the session gives the lock back, also after a failure.
+    connection.close().await.context("closing the connection")?;
+    report
+}
+
+async fn connect(database_url: &str) -> Result<PgConnection> {
+    PgConnection::connect(database_url)
+        .await
+        .context("connecting to the database to migrate")
+}
+
+async fn migrate_locked(connection: &mut PgConnection) -> Result<Report> {
+    let incremental = files("incremental")?;
+    require_frozen(&incremental, &frozen()?)?;
+    let extension = install_extension(connection).await?;
+    sqlx::raw_sql(BOOKKEEPING)
+        .execute(&mut *connection)
+        .await
+        .context("making devart_private.migrations")?;
+    let recorded = recorded(connection).await?;
+    let mut applied = Vec::new();
+    for file in pending(&incremental, &recorded)? {
+        apply(connection, file).await?;
+        applied.push(file.name.to_owned());
+    }
+    let idempotent = files("idempotent")?;
+    apply_idempotent(connection, &idempotent).await?;
+    Ok(Report {
+        extension,
+        applied,
+        idempotent: idempotent.len(),
+    })
+}
+
+/// Creates the extension, or updates it to the installed version; gives that version.
+async fn install_extension(connection: &mut PgConnection) -> Result<String> {
+    sqlx::raw_sql(
+        "create extension if not exists pg_devart schema devart; alter extension pg_devart update",
+    )
+    .execute(&mut *connection)
+    .await
+    .context("installing the extension pg_devart")?;
+    sqlx::query_scalar("select extversion from pg_extension where extname = 'pg_devart'")
+        .fetch_one(connection)
+        .await
+        .context("reading the version of pg_devart")
+}
+
+/// What this database was given: file name to SHA-256.
+async fn recorded(connection: &mut PgConnection) -> Result<BTreeMap<String, String>> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("select name, sha256 from devart_private.migrations")
+            .fetch_all(connection)
+            .await
+            .context("reading devart_private.migrations")?;
+    Ok(rows.into_iter().collect())
+}
+
+/// The files that the database does not have yet. Refuses a database that has others than ours.
+fn pending<'a>(
+    files: &'a [SqlFile],
+    recorded: &BTreeMap<String, String>,
+) -> Result<Vec<&'a SqlFile>> {
+    if let Some(unknown) = recorded
+        .keys()
+        .find(|name| files.iter().all(|file| file.name != name.as_str()))
+    {
+        bail!(
+            "the database has the migration {unknown}, which this devart does not know: it was migrated by a newer version; use that version"
+        );
+    }
+    for file in files {
+        if recorded
+            .get(file.name)
+            .is_some_and(|sha256| *sha256 != file.sha256())
+        {
+            bail!(
+                "sql/incremental/{} was changed after it was applied to this database; put the change into a new file instead",
+                file.name
+            );
+        }
+    }
+    Ok(files
+        .iter()
+        .filter(|file| !recorded.contains_key(file.name))
+        .collect())
+}
+
+/// One incremental file and its record in one transaction.
+async fn apply(connection: &mut PgConnection, file: &SqlFile) -> Result<()> {
+    let mut transaction = connection.begin().await.context("starting a transaction")?;
+    sqlx::raw_sql(file.text)
+        .execute(&mut *transaction)
+        .await
+        .with_context(|| format!("applying sql/incremental/{}", file.name))?;
+    reset_role(&mut transaction).await?;
+    sqlx::query("insert into devart_private.migrations (name, sha256) values ($1, $2)")
+        .bind(file.name)
+        .bind(file.sha256())
+        .execute(&mut *transaction)
+        .await
+        .with_context(|| format!("recording {}", file.name))?;
+    transaction
+        .commit()
+        .await
+        .with_context(|| format!("committing {}", file.name))
+}
+
+/// All idempotent files in one transaction, so that nobody ever sees half of the functions or policies.
+async fn apply_idempotent(connection: &mut PgConnection, files: &[SqlFile]) -> Result<()> {
+    let mut transaction = connection.begin().await.context("starting a transaction")?;
+    for file in files {
+        sqlx::raw_sql(file.text)
+            .execute(&mut *transaction)
+            .await
+            .with_context(|| format!("applying sql/idempotent/{}", file.name))?;
+        reset_role(&mut transaction).await?;
+    }
+    transaction
+        .commit()
+        .await
+        .context("committing the idempotent files")
+}
+
+/// A file may take the owner's role for itself; what follows is ours again.
+async fn reset_role(connection: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql("reset role")
+        .execute(connection)
+        .await
+        .context("resetting the role")?;
+    Ok(())
+}
+
+/// How many incremental files the database still lacks, and whether it was migrated at all. For `devart status`.
+pub async fn outstanding(database_url: &str) -> Result<usize> {
+    let mut connection = connect(database_url).await?;
+    let exists: bool =
+        sqlx::query_scalar("select to_regclass('devart_private.migrations') is not null")
+            .fetch_one(&mut connection)
+            .await
+            .context("looking for migrations")?;
+    let recorded = if exists {
+        recorded(&mut connection).await?
+    } else {
+        BTreeMap::new()
+    };
+    let count = pending(&files("incremental")?, &recorded)?.len();
+    connection.close().await.context("closing the connection")?;
+    Ok(count)
+}
+
+/// Lets a role made by the migrations log in with a password.
+pub async fn set_login_password(database_url: &str, role: &str, password: &str) -> Result<()> {
+    let mut connection = connect(database_url).await?;
+    // ALTER ROLE takes no parameters; format() quotes both for us.
+    let statement: String =
+        sqlx::query_scalar("select format('alter role %I login password %L', $1::text, $2::text)")
+            .bind(role)
+            .bind(password)
+            .fetch_one(&mut connection)
+            .await
+            .context("quoting the password")?;
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut connection)
+        .await
+        .with_context(|| format!("setting the password of {role}"))?;
+    connection.close().await.context("closing the connection")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: SqlFile = SqlFile {
+        name: "0001_a.sql",
+        text: "select 1",
+    };
+    const SECOND: SqlFile = SqlFile {
+        name: "0002_b.sql",
+        text: "select 2",
+    };
+
+    fn record(files: &[SqlFile]) -> BTreeMap<String, String> {
+        files
+            .iter()
+            .map(|file| (file.name.to_owned(), file.sha256()))
+            .collect()
+    }
+
+    #[test]
+    fn only_files_without_a_record_are_pending() {
+        let names: Vec<&str> = pending(&[FIRST, SECOND], &record(&[FIRST]))
+            .expect("pending")
+            .iter()
+            .map(|file| file.name)
+            .collect();
+        assert_eq!(names, ["0002_b.sql"]);
+    }
+
+    #[test]
+    fn a_file_changed_after_it_was_applied_is_refused() {
+        let changed = SqlFile {
+            name: FIRST.name,
+            text: "select 3",
+        };
+        let error = pending(&[changed], &record(&[FIRST])).expect_err("refused");
+        assert!(error.to_string().contains("0001_a.sql"), "{error}");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused() {
+        let error = pending(&[FIRST], &record(&[FIRST, SECOND])).expect_err("refused");
+        assert!(error.to_string().contains("newer"), "{error}");
+    }
+}

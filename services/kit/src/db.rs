@@ -1,0 +1,200 @@
+//! The door to Postgres: one pool per process, one role per transaction.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+
+use crate::config::PoolArgs;
+
+/// A connection idle for longer is tried before it is handed out. Busy ones are not: that would be
+/// one more round trip for every request, and [`retrying`] copes with a dead one.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
+
+/// Postgres ends a transaction that its process has forgotten, so that it cannot hold locks for ever.
+const FORGOTTEN_TRANSACTION_TIMEOUT: &str = "60s";
+
+/// The roles that a request can take on, as PostgREST does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nobody in particular.
+    Anon,
+    /// A person.
+    Authenticated,
+    /// An agent.
+    DevartAgent,
+}
+
+impl Role {
+    /// The role's name in Postgres.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anon => "anon",
+            Self::Authenticated => "authenticated",
+            Self::DevartAgent => "devart_agent",
+        }
+    }
+
+    /// The role of that name, unless no request may take it on (`service_role`, say).
+    pub fn from_claim(name: &str) -> Option<Self> {
+        [Self::Anon, Self::Authenticated, Self::DevartAgent]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+    }
+}
+
+/// Who a transaction acts for: the role and the claims that policies and functions read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    role: Role,
+    claims: String,
+}
+
+impl Caller {
+    /// A caller with the claims of its (verified) token.
+    pub fn new(role: Role, claims: &Value) -> Self {
+        Self {
+            role,
+            claims: claims.to_string(),
+        }
+    }
+}
+
+/// Connection options for `url`, with the limits every service works under.
+///
+/// # Errors
+/// When the URL is not a Postgres URL.
+pub fn connect_options(
+    url: &str,
+    application: &str,
+    args: &PoolArgs,
+) -> Result<PgConnectOptions, sqlx::Error> {
+    let statement_timeout = format!("{}ms", args.statement_timeout.as_millis());
+    Ok(url
+        .parse::<PgConnectOptions>()?
+        .application_name(application)
+        .options([
+            ("statement_timeout", statement_timeout.as_str()),
+            (
+                "idle_in_transaction_session_timeout",
+                FORGOTTEN_TRANSACTION_TIMEOUT,
+            ),
+        ]))
+}
+
+/// A pool that connects on first use, so that a service starts while Postgres is still down.
+pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(args.max_connections)
+        .acquire_timeout(args.acquire_timeout)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TEST_AFTER_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Does what has no effect until it succeeds (a read, a BEGIN), again if the connection was dead.
+///
+/// After a restart of Postgres every pooled connection is dead, so each of them may be met once.
+/// Waiting for a server that is still away is the pool's business and ends as
+/// [`sqlx::Error::PoolTimedOut`].
+///
+/// # Errors
+/// Those of `attempt`.
+pub async fn retrying<T, F>(pool: &PgPool, mut attempt: impl FnMut() -> F) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let mut attempts_left = pool.options().get_max_connections();
+    loop {
+        match attempt().await {
+            Err(error) if attempts_left > 0 && is_connection_error(&error) => attempts_left -= 1,
+            result => return result,
+        }
+    }
+}
+
+/// Opens a transaction as the login role of this process.
+///
+/// # Errors
+/// When no transaction can be opened.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    retrying(pool, || pool.begin()).await
+}
+
+/// Opens a transaction and takes on the caller's role and claims for its duration.
+///
+/// # Errors
+/// When no transaction can be opened.
+pub async fn begin_as(
+    pool: &PgPool,
+    caller: &Caller,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut transaction = begin(pool).await?;
+    assume(&mut transaction, caller).await?;
+    Ok(transaction)
+}
+
+/// Takes on the caller's role and claims until the transaction ends or [`resign`] is called.
+///
+/// # Errors
+/// When the database refuses or is gone.
+pub async fn assume(connection: &mut PgConnection, caller: &Caller) -> Result<(), sqlx::Error> {
+    sqlx::query("select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)")
+        .bind(caller.role.as_str())
+        .bind(&caller.claims)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Returns to the login role within the same transaction.
+///
+/// # Errors
+/// When the database is gone.
+pub async fn resign(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "select set_config('role', 'none', true), set_config('request.jwt.claims', '', true)",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether an error says that the connection is gone, rather than that a statement is wrong.
+pub fn is_connection_error(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_three_request_roles_can_be_claimed() {
+        assert_eq!(Role::from_claim("authenticated"), Some(Role::Authenticated));
+        assert_eq!(Role::from_claim("devart_agent"), Some(Role::DevartAgent));
+        assert_eq!(Role::from_claim("service_role"), None);
+        assert_eq!(Role::from_claim("devart_owner"), None);
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_from_a_wrong_statement() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(is_connection_error(&sqlx::Error::Io(reset)));
+        assert!(!is_connection_error(&sqlx::Error::RowNotFound));
+    }
+}

@@ -1,0 +1,9 @@
+//! What every devart service shares: configuration, telemetry, the database door, wake-ups,
+//! health and shutdown. Holds no business rule and knows no table.
+
+pub mod config;
+pub mod db;
+pub mod health;
+pub mod listener;
+pub mod shutdown;
+pub mod telemetry;

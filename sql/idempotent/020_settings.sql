@@ -1,0 +1,81 @@
+-- Settings: their defaults, and the one way to change them.
+
+insert into devart.system_settings (key, value, description, schema) values
+    ('lease_seconds', '60', 'How long a claim lasts before it must be extended, in seconds.',
+     '{"type": "number", "minimum": 5, "maximum": 86400}'),
+    ('max_rescues', '10', 'How often a task''s lease may expire before the task fails.',
+     '{"type": "integer", "minimum": 1, "maximum": 1000}'),
+    ('priority_aging_seconds', '3600', 'A waiting task counts one priority higher for each such time it has waited, in seconds.',
+     '{"type": "number", "minimum": 1}'),
+    ('retry_base_seconds', '5', 'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
+     '{"type": "number", "minimum": 0, "maximum": 86400}'),
+    ('retry_max_seconds', '3600', 'The longest delay before a retry, in seconds, without jitter.',
+     '{"type": "number", "minimum": 0, "maximum": 604800}'),
+    ('agent_offline_seconds', '90', 'An agent not heard of for so long is OFFLINE, in seconds.',
+     '{"type": "number", "minimum": 5, "maximum": 86400}'),
+    ('approval_quorum', '1', 'How many people must approve.', '{"type": "integer", "minimum": 1, "maximum": 20}'),
+    ('approval_expiry_seconds', '604800', 'How long an approval waits for votes, in seconds.',
+     '{"type": "number", "minimum": 60}'),
+    ('outlier_detection_stddev', '2.0', 'Tasks that cost more than the mean plus so many standard deviations are flagged.',
+     '{"type": "number", "minimum": 0.1, "maximum": 100}'),
+    ('outbox_topics', '[]', 'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
+     '{"type": "array"}')
+on conflict (key) do nothing;
+
+-- A setting's value; null when there is no such key.
+create or replace function devart_private.setting(p_key text)
+returns jsonb language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select s.value from devart.system_settings s where s.key = p_key
+$$;
+
+create or replace function devart_private.setting_number(p_key text)
+returns numeric language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select (devart_private.setting(p_key) #>> '{}')::numeric
+$$;
+
+-- What is wrong with a value under a setting's schema, or null.
+create or replace function devart_private.schema_violation(p_schema jsonb, p_value jsonb)
+returns text language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_schema ->> 'type' = 'integer'
+             and (jsonb_typeof(p_value) <> 'number' or p_value::numeric <> trunc(p_value::numeric))
+            then 'must be a whole number'
+        when p_schema ->> 'type' <> 'integer' and jsonb_typeof(p_value) <> p_schema ->> 'type'
+            then format('must be of type %s', p_schema ->> 'type')
+        when jsonb_typeof(p_value) = 'number' and p_value::numeric < (p_schema ->> 'minimum')::numeric
+            then format('must be at least %s', p_schema ->> 'minimum')
+        when jsonb_typeof(p_value) = 'number' and p_value::numeric > (p_schema ->> 'maximum')::numeric
+            then format('must be at most %s', p_schema ->> 'maximum')
+        when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value)
+            then format('must be one of %s', p_schema ->> 'enum')
+    end
+$$;
+
+-- Changes a setting, as an admin or operator.
+-- Errors: 42501 not an admin, P0002 no such key, 22023 the value breaks the setting's schema.
+create or replace function devart.set_setting(key text, value jsonb)
+returns devart.system_settings language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_setting devart.system_settings;
+    v_violation text;
+begin
+    perform devart_private.require_admin();
+    select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
+    if not found then
+        raise exception 'key names no setting: %', set_setting.key using errcode = 'P0002';
+    end if;
+    v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
+    if set_setting.value is null or v_violation is not null then
+        raise exception 'value %', coalesce(v_violation, 'must be given') using errcode = '22023';
+    end if;
+    update devart.system_settings s
+    set value = set_setting.value, updated_by = devart.my_user_id(), updated_at = now()
+    where s.key = set_setting.key
+    returning s.* into v_setting;
+    return v_setting;
+end
+$$;

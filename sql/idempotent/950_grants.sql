@@ -1,0 +1,71 @@
+-- Who may touch what at all; the policies then say which rows. Starts from nothing, so that a grant
+-- removed here is gone after the next migrate.
+
+revoke all on all tables in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
+revoke all on all functions in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
+revoke all on schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
+
+-- Operators
+grant usage on schema devart, devart_private to service_role;
+grant execute on all functions in schema devart_private to service_role;
+grant select, insert, update, delete on all tables in schema devart to service_role;
+grant execute on all functions in schema devart to service_role;
+
+-- Everybody with a token
+grant usage on schema devart to anon, authenticated, devart_agent;
+grant execute on function
+    devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(), devart.is_supervisor(),
+    devart.render_template(text, jsonb)
+    to anon, authenticated, devart_agent;
+
+-- People
+grant select on
+    devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
+    devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
+    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
+    to authenticated;
+grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
+              max_retries, estimated_cost_usd, idempotency_key, status)
+    on devart.tasks to authenticated, devart_agent;
+-- Not run_at: it decides the status, whose history only update_task and its like may write.
+grant update (title, description, priority, payload, service_id, required_capabilities, max_retries, estimated_cost_usd)
+    on devart.tasks to authenticated;
+grant delete on devart.tasks to authenticated;
+grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
+grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+    on devart.service_registry to authenticated;
+grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+    on devart.service_registry to authenticated;
+grant execute on function
+    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text),
+    devart.create_tasks(jsonb)
+    to authenticated, devart_agent;
+grant execute on function
+    devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text), devart.retry_task(uuid),
+    devart.decide_approval(uuid, text, text), devart.register_agent(text, text[], text),
+    devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
+    devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb)
+    to authenticated;
+
+-- Agents
+grant select on
+    devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
+    devart.service_registry, devart.service_status
+    to devart_agent;
+grant execute on function
+    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
+    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int), devart.start_task(uuid, uuid),
+    devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
+    devart.complete_tasks(uuid[], uuid[], jsonb[]),
+    devart.report_task_failure(uuid, uuid, text, boolean, interval),
+    devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text)
+    to devart_agent;
+
+-- The login of the API and PostgREST, before it takes a caller's role
+grant usage on schema devart_private to authenticator;
+grant execute on function
+    devart_private.authenticate_agent_key(text, bytea), devart_private.authenticate_password_hash(text),
+    devart_private.receive_github_delivery(text, text, jsonb),
+    devart_private.begin_idempotent(text, text, bytea), devart_private.finish_idempotent(text, text, int, jsonb),
+    devart_private.maintain(), devart_private.is_ready()
+    to authenticator;

@@ -1,0 +1,87 @@
+//! One Postgres cluster for the whole run, with a migrated template to copy databases from.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use devart_cli::cluster::{Cluster, ClusterOptions};
+use devart_cli::migrate;
+
+/// Password of `authenticator`, the login of the API and PostgREST.
+pub const AUTHENTICATOR_PASSWORD: &str = "authenticator-password-of-the-tests";
+
+/// The database that tests copy.
+pub const TEMPLATE: &str = "devart_template";
+
+struct Shared {
+    cluster: Cluster,
+    /// Holds the pipe that tells the guard when this process is gone.
+    _guard: Child,
+}
+
+/// The cluster of this test process; started by the first test that asks.
+pub fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    &SHARED.get_or_init(|| start().expect("the tests' cluster starts")).cluster
+}
+
+/// A cluster of its own for a test that restarts it, with a migrated database `devart`.
+pub async fn durable() -> Result<Cluster> {
+    let cluster = Cluster::temporary(ClusterOptions::default())?;
+    migrate::migrate(&cluster.url("devart")).await?;
+    set_authenticator_password(&cluster, "devart").await?;
+    Ok(cluster)
+}
+
+fn start() -> Result<Shared> {
+    let options = ClusterOptions {
+        settings: vec![("max_connections".to_owned(), "400".to_owned())],
+        ..ClusterOptions::for_tests()
+    };
+    let cluster = Cluster::temporary(options)?;
+    let guard = guard(&cluster)?;
+    cluster.create_database(TEMPLATE)?;
+    // A runtime of its own: the first test's may be busy running this very function.
+    std::thread::scope(|scope| scope.spawn(|| prepare_template(&cluster)).join())
+        .expect("preparing the template does not panic")?;
+    Ok(Shared { cluster, _guard: guard })
+}
+
+fn prepare_template(cluster: &Cluster) -> Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        migrate::migrate(&cluster.url(TEMPLATE)).await?;
+        set_authenticator_password(cluster, TEMPLATE).await
+    })
+}
+
+async fn set_authenticator_password(cluster: &Cluster, database: &str) -> Result<()> {
+    let url = cluster.url(database);
+    migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await
+}
+
+/// Statics are never dropped, and a killed process drops nothing. So a shell waits for the end of its
+/// input, which comes when this process ends in whatever way, and then stops and removes the cluster.
+fn guard(cluster: &Cluster) -> Result<Child> {
+    const SCRIPT: &str = r#"
+        cat
+        pid=$(head -n 1 "$0/data/postmaster.pid") && kill -QUIT "$pid"
+        while kill -0 "$pid"; do sleep 0.1; done
+        rm -rf "$0""#;
+    Command::new("sh")
+        .args(["-c", SCRIPT])
+        .arg(directory(cluster))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("starting the cluster's guard")
+}
+
+/// The cluster's own directory: files put there can be read by its programs.
+pub fn directory(cluster: &Cluster) -> std::path::PathBuf {
+    let data = cluster.data_dir();
+    data.parent().map(Path::to_owned).unwrap_or(data)
+}
