@@ -1,7 +1,6 @@
 //! The router: endpoints, documents, and what is wrapped around them.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -15,9 +14,6 @@ use crate::openapi::{ApiDocument, DOCS_PATH, DOCUMENT_PATH};
 use crate::routes;
 use crate::state::AppState;
 
-/// No endpoint takes more; payloads are smaller still.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-
 /// Everything this process serves.
 pub fn router(state: AppState, cors_origins: &[String]) -> Router {
     let (endpoints, document) = endpoints().split_for_parts();
@@ -25,7 +21,6 @@ pub fn router(state: AppState, cors_origins: &[String]) -> Router {
         .merge(SwaggerUi::new(DOCS_PATH).url(DOCUMENT_PATH, document))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(state.clone(), timeout::limit_time))
         .layer(from_fn_with_state(state.clone(), limits::limit_addresses));
     let router = match cors(cors_origins) {

@@ -2,10 +2,11 @@
 
 use clap::Parser;
 use devart_api::config::Config;
-use devart_kit::{shutdown, telemetry};
+use devart_kit::{memory, shutdown, telemetry};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    memory::give_big_blocks_back();
     let config = Config::parse();
     telemetry::init_logs(&config.telemetry)?;
     let metrics = telemetry::init_metrics()?;

@@ -1,5 +1,7 @@
 //! The `devart` command: reads its arguments and calls the library.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devart_cli::commands::{agent, doctor, down, migrate, status, token, up, user};
@@ -105,11 +107,19 @@ enum User {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         // It brings a runtime of its own, on this thread.
-        Command::Supervise { echo } => supervisor::run(&Layout::find()?, echo),
+        Command::Supervise { echo } => Layout::find().and_then(|it| supervisor::run(&it, echo)),
         command => run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes in one sentence; a backtrace would help nobody here.
+            eprintln!("devart: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

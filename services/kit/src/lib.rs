@@ -5,5 +5,6 @@ pub mod config;
 pub mod db;
 pub mod health;
 pub mod listener;
+pub mod memory;
 pub mod shutdown;
 pub mod telemetry;

@@ -25,7 +25,11 @@ pub fn init_logs(args: &TelemetryArgs) -> anyhow::Result<()> {
         .with_context(|| format!("RUST_LOG is not a valid filter: {:?}", args.log_filter))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let installed = match args.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .try_init(),
         LogFormat::Text => builder.with_ansi(false).try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("cannot install the log subscriber: {error}"))

@@ -49,8 +49,7 @@ mod tests {
     fn a_typo_is_refused_before_any_query() {
         let key = key::generate();
         assert!(PresentedKey::parse(&key).is_ok());
-        let refused = PresentedKey::parse(&key[..key.len() - 1])
-            .expect_err("refused");
+        let refused = PresentedKey::parse(&key[..key.len() - 1]).expect_err("refused");
         assert_eq!(refused.status(), 401);
     }
 

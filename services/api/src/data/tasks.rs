@@ -5,7 +5,8 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::http::page::Limit;
-use crate::model::task::{Charge, NewTask, Task, TaskChanges, TaskEvent, TaskFilter};
+use crate::model::history::{Charge, TaskEvent};
+use crate::model::task::{NewTask, Task, TaskChanges, TaskFilter};
 
 /// Named one by one: the lease token belongs to the agent that has the task and to nobody else.
 macro_rules! task_columns {

@@ -31,10 +31,14 @@ impl From<sqlx::Error> for ApiError {
 fn from_database(error: &dyn DatabaseError) -> ApiError {
     let code = error.code().unwrap_or_default();
     let answer = translate(&code, error.message(), named_column(error).as_deref());
-    if answer.status().is_server_error() {
-        tracing::error!(sqlstate = %code, %error, "the database answered {code}: {error}");
-    } else {
-        tracing::debug!(sqlstate = %code, %error, "the database refused with {code}: {error}");
+    match answer.status() {
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            tracing::error!(sqlstate = %code, %error, "the database answered {code}: {error}");
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            tracing::warn!(sqlstate = %code, %error, "the database is unavailable ({code}): {error}");
+        }
+        _ => tracing::debug!(sqlstate = %code, %error, "the database refused with {code}: {error}"),
     }
     answer
 }
@@ -117,15 +121,19 @@ fn argument_name(message: &str) -> Option<&str> {
 /// The column a violated constraint speaks of: ours are called `<table>_<column>_check`, `_fkey` or `_key`.
 fn named_column(error: &dyn DatabaseError) -> Option<String> {
     let error = error.try_downcast_ref::<PgDatabaseError>()?;
-    match (error.column(), error.constraint(), error.table()) {
-        (Some(column), _, _) => Some(column.to_owned()),
-        (None, Some(constraint), Some(table)) => column_of(constraint, table).map(str::to_owned),
-        _ => None,
-    }
+    let column = match error.column() {
+        Some(column) => column,
+        None => column_of(error.constraint()?, error.table())?,
+    };
+    Some(column.to_owned())
 }
 
-fn column_of<'a>(constraint: &'a str, table: &str) -> Option<&'a str> {
-    let rest = constraint.strip_prefix(table)?.strip_prefix('_')?;
+/// A domain's constraint comes without a table; only `tasks` has such, so its name is one word.
+fn column_of<'a>(constraint: &'a str, table: Option<&str>) -> Option<&'a str> {
+    let rest = match table {
+        Some(table) => constraint.strip_prefix(table)?.strip_prefix('_')?,
+        None => constraint.split_once('_')?.1,
+    };
     ["_check", "_fkey", "_key"]
         .iter()
         .find_map(|suffix| rest.strip_suffix(suffix))
@@ -185,15 +193,19 @@ mod tests {
 
     #[test]
     fn a_constraint_names_its_column() {
-        assert_eq!(column_of("tasks_title_check", "tasks"), Some("title"));
-        assert_eq!(
-            column_of(
+        let services = Some("service_registry");
+        for (constraint, table, column) in [
+            ("tasks_title_check", Some("tasks"), Some("title")),
+            (
                 "service_registry_substitute_service_id_fkey",
-                "service_registry"
+                services,
+                Some("substitute_service_id"),
             ),
-            Some("substitute_service_id")
-        );
-        assert_eq!(column_of("tasks_pkey", "tasks"), None);
-        assert_eq!(column_of("other", "tasks"), None);
+            ("tasks_max_retries_check", None, Some("max_retries")),
+            ("tasks_pkey", Some("tasks"), None),
+            ("other", Some("tasks"), None),
+        ] {
+            assert_eq!(column_of(constraint, table), column, "{constraint}");
+        }
     }
 }

@@ -1,14 +1,19 @@
 //! Reading JSON bodies so that a refusal names the field.
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use futures::StreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::error::{ApiError, ApiResult};
+
+/// No endpoint takes more; a task's payload is smaller still.
+const MAX_BYTES: usize = 1024 * 1024;
+/// How much more than that is read, and thrown away, before the connection is closed.
+const DISCARDED_BYTES: usize = 4 * MAX_BYTES;
 
 /// What a body must satisfy beyond its shape. Deeper rules are the database's.
 pub trait Validate {
@@ -36,24 +41,36 @@ where
 {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
-        let headers = request.headers().clone();
-        let bytes = read(request, state).await?;
-        parse(&headers, &bytes).map(Self)
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        parse(&parts.headers, &bytes).map(Self)
     }
 }
 
-/// Reads the whole body, within the limit set on the router.
+/// Reads the whole body.
 ///
 /// # Errors
-/// 413 when it is too large, 400 when it breaks off.
-pub async fn read<S: Send + Sync>(request: Request, state: &S) -> ApiResult<Bytes> {
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| match rejection.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => ApiError::malformed("the body could not be read to its end"),
-        })
+/// 413 when it is larger than [`MAX_BYTES`], 400 when it breaks off.
+pub async fn read(body: Body) -> ApiResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut received = 0;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::malformed("the body broke off"))?;
+        received += chunk.len();
+        match received {
+            0..=MAX_BYTES => bytes.extend_from_slice(&chunk),
+            // Let pass without keeping it: a client that is still writing when the connection is
+            // closed on it never sees the answer.
+            _ if received <= MAX_BYTES + DISCARDED_BYTES => bytes = Vec::new(),
+            _ => return Err(too_large()),
+        }
+    }
+    if received > MAX_BYTES {
+        return Err(too_large());
+    }
+    Ok(bytes)
 }
 
 /// Parses a body that was read. An empty body counts as an empty object, so that bodies whose
@@ -204,6 +221,22 @@ mod tests {
         assert_eq!(charge.amount_usd.0.to_string(), "0.123456");
     }
 
+    #[tokio::test]
+    async fn a_body_of_more_than_a_mebibyte_is_refused() {
+        assert_eq!(
+            read(Body::from(vec![b' '; MAX_BYTES]))
+                .await
+                .map(|bytes| bytes.len()),
+            Ok(MAX_BYTES)
+        );
+        for size in [MAX_BYTES + 1, MAX_BYTES + DISCARDED_BYTES + 1] {
+            let refused = read(Body::from(vec![b' '; size]))
+                .await
+                .expect_err("too large");
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+
     #[test]
     fn an_empty_body_is_an_empty_object() {
         assert!(parse::<NoBody>(&HeaderMap::new(), b"").is_ok());
@@ -212,8 +245,7 @@ mod tests {
 
     #[test]
     fn a_body_must_be_declared_as_json() {
-        let error = parse::<NoBody>(&HeaderMap::new(), b"{}")
-            .expect_err("refused");
+        let error = parse::<NoBody>(&HeaderMap::new(), b"{}").expect_err("refused");
         assert_eq!(error.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }

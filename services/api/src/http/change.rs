@@ -37,10 +37,9 @@ impl<T: DeserializeOwned + Validate> FromRequest<AppState> for Change<T> {
     async fn from_request(request: Request, state: &AppState) -> ApiResult<Self> {
         let (mut parts, raw_body) = request.into_parts();
         let session = Session::from_request_parts(&mut parts, state).await?;
-        let headers = parts.headers.clone();
         let target = format!("{} {}\n", parts.method, parts.uri);
-        let bytes = body::read(Request::from_parts(parts, raw_body), state).await?;
-        let key = idempotency_key(&headers)?.map(|key| IdempotencyKey {
+        let bytes = body::read(raw_body).await?;
+        let key = idempotency_key(&parts.headers)?.map(|key| IdempotencyKey {
             key,
             request_hash: Sha256::new()
                 .chain_update(target)
@@ -51,7 +50,7 @@ impl<T: DeserializeOwned + Validate> FromRequest<AppState> for Change<T> {
         Ok(Self {
             session,
             key,
-            body: body::parse(&headers, &bytes)?,
+            body: body::parse(&parts.headers, &bytes)?,
         })
     }
 }

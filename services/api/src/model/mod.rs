@@ -5,6 +5,7 @@ pub mod agent;
 pub mod approval;
 pub mod claim;
 pub mod delivery;
+pub mod history;
 pub mod scalar;
 pub mod service;
 pub mod session;

@@ -101,14 +101,26 @@ async fn wait_and_claim(
             () = sleep_until(deadline) => return Ok(Vec::new()),
             turn = seat.called() => turn,
         };
-        session.recheck().await?;
-        let tasks = try_claim(state, session, request).await?;
-        if !tasks.is_empty() {
-            turn.found_tasks();
-            return Ok(tasks);
+        match recheck_and_claim(state, session, request).await {
+            Ok(tasks) if !tasks.is_empty() => {
+                turn.found_tasks();
+                return Ok(tasks);
+            }
+            // Waits out a restart of the database: the room calls again within a second.
+            Err(error) if error.status() != StatusCode::SERVICE_UNAVAILABLE => return Err(error),
+            _ => turn.found_nothing(),
         }
-        turn.found_nothing();
     }
+}
+
+/// The key may have been revoked since the request came in.
+async fn recheck_and_claim(
+    state: &AppState,
+    session: &Session,
+    request: &ClaimRequest,
+) -> ApiResult<Vec<ClaimedTask>> {
+    session.recheck().await?;
+    try_claim(state, session, request).await
 }
 
 /// Start a task

@@ -13,9 +13,8 @@ use crate::http::change::Change;
 use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
-use crate::model::task::{
-    Cancellation, HistoryQuery, NewTask, Task, TaskChanges, TaskFilter, TaskHistory,
-};
+use crate::model::history::{HistoryQuery, TaskHistory};
+use crate::model::task::{Cancellation, NewTask, Task, TaskChanges, TaskFilter};
 use crate::openapi::Problems;
 use crate::state::AppState;
 
