@@ -44,7 +44,11 @@ class Transport:
     def __init__(self, api_url: str, api_key: str) -> None:
         self._http = httpx.Client(
             base_url=api_url,
-            headers={"X-Agent-Key": api_key, "User-Agent": f"devart-python/{VERSION}"},
+            headers={
+                "X-Agent-Key": api_key,
+                "User-Agent": f"devart-python/{VERSION}",
+                "Content-Type": "application/json",
+            },
             # Each task in hand and each long poll needs a connection; none may wait for another's.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
         )

@@ -70,10 +70,10 @@ async fn migrate_locked(connection: &mut PgConnection) -> Result<Report> {
     })
 }
 
-/// Creates the extension, or updates it to the installed version; gives that version.
+/// Creates the extension, which brings schema devart (naming the schema here would demand that it exists), or updates it to the installed version; gives that version.
 async fn install_extension(connection: &mut PgConnection) -> Result<String> {
     sqlx::raw_sql(
-        "create extension if not exists pg_devart schema devart; alter extension pg_devart update",
+        "create extension if not exists pg_devart; alter extension pg_devart update",
     )
     .execute(&mut *connection)
     .await
