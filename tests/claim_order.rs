@@ -95,7 +95,7 @@ async fn starting_a_task_by_id_obeys_the_same_rules() -> Result<()> {
     assert!(start(&db.owner, task_id, agent.id).await?.is_some());
     assert!(start(&db.owner, task_id, agent.id).await?.is_none(), "already taken");
     let unknown = start(&db.owner, Uuid::now_v7(), agent.id).await;
-    assert_eq!(sqlstate(&unknown), "P0002");
+    assert!(unknown?.is_none(), "a message about a task that is gone is simply dropped");
     Ok(())
 }
 

@@ -64,8 +64,6 @@ create index tasks_attention_idx on devart.tasks (status, id)
 create index tasks_parent_idx on devart.tasks (parent_task_id, id) where parent_task_id is not null;
 create index tasks_service_idx on devart.tasks (service_id, id) where service_id is not null;
 create index tasks_run_idx on devart.tasks (workflow_run_id, id) where workflow_run_id is not null;
-create index tasks_creator_idx on devart.tasks (created_by) where created_by is not null;
-create index tasks_flagged_idx on devart.tasks (id) where is_flagged;
 create unique index tasks_idempotency_key_key
     on devart.tasks (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
     where idempotency_key is not null;

@@ -47,6 +47,17 @@ def test_another_agents_task_cannot_be_completed(admin: Admin, task: Task) -> No
     assert admin.task(task.id)["status"] == "IN_PROGRESS"
 
 
+def test_a_result_that_comes_after_the_lease_is_refused(admin: Admin, client: Client, task: Task) -> None:
+    client.extend_lease(task, seconds=1)
+    [rescued] = client.claim(wait_seconds=15)
+
+    assert (rescued.id, rescued.attempt) == (task.id, 2)
+    with pytest.raises(LeaseLost):
+        client.complete(task, "late")
+    client.complete(rescued, "in time")
+    assert admin.task(task.id)["result"] == "in time"
+
+
 def test_a_retryable_failure_is_scheduled_again(admin: Admin, client: Client, task: Task) -> None:
     state = client.report_failure(task, "the network was away", retry_after=90.5)
 

@@ -1,0 +1,1 @@
+insert into bare.plain (title) values ('bench');

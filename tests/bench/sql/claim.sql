@@ -1,0 +1,1 @@
+select task_id from devart.claim_next_task(:agent);

@@ -1,0 +1,1 @@
+select id from devart.create_task('bench');

@@ -1,0 +1,1 @@
+select count(*) from bare.bulk, devart.create_tasks(bulk.tasks);

@@ -1,0 +1,164 @@
+//! How long a task waits on an idle system until somebody works on it.
+//!
+//! Each task carries the time at which it was enqueued; whoever starts it takes the difference.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+
+use super::memory::BenchApi;
+use crate::cluster::BenchCluster;
+use crate::pgbench::percentile_of;
+use crate::report::Report;
+
+const PER_SECOND: u64 = 50;
+/// Tasks at the beginning that warm connections and plans up; not counted.
+const WARM_UP: u64 = 50;
+
+pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .connect(&cluster.url())
+        .await?;
+    by_sql(cluster, &pool, seconds, report).await?;
+    by_sdk(cluster, &pool, seconds, report).await
+}
+
+/// A consumer that listens on one connection and claims on another.
+async fn by_sql(
+    cluster: &BenchCluster,
+    pool: &PgPool,
+    seconds: u32,
+    report: &mut Report,
+) -> Result<()> {
+    cluster.fill(0)?;
+    let (agent, _) = cluster.register_agent("pickup by sql")?;
+    let (sender, latencies) = mpsc::channel();
+    let consumer = tokio::spawn(consume(pool.clone(), agent, sender));
+    let measured = enqueue_and_collect(pool, seconds, &latencies).await;
+    consumer.abort();
+    judge(report, "enqueue to claimed, by SQL, 50/s", &measured?, 6.0);
+    Ok(())
+}
+
+async fn consume(pool: PgPool, agent: String, latencies: Sender<u64>) -> Result<()> {
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen("devart_tasks").await?;
+    loop {
+        while let Some(enqueued_at) = claim(&pool, &agent).await? {
+            latencies.send(now_us() - enqueued_at)?;
+        }
+        listener.recv().await?;
+    }
+}
+
+async fn claim(pool: &PgPool, agent: &str) -> Result<Option<u64>> {
+    let enqueued_at: Option<i64> = sqlx::query_scalar(
+        "select (payload ->> 'enqueued_at_us')::bigint from devart.claim_next_task($1::uuid)",
+    )
+    .bind(agent)
+    .fetch_optional(pool)
+    .await?;
+    Ok(enqueued_at.map(i64::unsigned_abs))
+}
+
+/// An agent written with the SDK, through the API.
+async fn by_sdk(
+    cluster: &BenchCluster,
+    pool: &PgPool,
+    seconds: u32,
+    report: &mut Report,
+) -> Result<()> {
+    cluster.fill(0)?;
+    let api = BenchApi::start(cluster).await?;
+    let (_, key) = cluster.register_agent("pickup by sdk")?;
+    let (mut agent, latencies) = start_agent(&api.url, &key)?;
+    let measured = enqueue_and_collect(pool, seconds, &latencies).await;
+    agent.kill()?;
+    agent.wait()?;
+    judge(
+        report,
+        "enqueue to handler start, by API and SDK, 50/s",
+        &measured?,
+        15.0,
+    );
+    Ok(())
+}
+
+/// Starts the agent with the Python that `devart setup` prepared; it prints one latency a line.
+fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut agent = Command::new(root.join(".devart/venv/bin/python"))
+        .arg(root.join("tests/bench/pickup_agent.py"))
+        .env("DEVART_API_URL", api_url)
+        .env("DEVART_API_KEY", key)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the agent; did `devart setup` run?")?;
+    let lines = BufReader::new(agent.stdout.take().context("the agent has no output")?).lines();
+    let (sender, latencies) = mpsc::channel();
+    std::thread::spawn(move || {
+        for latency in lines
+            .map_while(Result::ok)
+            .filter_map(|line| line.parse().ok())
+        {
+            if sender.send(latency).is_err() {
+                return;
+            }
+        }
+    });
+    Ok((agent, latencies))
+}
+
+/// Enqueues at a steady rate and waits for the latency of each task. Gives the counted ones, sorted.
+async fn enqueue_and_collect(
+    pool: &PgPool,
+    seconds: u32,
+    latencies: &Receiver<u64>,
+) -> Result<Vec<u64>> {
+    let total = WARM_UP + PER_SECOND * u64::from(seconds);
+    let mut ticks = tokio::time::interval(Duration::from_millis(1000 / PER_SECOND));
+    for _ in 0..total {
+        ticks.tick().await;
+        sqlx::query("select devart.create_task('bench', payload => jsonb_build_object('enqueued_at_us', $1::bigint))")
+            .bind(now_us().cast_signed())
+            .execute(pool)
+            .await?;
+    }
+    let mut measured = Vec::new();
+    for _ in 0..total {
+        let latency =
+            tokio::task::block_in_place(|| latencies.recv_timeout(Duration::from_secs(30)));
+        measured.push(latency.context("a task was not picked up within 30 s")?);
+    }
+    ensure!(
+        measured.len() as u64 == total,
+        "some tasks were not picked up"
+    );
+    let mut counted = measured.split_off(WARM_UP as usize);
+    counted.sort_unstable();
+    Ok(counted)
+}
+
+fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
+    let [p50, p99] =
+        [50.0, 99.0].map(|percentile| percentile_of(latencies_us, percentile) as f64 / 1e3);
+    let target = format!("p99 under {limit_ms:.0} ms");
+    report.judge(
+        what,
+        format!("p50 {p50:.1} ms, p99 {p99:.1} ms"),
+        &target,
+        p99 < limit_ms,
+    );
+}
+
+fn now_us() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |elapsed| elapsed.as_micros() as u64)
+}
