@@ -13,7 +13,7 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
         script,
         clients,
         seconds,
-        agent: "",
+        agent: "nobody",
     };
     let (bare, devart) = interleaved(
         cluster,
