@@ -1,11 +1,22 @@
 //! What crosses the boundaries of devart's parts, with real processes: races, restarts, permissions,
 //! dump and restore, the API, the SDK. One file per behaviour.
 //!
-//! Needs the extension installed (`devart build-extension`) and the API built
+//! Needs the extension installed (`devart setup`) and the API built
 //! (`cargo build --release -p devart-api`); `make test` does both.
 
 mod support;
 
+mod api_behaviour;
+mod api_input;
 mod claim_order;
 mod claim_race;
+mod dependencies;
+mod failure;
 mod lease;
+mod migrate;
+mod money;
+mod native;
+mod privileges;
+mod restart;
+mod sdk;
+mod webhooks;

@@ -12,9 +12,17 @@ use crate::cluster::BenchCluster;
 pub struct Run<'a> {
     pub script: &'a str,
     pub clients: u32,
-    pub seconds: u32,
+    pub length: Length,
     /// The agent that claims, as a pgbench variable.
     pub agent: &'a str,
+}
+
+/// How long a run goes on.
+#[derive(Clone, Copy)]
+pub enum Length {
+    Seconds(u32),
+    /// So many runs of the script by each client.
+    Transactions(u32),
 }
 
 /// What a run gave.
@@ -53,7 +61,10 @@ impl Run<'_> {
             .args(["--no-vacuum", "--protocol=prepared", "--log", "--jobs=2"])
             .arg(format!("--log-prefix={}", dir.join("latency").display()))
             .arg(format!("--client={}", self.clients))
-            .arg(format!("--time={}", self.seconds))
+            .arg(match self.length {
+                Length::Seconds(seconds) => format!("--time={seconds}"),
+                Length::Transactions(count) => format!("--transactions={count}"),
+            })
             .arg(format!("--define=agent={}", self.agent))
             .arg(format!("--file={}", script.display()))
             .arg(cluster.url())

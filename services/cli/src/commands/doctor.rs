@@ -178,7 +178,10 @@ async fn servers(layout: &Layout) -> Vec<Check> {
             what: "supervisor",
             finding: bad("not running", "devart up"),
         }];
-        checks.extend(taken_ports(layout));
+        // After a kill, our own servers may still hold the ports; `devart up` ends them.
+        if !supervisor::orphans::may_exist(layout) {
+            checks.extend(taken_ports(layout));
+        }
         return checks;
     }
     let mut checks = parts(layout).await;

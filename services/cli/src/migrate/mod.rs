@@ -72,12 +72,10 @@ async fn migrate_locked(connection: &mut PgConnection) -> Result<Report> {
 
 /// Creates the extension, which brings schema devart (naming the schema here would demand that it exists), or updates it to the installed version; gives that version.
 async fn install_extension(connection: &mut PgConnection) -> Result<String> {
-    sqlx::raw_sql(
-        "create extension if not exists pg_devart; alter extension pg_devart update",
-    )
-    .execute(&mut *connection)
-    .await
-    .context("installing the extension pg_devart")?;
+    sqlx::raw_sql("create extension if not exists pg_devart; alter extension pg_devart update")
+        .execute(&mut *connection)
+        .await
+        .context("installing the extension pg_devart")?;
     sqlx::query_scalar("select extversion from pg_extension where extname = 'pg_devart'")
         .fetch_one(connection)
         .await
@@ -113,7 +111,7 @@ fn pending<'a>(
             .is_some_and(|sha256| *sha256 != file.sha256())
         {
             bail!(
-                "sql/incremental/{} was changed after it was applied to this database; put the change into a new file instead",
+                "sql/incremental/{} was changed after it was applied to this database; put the change into a new file, or begin with an empty database (for a private one without anything to keep: devart down, then remove .devart/state)",
                 file.name
             );
         }

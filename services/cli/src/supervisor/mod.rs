@@ -27,7 +27,7 @@ use record::Record;
 pub use child::Part;
 
 /// How long stopping may take: every part's own patience, and some.
-const STOP_PATIENCE: Duration = Duration::from_secs(90);
+pub const STOP_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Runs until SIGTERM or SIGINT. With `echo`, log lines also go to standard output.
 pub fn run(layout: &Layout, echo: bool) -> Result<()> {

@@ -26,12 +26,8 @@ pub fn stop(layout: &Layout) -> Result<()> {
                 "  stopping {name} (pid {}), which an earlier supervisor left behind",
                 process.pid
             );
-            let signal = if name == "postgres" {
-                Signal::SIGINT
-            } else {
-                Signal::SIGTERM
-            };
-            process.end(signal, Duration::from_secs(30));
+            let (signal, patience) = last_request(&name);
+            process.end(signal, patience);
         }
     }
     if record_file.exists() {
@@ -42,6 +38,21 @@ pub fn stop(layout: &Layout) -> Result<()> {
         std::fs::remove_file(record_file).context("removing the record of the parts")?;
     }
     Ok(())
+}
+
+/// How to ask, and for how long. Only Postgres and RabbitMQ have something to write out; what the API was doing, the
+/// database undoes.
+fn last_request(name: &str) -> (Signal, Duration) {
+    match name {
+        "postgres" => (Signal::SIGINT, Duration::from_secs(60)),
+        "rabbitmq" => (Signal::SIGTERM, Duration::from_secs(30)),
+        _ => (Signal::SIGTERM, Duration::from_secs(2)),
+    }
+}
+
+/// Whether a killed supervisor left a record: what holds our ports is then probably ours.
+pub fn may_exist(layout: &Layout) -> bool {
+    layout.run_dir().join("parts.json").exists()
 }
 
 /// The server that runs in our data directory, by its own pid file: whoever started it.

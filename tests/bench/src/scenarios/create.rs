@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::interleaved;
 use crate::cluster::BenchCluster;
-use crate::pgbench::Run;
+use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
 pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
@@ -12,7 +12,7 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
     let run = |script, clients| Run {
         script,
         clients,
-        seconds,
+        length: Length::Seconds(seconds),
         agent: "nobody",
     };
     let (bare, devart) = interleaved(

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::interleaved;
 use crate::cluster::BenchCluster;
-use crate::pgbench::Run;
+use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
 const CLIENTS: u32 = 16;
@@ -17,7 +17,7 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
     let run = |script| Run {
         script,
         clients: CLIENTS,
-        seconds,
+        length: Length::Seconds(seconds),
         agent: &agent,
     };
     let (bare, devart) = interleaved(
@@ -39,7 +39,7 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
     let batch = Run {
         script: include_str!("../../sql/batch.sql"),
         clients: 4,
-        seconds: seconds.min(5),
+        length: Length::Seconds(seconds.min(5)),
         agent: &agent,
     };
     let batched = batch.measure(cluster)?.tps * 100.0;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use sqlx::{Connection, PgConnection};
 
 use crate::cluster::BenchCluster;
-use crate::pgbench::Run;
+use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
 const SECONDS: u32 = 60;
@@ -15,7 +15,7 @@ pub async fn run(cluster: &BenchCluster, report: &mut Report) -> Result<()> {
     let run = || Run {
         script: include_str!("../../sql/drain.sql"),
         clients: 16,
-        seconds: SECONDS,
+        length: Length::Seconds(SECONDS),
         agent: &agent,
     };
     cluster.fill(WAITING)?;

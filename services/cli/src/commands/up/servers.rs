@@ -1,11 +1,9 @@
 //! Starting the supervisor, or leaving a running one alone when nothing changed.
 
-use std::process::{Child, Command};
-
-use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{Cluster, OWNER};
@@ -13,6 +11,7 @@ use crate::layout::Layout;
 use crate::ports::Ports;
 use crate::secrets::Secrets;
 use crate::supervisor::parts;
+use crate::supervisor::process::Process;
 use crate::{disk, env_file, supervisor};
 
 /// The servers of an installation, started or found running.
@@ -27,7 +26,7 @@ pub struct Servers {
     pub database_url: String,
     /// Whether they had to be started.
     pub started: bool,
-    in_front: Option<Child>,
+    in_front: Option<InFront>,
 }
 
 impl Servers {
@@ -68,26 +67,47 @@ impl Servers {
         })
     }
 
-    /// In the foreground: waits for Ctrl-C or for the supervisor's end.
+    /// In the foreground: waits for Ctrl-C or for the supervisor's end, then for everything to have stopped.
     pub async fn stay_if_in_front(self) -> Result<()> {
         let Some(mut supervisor) = self.in_front else {
             return Ok(());
         };
         println!("\nCtrl-C stops everything.");
-        let pid = Pid::from_raw(i32::try_from(supervisor.id()).context("an impossible pid")?);
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        let ended = tokio::task::spawn_blocking(move || supervisor.wait());
-        tokio::pin!(ended);
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            status = &mut ended => anyhow::bail!("the supervisor ended by itself: {}", status??),
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            status = supervisor.0.wait() => bail!("the supervisor ended by itself: {}", status?),
         }
+    }
+}
+
+/// A supervisor in the foreground. It stops when this value goes, also when a later stage fails.
+struct InFront(Child);
+
+impl InFront {
+    fn start(layout: &Layout) -> Result<Self> {
+        let mut command = Command::new(layout.bin_dir().join("devart"));
+        command
+            .args(["supervise", "--echo"])
+            .current_dir(&layout.repo)
+            .env("DEVART_ROOT", &layout.repo);
+        Ok(Self(command.spawn().context("starting the supervisor")?))
+    }
+}
+
+impl Drop for InFront {
+    fn drop(&mut self) {
+        let Some(process) = self
+            .0
+            .id()
+            .and_then(|pid| Process::of(i32::try_from(pid).ok()?))
+        else {
+            return;
+        };
         // Ctrl-C reached it too, as part of our process group; a second request does no harm.
-        let _ = kill(pid, Signal::SIGTERM);
-        ended.await??;
-        Ok(())
+        process.end(Signal::SIGTERM, supervisor::STOP_PATIENCE);
     }
 }
 
@@ -110,17 +130,12 @@ fn open_cluster(
     Ok(cluster)
 }
 
-fn start_supervisor(layout: &Layout, foreground: bool) -> Result<Option<Child>> {
-    if !foreground {
-        supervisor::spawn_detached(layout)?;
-        return Ok(None);
+fn start_supervisor(layout: &Layout, foreground: bool) -> Result<Option<InFront>> {
+    if foreground {
+        return InFront::start(layout).map(Some);
     }
-    let mut command = Command::new(layout.bin_dir().join("devart"));
-    command
-        .args(["supervise", "--echo"])
-        .current_dir(&layout.repo)
-        .env("DEVART_ROOT", &layout.repo);
-    Ok(Some(command.spawn().context("starting the supervisor")?))
+    supervisor::spawn_detached(layout)?;
+    Ok(None)
 }
 
 /// A fingerprint of everything that the servers were started with.
