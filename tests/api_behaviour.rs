@@ -13,8 +13,12 @@ use crate::support::{Caller, Database};
 
 async fn waiting_claims(api: &Api) -> Result<f64> {
     let metrics = api.anonymous.get("/metrics").await?.text;
-    let line = metrics.lines().find(|line| line.contains("waiting") && !line.starts_with('#'));
-    Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0))
+    let line = metrics
+        .lines()
+        .find(|line| line.contains("devart_waiting_claims") && !line.starts_with('#'));
+    Ok(line
+        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0.0))
 }
 
 #[tokio::test]
@@ -25,10 +29,17 @@ async fn a_waiting_claim_is_answered_by_a_task_created_later() -> Result<()> {
     for _ in 0..30 {
         let http = api.agent(&db.agent(&[]).await?);
         waiting.push(tokio::spawn(async move {
-            http.post("/api/tasks/claim", json!({"max_tasks": 1, "wait_seconds": 20})).await
+            http.post(
+                "/api/tasks/claim",
+                json!({"max_tasks": 1, "wait_seconds": 20}),
+            )
+            .await
         }));
     }
-    eventually("all wait", async || (waiting_claims(&api).await.ok()? >= 30.0).then_some(())).await;
+    eventually("all wait", async || {
+        (waiting_claims(&api).await.ok()? >= 30.0).then_some(())
+    })
+    .await;
     let busy: i64 = sqlx::query_scalar(
         "select count(*) from pg_stat_activity where usename = 'authenticator' and datname = current_database() and state <> 'idle'",
     )
@@ -51,12 +62,24 @@ async fn a_repeated_request_with_one_key_is_answered_the_same_and_done_once() ->
     let api = Api::start(&db).await?;
     let http = api.client(db.person("supervisor").await?);
     let request = |title: &str| {
-        send(http.request(reqwest::Method::POST, "/api/tasks").header("idempotency-key", "k").json(&json!({"title": title})))
+        send(
+            http.request(reqwest::Method::POST, "/api/tasks")
+                .header("idempotency-key", "k")
+                .json(&json!({"title": title})),
+        )
     };
-    let (first, second) = (request("once").await?.expect(201), request("once").await?.expect(201));
+    let (first, second) = (
+        request("once").await?.expect(201),
+        request("once").await?.expect(201),
+    );
     assert_eq!(first["id"], second["id"]);
     assert_eq!(request("another").await?.problem(409), "duplicate");
-    assert_eq!(http.get("/api/tasks").await?.expect(200)["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        http.get("/api/tasks").await?.expect(200)["items"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
     Ok(())
 }
 
@@ -69,8 +92,17 @@ async fn pages_give_every_task_once_newest_first() -> Result<()> {
     create(&db.owner, json!({"title": "special", "priority": "HIGH"})).await?;
     let (mut ids, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = http.get(&format!("/api/tasks?limit=10{cursor}")).await?.expect(200);
-        ids.extend(page["items"].as_array().context("items")?.iter().map(|task| task["id"].to_string()));
+        let page = http
+            .get(&format!("/api/tasks?limit=10{cursor}"))
+            .await?
+            .expect(200);
+        ids.extend(
+            page["items"]
+                .as_array()
+                .context("items")?
+                .iter()
+                .map(|task| task["id"].to_string()),
+        );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -78,7 +110,10 @@ async fn pages_give_every_task_once_newest_first() -> Result<()> {
     }
     assert_eq!(ids.len(), 26);
     assert!(ids.windows(2).all(|pair| pair[0] > pair[1]));
-    let found = http.get("/api/tasks?priority=HIGH&status=TODO&q=spec").await?.expect(200);
+    let found = http
+        .get("/api/tasks?priority=HIGH&status=TODO&q=spec")
+        .await?
+        .expect(200);
     assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
     assert!(found["items"][0].get("lease_token").is_none());
     Ok(())
@@ -89,22 +124,70 @@ async fn an_agents_keys_rotate_and_a_revoked_one_ends_at_once() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     let supervisor = api.client(db.person("supervisor").await?);
-    let agent = supervisor.post("/api/agents/register", json!({"name": "a", "capabilities": ["x"]})).await?.expect(201);
-    let (id, old_key) = (agent["id"].as_str().context("id")?, agent["api_key"].as_str().context("key")?);
-    let new = supervisor.post(&format!("/api/agents/{id}/keys"), json!({})).await?.expect(201);
+    let agent = supervisor
+        .post(
+            "/api/agents/register",
+            json!({"name": "a", "capabilities": ["x"]}),
+        )
+        .await?
+        .expect(201);
+    let (id, old_key) = (
+        agent["id"].as_str().context("id")?,
+        agent["api_key"].as_str().context("key")?,
+    );
+    let new = supervisor
+        .post(&format!("/api/agents/{id}/keys"), json!({}))
+        .await?
+        .expect(201);
     let claim = json!({"max_tasks": 1, "wait_seconds": 0});
     for key in [old_key, new["api_key"].as_str().context("key")?] {
-        assert_eq!(api.anonymous.with_key(key).post("/api/tasks/claim", claim.clone()).await?.status, 204);
+        assert_eq!(
+            api.anonymous
+                .with_key(key)
+                .post("/api/tasks/claim", claim.clone())
+                .await?
+                .status,
+            204
+        );
     }
     let key_id = old_key.split('_').nth(1).context("key id")?;
-    assert_eq!(supervisor.delete(&format!("/api/agents/{id}/keys/{key_id}")).await?.status, 204);
-    api.anonymous.with_key(old_key).post("/api/tasks/claim", claim.clone()).await?.problem(401);
+    assert_eq!(
+        supervisor
+            .delete(&format!("/api/agents/{id}/keys/{key_id}"))
+            .await?
+            .status,
+        204
+    );
+    api.anonymous
+        .with_key(old_key)
+        .post("/api/tasks/claim", claim.clone())
+        .await?
+        .problem(401);
 
-    let with_new = api.anonymous.with_key(new["api_key"].as_str().context("key")?);
-    let token = with_new.post("/api/agents/token", json!({})).await?.expect(200);
-    let by_token = api.anonymous.with_token(token["access_token"].as_str().context("token")?);
-    assert_eq!(by_token.post("/api/tasks/claim", claim.clone()).await?.status, 204);
-    supervisor.put(&format!("/api/agents/{id}/activation"), json!({"active": false})).await?.expect(200);
+    let with_new = api
+        .anonymous
+        .with_key(new["api_key"].as_str().context("key")?);
+    let token = with_new
+        .post("/api/agents/token", json!({}))
+        .await?
+        .expect(200);
+    let by_token = api
+        .anonymous
+        .with_token(token["access_token"].as_str().context("token")?);
+    assert_eq!(
+        by_token
+            .post("/api/tasks/claim", claim.clone())
+            .await?
+            .status,
+        204
+    );
+    supervisor
+        .put(
+            &format!("/api/agents/{id}/activation"),
+            json!({"active": false}),
+        )
+        .await?
+        .expect(200);
     by_token.post("/api/tasks/claim", claim).await?.problem(403);
     Ok(())
 }
@@ -114,21 +197,39 @@ async fn a_stopping_api_answers_those_who_wait_and_ends_well() -> Result<()> {
     let db = Database::create().await?;
     let mut api = Api::start(&db).await?;
     let http = api.agent(&db.agent(&[]).await?);
-    let waiting = tokio::spawn(async move { http.post("/api/tasks/claim", json!({"max_tasks": 1, "wait_seconds": 30})).await });
-    eventually("it waits", async || (waiting_claims(&api).await.ok()? >= 1.0).then_some(())).await;
+    let waiting = tokio::spawn(async move {
+        http.post(
+            "/api/tasks/claim",
+            json!({"max_tasks": 1, "wait_seconds": 30}),
+        )
+        .await
+    });
+    eventually("it waits", async || {
+        (waiting_claims(&api).await.ok()? >= 1.0).then_some(())
+    })
+    .await;
     api.ask_to_stop();
     assert_eq!(waiting.await??.status, 204);
     assert!(api.wait_for_end().await.success());
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_goes_on_after_a_restart_of_postgres() -> Result<()> {
     let cluster = cluster::durable().await?;
-    let api = Api::start_with(&cluster.url_as("authenticator", AUTHENTICATOR_PASSWORD, "devart"), &[]).await?;
-    let admin = cluster.psql("devart", "select devart_private.put_user('a@b.c', null, 'admin')")?;
+    let api = Api::start_with(
+        &cluster.url_as("authenticator", AUTHENTICATOR_PASSWORD, "devart"),
+        &[],
+    )
+    .await?;
+    let admin = cluster.psql(
+        "devart",
+        "select devart_private.put_user('a@b.c', null, 'admin')",
+    )?;
     let http = api.client(Caller::Person(admin.trim().parse()?));
-    http.post("/api/tasks", json!({"title": "before"})).await?.expect(201);
+    http.post("/api/tasks", json!({"title": "before"}))
+        .await?
+        .expect(201);
     tokio::task::block_in_place(|| cluster.restart(StopMode::Fast))?;
     let listed: Value = eventually("the API answers again", async || {
         let answer = http.get("/api/tasks").await.ok()?;
@@ -144,10 +245,19 @@ async fn a_service_is_charged_until_it_refuses_with_what_remains() -> Result<()>
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     let admin = api.client(db.person("admin").await?);
-    let service = admin.post("/api/services", json!({"name": "model", "budget_usd": 1})).await?.expect(201);
-    let path = format!("/api/services/{}/charges", service["id"].as_str().context("id")?);
+    let service = admin
+        .post("/api/services", json!({"name": "model", "budget_usd": 1}))
+        .await?
+        .expect(201);
+    let path = format!(
+        "/api/services/{}/charges",
+        service["id"].as_str().context("id")?
+    );
     let agent = api.agent(&db.agent(&[]).await?);
-    agent.post(&path, json!({"amount_usd": 0.4})).await?.expect(200);
+    agent
+        .post(&path, json!({"amount_usd": 0.4}))
+        .await?
+        .expect(200);
     let refused = agent.post(&path, json!({"amount_usd": 0.7})).await?;
     assert_eq!(refused.problem(402), "budget_exceeded");
     assert!(refused.text.contains("0.6"), "{}", refused.text);
@@ -163,11 +273,29 @@ async fn the_openapi_document_describes_what_answers() -> Result<()> {
     let document = api.anonymous.get("/api/openapi.json").await?.expect(200);
     let paths = document["paths"].as_object().context("paths")?;
     for path in [
-        "/api/tasks", "/api/tasks/{id}", "/api/tasks/{id}/events", "/api/tasks/{id}/cancel", "/api/tasks/{id}/retry",
-        "/api/tasks/claim", "/api/tasks/{id}/start", "/api/tasks/{id}/status", "/api/tasks/{id}/report-failure",
-        "/api/agents", "/api/agents/register", "/api/agents/heartbeat", "/api/agents/{id}/activation", "/api/agents/token",
-        "/api/agents/{id}/keys", "/api/services", "/api/services/status", "/api/settings", "/api/settings/{key}",
-        "/api/webhooks/github", "/healthz", "/readyz", "/metrics",
+        "/api/tasks",
+        "/api/tasks/{id}",
+        "/api/tasks/{id}/events",
+        "/api/tasks/{id}/cancel",
+        "/api/tasks/{id}/retry",
+        "/api/tasks/claim",
+        "/api/tasks/{id}/start",
+        "/api/tasks/{id}/status",
+        "/api/tasks/{id}/report-failure",
+        "/api/agents",
+        "/api/agents/register",
+        "/api/agents/heartbeat",
+        "/api/agents/{id}/activation",
+        "/api/agents/token",
+        "/api/agents/{id}/keys",
+        "/api/services",
+        "/api/services/status",
+        "/api/settings",
+        "/api/settings/{key}",
+        "/api/webhooks/github",
+        "/healthz",
+        "/readyz",
+        "/metrics",
     ] {
         assert!(paths.contains_key(path), "{path} is not described");
     }

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::support::Database;
 use crate::support::api::Api;
 use crate::support::http::send;
 use crate::support::queue::{claim, create, status};
-use crate::support::Database;
 
 #[tokio::test]
 async fn a_task_with_a_bad_field_is_refused_by_name_and_not_written() -> Result<()> {
@@ -19,15 +19,31 @@ async fn a_task_with_a_bad_field_is_refused_by_name_and_not_written() -> Result<
         (json!({"title": ""}), "title"),
         (json!({}), "title"),
         (json!({"title": 7}), "title"),
-        (json!({"title": "t", "parent_task_id": "not-a-uuid"}), "parent_task_id"),
-        (json!({"title": "t", "parent_task_id": "00000000-0000-7000-8000-000000000000"}), "parent_task_id"),
+        (
+            json!({"title": "t", "parent_task_id": "not-a-uuid"}),
+            "parent_task_id",
+        ),
+        (
+            json!({"title": "t", "parent_task_id": "00000000-0000-7000-8000-000000000000"}),
+            "parent_task_id",
+        ),
         (json!({"title": "t", "max_retries": 101}), "max_retries"),
         (json!({"title": "t", "colour": "red"}), "colour"),
-        (json!({"title": "t", "description": "x".repeat(70_000)}), "description"),
-        (json!({"title": "t", "payload": {"x": "y".repeat(262_144)}}), "payload"),
+        (
+            json!({"title": "t", "description": "x".repeat(70_000)}),
+            "description",
+        ),
+        (
+            json!({"title": "t", "payload": {"x": "y".repeat(262_144)}}),
+            "payload",
+        ),
     ] {
         let answer = http.post("/api/tasks", body).await?;
-        assert!([400, 422].contains(&answer.status), "{field}: {}", answer.text);
+        assert!(
+            [400, 422].contains(&answer.status),
+            "{field}: {}",
+            answer.text
+        );
         answer.problem(answer.status);
         assert!(answer.text.contains(field), "{field}: {}", answer.text);
     }
@@ -36,9 +52,16 @@ async fn a_task_with_a_bad_field_is_refused_by_name_and_not_written() -> Result<
         .header("content-type", "application/json")
         .body("{\"title\": ");
     assert_eq!(send(malformed).await?.problem(400), "malformed_request");
-    let too_big = http.post("/api/tasks", json!({"title": "t", "payload": "x".repeat(1_100_000)})).await?;
+    let too_big = http
+        .post(
+            "/api/tasks",
+            json!({"title": "t", "payload": "x".repeat(1_100_000)}),
+        )
+        .await?;
     assert_eq!(too_big.status, 413);
-    let written: i64 = sqlx::query_scalar("select count(*) from devart.tasks").fetch_one(&db.owner).await?;
+    let written: i64 = sqlx::query_scalar("select count(*) from devart.tasks")
+        .fetch_one(&db.owner)
+        .await?;
     assert_eq!(written, 0);
     Ok(())
 }
@@ -57,11 +80,20 @@ async fn bad_paths_and_queries_are_refused_by_name() -> Result<()> {
         ("/api/tasks?colour=red", "colour"),
     ] {
         let answer = http.get(path).await?;
-        assert!([400, 422].contains(&answer.status), "{path}: {}", answer.text);
+        assert!(
+            [400, 422].contains(&answer.status),
+            "{path}: {}",
+            answer.text
+        );
         answer.problem(answer.status);
         assert!(answer.text.contains(name), "{path}: {}", answer.text);
     }
-    assert_eq!(http.get("/api/tasks/00000000-0000-7000-8000-000000000000").await?.problem(404), "not_found");
+    assert_eq!(
+        http.get("/api/tasks/00000000-0000-7000-8000-000000000000")
+            .await?
+            .problem(404),
+        "not_found"
+    );
     assert_eq!(http.get("/api/nothing").await?.problem(404), "not_found");
     Ok(())
 }
@@ -73,14 +105,28 @@ async fn without_a_valid_token_nothing_is_told() -> Result<()> {
     for client in [
         api.anonymous.clone(),
         api.anonymous.with_token("nonsense"),
-        api.anonymous.with_key("dva_000000000000_00000000000000000000000000000000_000000"),
+        api.anonymous
+            .with_key("dva_000000000000_00000000000000000000000000000000_000000"),
     ] {
         client.get("/api/tasks").await?.problem(401);
     }
-    let forged = crate::support::caller::sign(&json!({"sub": "x", "role": "service_role"}), "another secret, long enough");
-    api.anonymous.with_token(&forged).get("/api/tasks").await?.problem(401);
+    let forged = crate::support::caller::sign(
+        &json!({"sub": "x", "role": "service_role"}),
+        "another secret, long enough",
+    );
+    api.anonymous
+        .with_token(&forged)
+        .get("/api/tasks")
+        .await?
+        .problem(401);
     let viewer = api.client(db.person("viewer").await?);
-    assert_eq!(viewer.post("/api/tasks", json!({"title": "t"})).await?.problem(403), "forbidden");
+    assert_eq!(
+        viewer
+            .post("/api/tasks", json!({"title": "t"}))
+            .await?
+            .problem(403),
+        "forbidden"
+    );
     Ok(())
 }
 
@@ -94,12 +140,21 @@ async fn somebody_elses_task_is_forbidden_and_a_stale_lease_a_conflict() -> Resu
     let path = format!("/api/tasks/{id}/status");
     let done = |token: Value| json!({"status": "DONE", "lease_token": token, "result": {}});
 
-    let others = api.agent(&other).put(&path, done(json!(claimed.lease_token))).await?;
+    let others = api
+        .agent(&other)
+        .put(&path, done(json!(claimed.lease_token)))
+        .await?;
     assert_eq!(others.problem(403), "forbidden");
-    let stale = api.agent(&agent).put(&path, done(json!("00000000-0000-4000-8000-000000000000"))).await?;
+    let stale = api
+        .agent(&agent)
+        .put(&path, done(json!("00000000-0000-4000-8000-000000000000")))
+        .await?;
     assert_eq!(stale.problem(409), "lease_lost");
     assert_eq!(status(&db.owner, id).await?, "IN_PROGRESS");
-    api.agent(&agent).put(&path, done(json!(claimed.lease_token))).await?.expect(200);
+    api.agent(&agent)
+        .put(&path, done(json!(claimed.lease_token)))
+        .await?
+        .expect(200);
     assert_eq!(status(&db.owner, id).await?, "DONE");
     Ok(())
 }

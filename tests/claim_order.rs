@@ -17,11 +17,13 @@ async fn claimed_titles(db: &Database, agent: &Agent) -> Result<Vec<String>> {
 }
 
 async fn pretend_waiting_since(db: &Database, task_id: Uuid, hours: f64) -> Result<()> {
-    sqlx::query("update devart.tasks set ready_at = now() - make_interval(secs => $2 * 3600) where id = $1")
-        .bind(task_id)
-        .bind(hours)
-        .execute(&db.owner)
-        .await?;
+    sqlx::query(
+        "update devart.tasks set ready_at = now() - make_interval(secs => $2 * 3600) where id = $1",
+    )
+    .bind(task_id)
+    .bind(hours)
+    .execute(&db.owner)
+    .await?;
     Ok(())
 }
 
@@ -78,7 +80,11 @@ async fn an_agent_gets_only_tasks_whose_capabilities_it_has() -> Result<()> {
         ("both", json!(["review", "python", "python"])),
         ("rust", json!(["python", "rust"])),
     ] {
-        create(&db.owner, json!({"title": title, "required_capabilities": required})).await?;
+        create(
+            &db.owner,
+            json!({"title": title, "required_capabilities": required}),
+        )
+        .await?;
     }
     assert_eq!(claimed_titles(&db, &plain).await?, ["for anybody"]);
     assert_eq!(claimed_titles(&db, &able).await?, ["python", "both"]);
@@ -89,13 +95,26 @@ async fn an_agent_gets_only_tasks_whose_capabilities_it_has() -> Result<()> {
 async fn starting_a_task_by_id_obeys_the_same_rules() -> Result<()> {
     let db = Database::create().await?;
     let (agent, other) = (db.agent(&["rust"]).await?, db.agent(&[]).await?);
-    let task_id = create(&db.owner, json!({"title": "t", "required_capabilities": ["rust"]})).await?;
+    let task_id = create(
+        &db.owner,
+        json!({"title": "t", "required_capabilities": ["rust"]}),
+    )
+    .await?;
 
-    assert!(start(&db.owner, task_id, other.id).await?.is_none(), "not capable");
+    assert!(
+        start(&db.owner, task_id, other.id).await?.is_none(),
+        "not capable"
+    );
     assert!(start(&db.owner, task_id, agent.id).await?.is_some());
-    assert!(start(&db.owner, task_id, agent.id).await?.is_none(), "already taken");
+    assert!(
+        start(&db.owner, task_id, agent.id).await?.is_none(),
+        "already taken"
+    );
     let unknown = start(&db.owner, Uuid::now_v7(), agent.id).await;
-    assert!(unknown?.is_none(), "a message about a task that is gone is simply dropped");
+    assert!(
+        unknown?.is_none(),
+        "a message about a task that is gone is simply dropped"
+    );
     Ok(())
 }
 
@@ -106,12 +125,18 @@ async fn a_batch_holds_no_more_than_asked_for_in_order_of_priority() -> Result<(
     for priority in ["LOW", "CRITICAL", "HIGH", "CRITICAL"] {
         create(&db.owner, json!({"title": priority, "priority": priority})).await?;
     }
-    let mut batch: Vec<String> =
-        claim_batch(&db.owner, agent.id, 3).await?.into_iter().map(|task| task.title).collect();
+    let mut batch: Vec<String> = claim_batch(&db.owner, agent.id, 3)
+        .await?
+        .into_iter()
+        .map(|task| task.title)
+        .collect();
     batch.sort();
     assert_eq!(batch, ["CRITICAL", "CRITICAL", "HIGH"]);
     for out_of_range in [0, 1001] {
-        assert_eq!(sqlstate(&claim_batch(&db.owner, agent.id, out_of_range).await), "22023");
+        assert_eq!(
+            sqlstate(&claim_batch(&db.owner, agent.id, out_of_range).await),
+            "22023"
+        );
     }
     Ok(())
 }
@@ -122,9 +147,21 @@ async fn future_blocked_unapproved_and_finished_tasks_are_not_handed_out() -> Re
     let agent = db.agent(&[]).await?;
     let first = create(&db.owner, json!({"title": "first"})).await?;
     let waiting = [
-        create(&db.owner, json!({"title": "later", "run_at": "2999-01-01T00:00:00Z"})).await?,
-        create(&db.owner, json!({"title": "blocked", "depends_on": [first]})).await?,
-        create(&db.owner, json!({"title": "unapproved", "needs_approval": true})).await?,
+        create(
+            &db.owner,
+            json!({"title": "later", "run_at": "2999-01-01T00:00:00Z"}),
+        )
+        .await?,
+        create(
+            &db.owner,
+            json!({"title": "blocked", "depends_on": [first]}),
+        )
+        .await?,
+        create(
+            &db.owner,
+            json!({"title": "unapproved", "needs_approval": true}),
+        )
+        .await?,
     ];
 
     assert_eq!(claimed_titles(&db, &agent).await?, ["first"]);

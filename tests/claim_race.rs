@@ -51,9 +51,16 @@ async fn thirty_two_claimers_take_each_of_five_thousand_tasks_exactly_once() -> 
         *times.entry(task_id).or_default() += 1;
     }
     assert_eq!(times.len(), TASKS as usize, "every task was taken");
-    assert!(times.values().all(|count| *count == 1), "no task was taken twice");
+    assert!(
+        times.values().all(|count| *count == 1),
+        "no task was taken twice"
+    );
     for status in ["IN_PROGRESS", "DONE"] {
-        assert_eq!(tasks_with_events(&db, status, 1).await?, i64::from(TASKS), "{status}");
+        assert_eq!(
+            tasks_with_events(&db, status, 1).await?,
+            i64::from(TASKS),
+            "{status}"
+        );
     }
     Ok(())
 }
@@ -94,7 +101,9 @@ async fn a_claim_that_was_rolled_back_is_handed_out_again() -> Result<()> {
     assert!(claim(&db.owner, agent.id).await?.is_none(), "it is locked");
     transaction.rollback().await?;
 
-    let again = claim(&mut session, agent.id).await?.expect("the task again");
+    let again = claim(&mut session, agent.id)
+        .await?
+        .expect("the task again");
     assert_eq!((again.task_id, again.attempt), (task_id, 1));
     assert_ne!(again.lease_token, first.lease_token);
     Ok(())
@@ -110,7 +119,10 @@ async fn a_task_committed_late_behind_another_sessions_cursor_is_found() -> Resu
     let early_but_late = create(&mut *transaction, json!({"title": "committed late"})).await?;
     create_many(&db.owner, 20).await?;
     for _ in 0..10 {
-        assert_ne!(claim(&mut worker, agent.id).await?.expect("a task").task_id, early_but_late);
+        assert_ne!(
+            claim(&mut worker, agent.id).await?.expect("a task").task_id,
+            early_but_late
+        );
     }
     transaction.commit().await?;
 

@@ -15,7 +15,11 @@ async fn a_task_waits_until_everything_it_depends_on_is_done() -> Result<()> {
     let agent = db.agent(&[]).await?;
     let first = create(&db.owner, json!({"title": "1"})).await?;
     let second = create(&db.owner, json!({"title": "2"})).await?;
-    let last = create(&db.owner, json!({"title": "3", "depends_on": [first, second]})).await?;
+    let last = create(
+        &db.owner,
+        json!({"title": "3", "depends_on": [first, second]}),
+    )
+    .await?;
     let claimed = claim_batch(&db.owner, agent.id, 10).await?;
     assert_eq!(claimed.len(), 2);
     complete(&db.owner, &claimed[0]).await?;
@@ -23,7 +27,11 @@ async fn a_task_waits_until_everything_it_depends_on_is_done() -> Result<()> {
     complete(&db.owner, &claimed[1]).await?;
     assert_eq!(history(&db.owner, last).await?, ["BLOCKED", "TODO"]);
     let late = create(&db.owner, json!({"title": "4", "depends_on": [first]})).await?;
-    assert_eq!(status(&db.owner, late).await?, "TODO", "what it depends on is done already");
+    assert_eq!(
+        status(&db.owner, late).await?,
+        "TODO",
+        "what it depends on is done already"
+    );
     Ok(())
 }
 
@@ -31,7 +39,10 @@ async fn a_task_waits_until_everything_it_depends_on_is_done() -> Result<()> {
 async fn two_dependencies_finishing_at_once_let_the_task_go() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
-    let ids = [create(&db.owner, json!({"title": "1"})).await?, create(&db.owner, json!({"title": "2"})).await?];
+    let ids = [
+        create(&db.owner, json!({"title": "1"})).await?,
+        create(&db.owner, json!({"title": "2"})).await?,
+    ];
     let last = create(&db.owner, json!({"title": "3", "depends_on": ids})).await?;
     let claimed = claim_batch(&db.owner, agent.id, 2).await?;
 
@@ -43,7 +54,10 @@ async fn two_dependencies_finishing_at_once_let_the_task_go() -> Result<()> {
         b.commit().await
     };
     let first = async {
-        eventually("the second waits for the first", async || lock_waits(&db.owner).await.ok()).await;
+        eventually("the second waits for the first", async || {
+            lock_waits(&db.owner).await.ok()
+        })
+        .await;
         a.commit().await
     };
     let (one, two) = tokio::join!(second, first);
@@ -68,7 +82,10 @@ async fn what_depends_on_a_cancelled_task_is_cancelled_too() -> Result<()> {
     let first = create(&db.owner, json!({"title": "1"})).await?;
     let second = create(&db.owner, json!({"title": "2", "depends_on": [first]})).await?;
     let third = create(&db.owner, json!({"title": "3", "depends_on": [second]})).await?;
-    sqlx::query("select devart.cancel_task($1)").bind(first).execute(&db.owner).await?;
+    sqlx::query("select devart.cancel_task($1)")
+        .bind(first)
+        .execute(&db.owner)
+        .await?;
     assert_eq!(status(&db.owner, third).await?, "CANCELLED");
     Ok(())
 }
@@ -78,22 +95,33 @@ async fn a_circle_of_dependencies_is_refused() -> Result<()> {
     let db = Database::create().await?;
     let first = create(&db.owner, json!({"title": "1"})).await?;
     let second = create(&db.owner, json!({"title": "2", "depends_on": [first]})).await?;
-    let circle = sqlx::query("insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)")
-        .bind(first)
-        .bind(second)
-        .execute(&db.owner)
-        .await;
+    let circle =
+        sqlx::query("insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)")
+            .bind(first)
+            .bind(second)
+            .execute(&db.owner)
+            .await;
     assert_eq!(sqlstate(&circle), "22023");
-    let nothing = create(&db.owner, json!({"title": "3", "depends_on": [Uuid::now_v7()]})).await;
+    let nothing = create(
+        &db.owner,
+        json!({"title": "3", "depends_on": [Uuid::now_v7()]}),
+    )
+    .await;
     assert_eq!(sqlstate(&nothing), "23503");
     Ok(())
 }
 
-async fn decide(db: &Database, caller: Caller, task_id: Uuid, decision: &str) -> sqlx::Result<String> {
-    let approval: Uuid = sqlx::query_scalar("select id from devart.approvals where subject_id = $1")
-        .bind(task_id)
-        .fetch_one(&db.owner)
-        .await?;
+async fn decide(
+    db: &Database,
+    caller: Caller,
+    task_id: Uuid,
+    decision: &str,
+) -> sqlx::Result<String> {
+    let approval: Uuid =
+        sqlx::query_scalar("select id from devart.approvals where subject_id = $1")
+            .bind(task_id)
+            .fetch_one(&db.owner)
+            .await?;
     let mut session = db.session_as(caller).await?;
     sqlx::query_scalar("select (devart.decide_approval($1, $2)).status::text")
         .bind(approval)
@@ -105,12 +133,31 @@ async fn decide(db: &Database, caller: Caller, task_id: Uuid, decision: &str) ->
 #[tokio::test]
 async fn a_task_that_needs_approval_waits_for_somebody_else() -> Result<()> {
     let db = Database::create().await?;
-    let (author, other, viewer) = (db.person("supervisor").await?, db.person("supervisor").await?, db.person("viewer").await?);
-    let task_id = create(&mut db.session_as(author).await?, json!({"title": "t", "needs_approval": true})).await?;
+    let (author, other, viewer) = (
+        db.person("supervisor").await?,
+        db.person("supervisor").await?,
+        db.person("viewer").await?,
+    );
+    let task_id = create(
+        &mut db.session_as(author).await?,
+        json!({"title": "t", "needs_approval": true}),
+    )
+    .await?;
     assert_eq!(status(&db.owner, task_id).await?, "AWAITING_APPROVAL");
-    assert_eq!(sqlstate(&decide(&db, author, task_id, "approve").await), "42501", "one's own request");
-    assert_eq!(sqlstate(&decide(&db, viewer, task_id, "approve").await), "42501", "a viewer");
-    assert_eq!(sqlstate(&decide(&db, other, task_id, "maybe").await), "22023");
+    assert_eq!(
+        sqlstate(&decide(&db, author, task_id, "approve").await),
+        "42501",
+        "one's own request"
+    );
+    assert_eq!(
+        sqlstate(&decide(&db, viewer, task_id, "approve").await),
+        "42501",
+        "a viewer"
+    );
+    assert_eq!(
+        sqlstate(&decide(&db, other, task_id, "maybe").await),
+        "22023"
+    );
     assert_eq!(decide(&db, other, task_id, "approve").await?, "APPROVED");
     assert_eq!(status(&db.owner, task_id).await?, "TODO");
     Ok(())
@@ -123,7 +170,11 @@ async fn a_quorum_takes_as_many_people_as_it_says_and_one_no_is_enough() -> Resu
     let (one, two) = (db.person("supervisor").await?, db.person("admin").await?);
     let task_id = create(&db.owner, json!({"title": "t", "needs_approval": true})).await?;
     assert_eq!(decide(&db, one, task_id, "approve").await?, "PENDING");
-    assert_eq!(sqlstate(&decide(&db, one, task_id, "approve").await), "23505", "a second vote");
+    assert_eq!(
+        sqlstate(&decide(&db, one, task_id, "approve").await),
+        "23505",
+        "a second vote"
+    );
     assert_eq!(decide(&db, two, task_id, "reject").await?, "REJECTED");
     assert_eq!(status(&db.owner, task_id).await?, "CANCELLED");
     Ok(())
@@ -133,12 +184,19 @@ async fn a_quorum_takes_as_many_people_as_it_says_and_one_no_is_enough() -> Resu
 async fn an_approval_is_void_once_its_task_was_edited() -> Result<()> {
     let db = Database::create().await?;
     let approver = db.person("supervisor").await?;
-    let task_id = create(&db.owner, json!({"title": "delete nothing", "needs_approval": true})).await?;
+    let task_id = create(
+        &db.owner,
+        json!({"title": "delete nothing", "needs_approval": true}),
+    )
+    .await?;
     sqlx::query("select devart.update_task($1, '{\"title\": \"delete everything\"}')")
         .bind(task_id)
         .execute(&db.owner)
         .await?;
-    assert_eq!(sqlstate(&decide(&db, approver, task_id, "approve").await), "55000");
+    assert_eq!(
+        sqlstate(&decide(&db, approver, task_id, "approve").await),
+        "55000"
+    );
     assert_eq!(status(&db.owner, task_id).await?, "AWAITING_APPROVAL");
     Ok(())
 }

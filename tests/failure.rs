@@ -20,8 +20,14 @@ async fn a_failed_task_waits_for_its_backoff_and_no_less() -> Result<()> {
         let after = OffsetDateTime::now_utc();
         let run_at = run_at.context("a time")?;
         assert_eq!(status, "SCHEDULED");
-        assert!(run_at - after <= Duration::seconds_f64(base * 1.2), "at most 20 % jitter");
-        assert!(run_at - before >= Duration::seconds_f64(base), "never earlier than the backoff");
+        assert!(
+            run_at - after <= Duration::seconds_f64(base * 1.2),
+            "at most 20 % jitter"
+        );
+        assert!(
+            run_at - before >= Duration::seconds_f64(base),
+            "never earlier than the backoff"
+        );
         make_due(&db.owner, claimed.task_id).await?;
     }
     Ok(())
@@ -34,12 +40,21 @@ async fn a_task_without_retries_left_is_dead_until_somebody_retries_it() -> Resu
     let id = create(&db.owner, json!({"title": "t", "max_retries": 0})).await?;
     let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
     assert_eq!(fail(&db.owner, &claimed, true).await?.0, "FAILED");
-    assert_eq!(task(&db.owner, id).await?.last_error.as_deref(), Some("it broke"));
+    assert_eq!(
+        task(&db.owner, id).await?.last_error.as_deref(),
+        Some("it broke")
+    );
     assert!(claim(&db.owner, agent.id).await?.is_none());
 
-    sqlx::query("select devart.retry_task($1)").bind(id).execute(&db.owner).await?;
+    sqlx::query("select devart.retry_task($1)")
+        .bind(id)
+        .execute(&db.owner)
+        .await?;
     assert!(claim(&db.owner, agent.id).await?.is_some());
-    let again = sqlx::query("select devart.retry_task($1)").bind(id).execute(&db.owner).await;
+    let again = sqlx::query("select devart.retry_task($1)")
+        .bind(id)
+        .execute(&db.owner)
+        .await;
     assert_eq!(sqlstate(&again), "55000", "it is not dead");
     Ok(())
 }
@@ -51,7 +66,11 @@ async fn a_failure_that_is_not_retryable_is_final() -> Result<()> {
     create(&db.owner, json!({"title": "t"})).await?;
     let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
     assert_eq!(fail(&db.owner, &claimed, false).await?.0, "FAILED");
-    assert_eq!(sqlstate(&fail(&db.owner, &claimed, true).await), "55P03", "the lease is gone");
+    assert_eq!(
+        sqlstate(&fail(&db.owner, &claimed, true).await),
+        "55P03",
+        "the lease is gone"
+    );
     Ok(())
 }
 
@@ -77,7 +96,11 @@ async fn retry_after_only_ever_lengthens_the_wait() -> Result<()> {
 async fn a_scheduled_task_is_handed_out_only_when_its_time_has_come() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
-    let id = create(&db.owner, json!({"title": "t", "run_at": "2999-01-01T00:00:00Z"})).await?;
+    let id = create(
+        &db.owner,
+        json!({"title": "t", "run_at": "2999-01-01T00:00:00Z"}),
+    )
+    .await?;
     assert_eq!(status(&db.owner, id).await?, "SCHEDULED");
     db.maintain().await?;
     assert!(claim(&db.owner, agent.id).await?.is_none());
@@ -90,7 +113,13 @@ async fn a_scheduled_task_is_handed_out_only_when_its_time_has_come() -> Result<
     .await?;
     assert!(claim(&db.owner, agent.id).await?.is_none());
     assert_eq!(db.maintain().await?["promoted"], 1);
-    assert_eq!(claim(&db.owner, agent.id).await?.context("the task")?.task_id, id);
+    assert_eq!(
+        claim(&db.owner, agent.id)
+            .await?
+            .context("the task")?
+            .task_id,
+        id
+    );
     Ok(())
 }
 
@@ -100,9 +129,15 @@ async fn a_cancelled_task_refuses_its_worker() -> Result<()> {
     let agent = db.agent(&[]).await?;
     let id = create(&db.owner, json!({"title": "t"})).await?;
     let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
-    sqlx::query("select devart.cancel_task($1, 'no need')").bind(id).execute(&db.owner).await?;
+    sqlx::query("select devart.cancel_task($1, 'no need')")
+        .bind(id)
+        .execute(&db.owner)
+        .await?;
     assert_eq!(sqlstate(&fail(&db.owner, &claimed, true).await), "55P03");
-    assert_eq!(history(&db.owner, id).await?, ["TODO", "IN_PROGRESS", "CANCELLED"]);
+    assert_eq!(
+        history(&db.owner, id).await?,
+        ["TODO", "IN_PROGRESS", "CANCELLED"]
+    );
     Ok(())
 }
 
@@ -111,7 +146,11 @@ async fn a_child_inherits_its_parents_priority_unless_told_otherwise() -> Result
     let db = Database::create().await?;
     let parent = create(&db.owner, json!({"title": "p", "priority": "CRITICAL"})).await?;
     let heir = create(&db.owner, json!({"title": "c", "parent_task_id": parent})).await?;
-    let other = create(&db.owner, json!({"title": "c", "parent_task_id": parent, "priority": "LOW"})).await?;
+    let other = create(
+        &db.owner,
+        json!({"title": "c", "parent_task_id": parent, "priority": "LOW"}),
+    )
+    .await?;
     assert_eq!(task(&db.owner, heir).await?.priority, "CRITICAL");
     assert_eq!(task(&db.owner, other).await?.priority, "LOW");
     Ok(())
@@ -121,9 +160,14 @@ async fn a_child_inherits_its_parents_priority_unless_told_otherwise() -> Result
 async fn an_idempotency_key_makes_one_task() -> Result<()> {
     let db = Database::create().await?;
     let request = json!({"title": "once", "idempotency_key": "k"});
-    let ids: Vec<Uuid> = futures::future::try_join_all((0..8).map(|_| create(&db.owner, request.clone()))).await?;
+    let ids: Vec<Uuid> =
+        futures::future::try_join_all((0..8).map(|_| create(&db.owner, request.clone()))).await?;
     assert!(ids.iter().all(|id| *id == ids[0]));
-    let other = create(&db.owner, json!({"title": "another", "idempotency_key": "k"})).await;
+    let other = create(
+        &db.owner,
+        json!({"title": "another", "idempotency_key": "k"}),
+    )
+    .await;
     assert_eq!(sqlstate(&other), "23505");
     Ok(())
 }

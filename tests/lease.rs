@@ -25,12 +25,22 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let claim = format!("select lease_token from devart.claim_next_task('{}');\n", agent.id);
-        process.stdin.as_mut().context("no stdin")?.write_all(claim.as_bytes())?;
+        let claim = format!(
+            "select lease_token from devart.claim_next_task('{}');\n",
+            agent.id
+        );
+        process
+            .stdin
+            .as_mut()
+            .context("no stdin")?
+            .write_all(claim.as_bytes())?;
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().context("no stdout")?).read_line(&mut line)?;
         let lease_token = line.trim().parse().context("psql printed no lease token")?;
-        Ok(Self { process, lease_token })
+        Ok(Self {
+            process,
+            lease_token,
+        })
     }
 
     fn kill(mut self) -> Result<Uuid> {
@@ -55,18 +65,27 @@ async fn a_killed_workers_task_is_rescued_and_its_zombie_is_refused() -> Result<
     expire_lease(&db.owner, task_id).await?;
     assert_eq!(rescued(&db).await?, 1);
 
-    let second = claim(&db.owner, other.id).await?.context("the rescued task")?;
+    let second = claim(&db.owner, other.id)
+        .await?
+        .context("the rescued task")?;
     assert_eq!((second.task_id, second.attempt), (task_id, 2));
     for statement in [
         "select status from devart.complete_task($1, $2)",
         "select status from devart.report_task_failure($1, $2, 'late')",
         "select status from devart.extend_lease($1, $2)",
     ] {
-        let late = sqlx::query(statement).bind(task_id).bind(token).execute(&db.owner).await;
+        let late = sqlx::query(statement)
+            .bind(task_id)
+            .bind(token)
+            .execute(&db.owner)
+            .await;
         assert_eq!(sqlstate(&late), "55P03", "{statement}");
     }
     assert_eq!(complete(&db.owner, &second).await?, "DONE");
-    assert_eq!(history(&db.owner, task_id).await?, ["TODO", "IN_PROGRESS", "TODO", "IN_PROGRESS", "DONE"]);
+    assert_eq!(
+        history(&db.owner, task_id).await?,
+        ["TODO", "IN_PROGRESS", "TODO", "IN_PROGRESS", "DONE"]
+    );
     Ok(())
 }
 
@@ -97,9 +116,15 @@ async fn a_completion_may_be_repeated_but_not_changed() -> Result<()> {
             .fetch_one(&db.owner)
             .await?;
     assert_eq!(again, "DONE");
-    assert_eq!(task(&db.owner, task_id).await?.result, Some(json!({"done": true})));
+    assert_eq!(
+        task(&db.owner, task_id).await?.result,
+        Some(json!({"done": true}))
+    );
     assert_eq!(sqlstate(&fail(&db.owner, &held, true).await), "55P03");
-    assert_eq!(history(&db.owner, task_id).await?, ["TODO", "IN_PROGRESS", "DONE"]);
+    assert_eq!(
+        history(&db.owner, task_id).await?,
+        ["TODO", "IN_PROGRESS", "DONE"]
+    );
     Ok(())
 }
 
@@ -124,7 +149,13 @@ async fn a_batch_completion_tells_which_leases_were_lost() -> Result<()> {
             .fetch_all(&db.owner)
             .await?;
     outcomes.sort();
-    assert_eq!(outcomes, [(ids[0], "DONE".to_owned()), (ids[1], "LEASE_LOST".to_owned())]);
+    assert_eq!(
+        outcomes,
+        [
+            (ids[0], "DONE".to_owned()),
+            (ids[1], "LEASE_LOST".to_owned())
+        ]
+    );
     assert_eq!(status(&db.owner, ids[1]).await?, "TODO");
     Ok(())
 }
@@ -143,7 +174,10 @@ async fn a_task_that_keeps_losing_its_workers_fails() -> Result<()> {
     }
     let failed = task(&db.owner, task_id).await?;
     assert!(failed.finished_at.is_some());
-    assert_eq!(failed.last_error.as_deref(), Some("lease of attempt 3 expired"));
+    assert_eq!(
+        failed.last_error.as_deref(),
+        Some("lease of attempt 3 expired")
+    );
     Ok(())
 }
 
@@ -160,7 +194,10 @@ async fn a_heartbeat_extends_all_leases_or_only_those_it_lists() -> Result<()> {
     }
 
     let beat = heartbeat(&db, agent.id, json!({"lease_tokens": [mine.lease_token]})).await?;
-    assert_eq!((&beat["leases_extended"], &beat["active_task_count"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&beat["leases_extended"], &beat["active_task_count"]),
+        (&json!(1), &json!(2))
+    );
     db.maintain().await?;
     assert_eq!(status(&db.owner, mine.task_id).await?, "IN_PROGRESS");
     assert_eq!(status(&db.owner, theirs.task_id).await?, "TODO");
@@ -192,9 +229,16 @@ async fn a_heartbeat_tells_a_deactivated_agent_to_stop() -> Result<()> {
         .bind(agent.id)
         .execute(&db.owner)
         .await?;
-    assert_eq!(status(&db.owner, task_id).await?, "TODO", "its tasks go back");
+    assert_eq!(
+        status(&db.owner, task_id).await?,
+        "TODO",
+        "its tasks go back"
+    );
     let beat = heartbeat(&db, agent.id, json!({})).await?;
-    assert_eq!((&beat["stop"], &beat["leases_extended"]), (&json!(true), &json!(0)));
+    assert_eq!(
+        (&beat["stop"], &beat["leases_extended"]),
+        (&json!(true), &json!(0))
+    );
     Ok(())
 }
 
@@ -231,7 +275,10 @@ async fn a_lease_can_be_extended_by_its_holder() -> Result<()> {
     };
 
     extend(held.lease_token, 3600).await?;
-    let until = task(&db.owner, held.task_id).await?.lease_expires_at.context("a lease")?;
+    let until = task(&db.owner, held.task_id)
+        .await?
+        .lease_expires_at
+        .context("a lease")?;
     assert!(until > held.lease_expires_at + time::Duration::minutes(50));
     assert_eq!(sqlstate(&extend(Uuid::now_v7(), 60).await), "55P03");
     assert_eq!(sqlstate(&extend(held.lease_token, 0).await), "22023");

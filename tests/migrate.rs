@@ -17,7 +17,10 @@ async fn migrating_twice_changes_nothing() -> Result<()> {
     let db = Database::empty().await?;
     let first = migrate(&db.url()).await?;
     assert!(!first.applied.is_empty());
-    let (catalog, rows) = (snapshot::catalog(&db.owner).await?, snapshot::rows(&db.owner).await?);
+    let (catalog, rows) = (
+        snapshot::catalog(&db.owner).await?,
+        snapshot::rows(&db.owner).await?,
+    );
     let second = migrate(&db.url()).await?;
     assert!(second.applied.is_empty(), "{:?}", second.applied);
     assert_eq!(snapshot::catalog(&db.owner).await?, catalog);
@@ -31,18 +34,25 @@ async fn two_migrates_at_once_are_as_good_as_one() -> Result<()> {
     let url = db.url();
     let (one, two) = tokio::join!(migrate(&url), migrate(&url));
     let applied = (one?.applied.len(), two?.applied.len());
-    assert!(applied.0 == 0 || applied.1 == 0, "one found everything done: {applied:?}");
+    assert!(
+        applied.0 == 0 || applied.1 == 0,
+        "one found everything done: {applied:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_released_file_that_was_changed_is_refused_by_name() -> Result<()> {
     let db = Database::create().await?;
-    sqlx::query("update devart_private.migrations set sha256 = repeat('0', 64) where name like '0007%'")
-        .execute(&db.owner)
-        .await?;
+    sqlx::query(
+        "update devart_private.migrations set sha256 = repeat('0', 64) where name like '0007%'",
+    )
+    .execute(&db.owner)
+    .await?;
     let catalog = snapshot::catalog(&db.owner).await?;
-    let error = migrate(&db.url()).await.expect_err("the file is another one than was applied");
+    let error = migrate(&db.url())
+        .await
+        .expect_err("the file is another one than was applied");
     assert!(format!("{error:#}").contains("0007_tasks.sql"), "{error:#}");
     assert_eq!(snapshot::catalog(&db.owner).await?, catalog);
     Ok(())
@@ -54,22 +64,50 @@ async fn a_dump_restores_into_a_fresh_cluster_row_by_row() -> Result<()> {
     populate(&db).await?;
     let target = Cluster::temporary(ClusterOptions::for_tests())?;
     let dump = directory(db.cluster()).join(format!("{}.dump", db.name()));
-    run(db.cluster(), "pg_dumpall", &["--roles-only", "-d", &db.url(), "-f", &format!("{}.roles", dump.display())])?;
-    run(db.cluster(), "pg_dump", &["-Fc", "-d", &db.url(), "-f", &dump.display().to_string()])?;
+    run(
+        db.cluster(),
+        "pg_dumpall",
+        &[
+            "--roles-only",
+            "--no-role-passwords",
+            "-d",
+            &db.url(),
+            "-f",
+            &format!("{}.roles", dump.display()),
+        ],
+    )?;
+    run(
+        db.cluster(),
+        "pg_dump",
+        &["-Fc", "-d", &db.url(), "-f", &dump.display().to_string()],
+    )?;
     target.create_database("restored")?;
     let url = target.url("restored");
-    let roles = std::fs::read_to_string(format!("{}.roles", dump.display()))?;
-    // The bootstrap superuser exists in both clusters.
-    let roles: String = roles.lines().filter(|line| !line.contains("ROLE devart ") && !line.contains("ROLE devart;")).map(|line| format!("{line}\n")).collect();
-    target.psql("restored", &roles)?;
-    run(&target, "pg_restore", &["--exit-on-error", "-d", &url, &dump.display().to_string()])?;
+    // The bootstrap superuser exists already, which psql reports and passes over.
+    let roles = format!("{}.roles", dump.display());
+    run(&target, "psql", &["-q", "-d", &url, "-f", &roles])?;
+    run(
+        &target,
+        "pg_restore",
+        &["--exit-on-error", "-d", &url, &dump.display().to_string()],
+    )?;
 
     let restored = PgPool::connect(&url).await?;
-    assert_eq!(snapshot::rows(&restored).await?, snapshot::rows(&db.owner).await?);
+    assert_eq!(
+        snapshot::rows(&restored).await?,
+        snapshot::rows(&db.owner).await?
+    );
     migrate(&url).await?;
-    assert_eq!(snapshot::catalog(&restored).await?, snapshot::catalog(&db.owner).await?);
-    let agent = sqlx::query_scalar("select id from devart.agents limit 1").fetch_one(&restored).await?;
-    let claimed = claim(&restored, agent).await?.context("work goes on there")?;
+    assert_eq!(
+        snapshot::catalog(&restored).await?,
+        snapshot::catalog(&db.owner).await?
+    );
+    let agent = sqlx::query_scalar("select id from devart.agents limit 1")
+        .fetch_one(&restored)
+        .await?;
+    let claimed = claim(&restored, agent)
+        .await?
+        .context("work goes on there")?;
     complete(&restored, &claimed).await?;
     Ok(())
 }
@@ -78,11 +116,27 @@ async fn a_dump_restores_into_a_fresh_cluster_row_by_row() -> Result<()> {
 async fn populate(db: &Database) -> Result<()> {
     let agent = db.agent(&["rust"]).await?;
     db.person("admin").await?;
-    let parent = create(&db.owner, json!({"title": "parent", "payload": {"text": "ü\u{1F600}"}})).await?;
-    create(&db.owner, json!({"title": "child", "parent_task_id": parent, "depends_on": [parent]})).await?;
-    create(&db.owner, json!({"title": "approve me", "needs_approval": true})).await?;
+    let parent = create(
+        &db.owner,
+        json!({"title": "parent", "payload": {"text": "ü\u{1F600}"}}),
+    )
+    .await?;
+    create(
+        &db.owner,
+        json!({"title": "child", "parent_task_id": parent, "depends_on": [parent]}),
+    )
+    .await?;
+    create(
+        &db.owner,
+        json!({"title": "approve me", "needs_approval": true}),
+    )
+    .await?;
     for title in ["fails", "succeeds", "waits"] {
-        create(&db.owner, json!({"title": title, "priority": "HIGH", "required_capabilities": ["rust"]})).await?;
+        create(
+            &db.owner,
+            json!({"title": title, "priority": "HIGH", "required_capabilities": ["rust"]}),
+        )
+        .await?;
     }
     let failing = claim(&db.owner, agent.id).await?.context("a task")?;
     fail(&db.owner, &failing, true).await?;
@@ -102,8 +156,16 @@ async fn populate(db: &Database) -> Result<()> {
 }
 
 fn run(cluster: &Cluster, program: &str, arguments: &[&str]) -> Result<()> {
-    let output = cluster.program(program).args(arguments).stdin(Stdio::null()).output()?;
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = cluster
+        .program(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -113,13 +175,21 @@ async fn values_out_of_bounds_are_refused_by_name() -> Result<()> {
     for (arguments, name) in [
         (json!({"title": ""}), "tasks_title_check"),
         (json!({"title": "x".repeat(501)}), "tasks_title_check"),
-        (json!({"title": "t", "max_retries": 101}), "tasks_max_retries_check"),
-        (json!({"title": "t", "payload": {"p": "x".repeat(262_144)}}), "payload"),
+        (
+            json!({"title": "t", "max_retries": 101}),
+            "tasks_max_retries_check",
+        ),
+        (
+            json!({"title": "t", "payload": {"p": "x".repeat(262_144)}}),
+            "payload",
+        ),
     ] {
         let text = refusal(create(&db.owner, arguments).await);
         assert!(text.contains(name), "{text}");
     }
-    let kept: i64 = sqlx::query_scalar("select count(*) from devart.tasks").fetch_one(&db.owner).await?;
+    let kept: i64 = sqlx::query_scalar("select count(*) from devart.tasks")
+        .fetch_one(&db.owner)
+        .await?;
     assert_eq!(kept, 0, "nothing was written");
     Ok(())
 }

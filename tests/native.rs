@@ -9,12 +9,17 @@ use crate::support::{Database, refusal, sqlstate};
 async fn githubs_documented_example_verifies_and_a_forgery_does_not() -> Result<()> {
     let db = Database::create().await?;
     let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    for (secret, expected) in [("It's a Secret to Everybody", true), ("another", false), ("", false)] {
-        let verified: bool = sqlx::query_scalar("select devart.verify_github_signature($1, 'Hello, World!', $2)")
-            .bind(secret)
-            .bind(signature)
-            .fetch_one(&db.owner)
-            .await?;
+    for (secret, expected) in [
+        ("It's a Secret to Everybody", true),
+        ("another", false),
+        ("", false),
+    ] {
+        let verified: bool =
+            sqlx::query_scalar("select devart.verify_github_signature($1, 'Hello, World!', $2)")
+                .bind(secret)
+                .bind(signature)
+                .fetch_one(&db.owner)
+                .await?;
         assert_eq!(verified, expected, "{secret}");
     }
     Ok(())
@@ -28,7 +33,9 @@ async fn a_template_renders_and_names_what_it_lacks() -> Result<()> {
             .fetch_one(&db.owner)
             .await?;
     assert_eq!(rendered, "Review a/b#7");
-    let lacking = sqlx::query("select devart.render_template('{{ who }}', '{}')").execute(&db.owner).await;
+    let lacking = sqlx::query("select devart.render_template('{{ who }}', '{}')")
+        .execute(&db.owner)
+        .await;
     assert_eq!(sqlstate(&lacking), "22023");
     assert!(refusal(lacking).contains("who"));
     Ok(())
@@ -37,9 +44,11 @@ async fn a_template_renders_and_names_what_it_lacks() -> Result<()> {
 #[tokio::test]
 async fn a_key_hashes_to_its_sha256() -> Result<()> {
     let db = Database::create().await?;
-    let same: bool = sqlx::query_scalar("select devart.hash_api_key(k) = sha256(k::bytea) from devart.generate_api_key() k")
-        .fetch_one(&db.owner)
-        .await?;
+    let same: bool = sqlx::query_scalar(
+        "select devart.hash_api_key(k) = sha256(k::bytea) from devart.generate_api_key() k",
+    )
+    .fetch_one(&db.owner)
+    .await?;
     assert!(same);
     Ok(())
 }
@@ -47,9 +56,10 @@ async fn a_key_hashes_to_its_sha256() -> Result<()> {
 #[tokio::test]
 async fn ids_made_in_one_session_increase() -> Result<()> {
     let db = Database::create().await?;
-    let ids: Vec<Uuid> = sqlx::query_scalar("select devart.uuid_v7() from generate_series(1, 1000)")
-        .fetch_all(&db.owner)
-        .await?;
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar("select devart.uuid_v7() from generate_series(1, 1000)")
+            .fetch_all(&db.owner)
+            .await?;
     assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
     Ok(())
 }

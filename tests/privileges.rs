@@ -17,12 +17,21 @@ const CALLERS: [&str; 5] = ["anon", "viewer", "supervisor", "admin", "agent"];
 /// task, of one that the agent works on, of another agent, and of an approval.
 const MAY: &[(&str, &str)] = &[
     // read
-    ("read: select from devart.tasks where id = '{task}'", "-+++-"),
+    (
+        "read: select from devart.tasks where id = '{task}'",
+        "-+++-",
+    ),
     ("read: select from devart.tasks where id = '{own}'", "-++++"),
-    ("read: select from devart.task_events where task_id = '{own}'", "-++++"),
+    (
+        "read: select from devart.task_events where task_id = '{own}'",
+        "-++++",
+    ),
     ("read: select from devart.task_dependencies", "-+++-"),
     ("read: select from devart.charges", "-+++-"),
-    ("read: select from devart.agents where id = '{agent}'", "-+++-"),
+    (
+        "read: select from devart.agents where id = '{agent}'",
+        "-+++-",
+    ),
     ("read: select from devart.service_registry", "-++++"),
     ("read: select from devart.service_status", "-++++"),
     ("read: select from devart.queue_depth", "-+++-"),
@@ -30,23 +39,53 @@ const MAY: &[(&str, &str)] = &[
     ("read: select from devart.approvals", "-+++-"),
     ("read: select from devart.approval_votes", "-+++-"),
     ("read: select from devart.system_settings", "-+++-"),
-    ("read: select from devart.user_roles where user_id = devart.my_user_id()", "-+++-"),
-    ("read: select from devart.user_roles where user_id is distinct from devart.my_user_id()", "---+-"),
+    (
+        "read: select from devart.user_roles where user_id = devart.my_user_id()",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.user_roles where user_id is distinct from devart.my_user_id()",
+        "---+-",
+    ),
     ("read: select from devart.audit_log", "---+-"),
     // tasks
     ("select devart.create_task('t')", "--++-"),
-    ("select devart.create_task('t', parent_task_id => '{own}')", "--+++"),
+    (
+        "select devart.create_task('t', parent_task_id => '{own}')",
+        "--+++",
+    ),
     ("insert into devart.tasks (title) values ('t')", "--++-"),
-    ("insert into devart.tasks (title, status) values ('t', 'DONE')", "-----"),
-    ("insert into devart.tasks (title, agent_id) values ('t', null)", "-----"),
-    ("select devart.create_tasks('[{\"title\": \"t\"}]')", "--++-"),
-    ("select devart.update_task('{task}', '{\"title\": \"u\"}')", "--++-"),
-    ("read: update devart.tasks set title = 'u' where id = '{task}' returning 1", "--++-"),
-    ("update devart.tasks set status = 'DONE' where id = '{own}'", "-----"),
+    (
+        "insert into devart.tasks (title, status) values ('t', 'DONE')",
+        "-----",
+    ),
+    (
+        "insert into devart.tasks (title, agent_id) values ('t', null)",
+        "-----",
+    ),
+    (
+        "select devart.create_tasks('[{\"title\": \"t\"}]')",
+        "--++-",
+    ),
+    (
+        "select devart.update_task('{task}', '{\"title\": \"u\"}')",
+        "--++-",
+    ),
+    (
+        "read: update devart.tasks set title = 'u' where id = '{task}' returning 1",
+        "--++-",
+    ),
+    (
+        "update devart.tasks set status = 'DONE' where id = '{own}'",
+        "-----",
+    ),
     ("select devart.cancel_task('{task}')", "--++-"),
     ("select devart.delete_task('{task}')", "--++-"),
     ("select devart.retry_task('{dead}')", "--++-"),
-    ("select devart.decide_approval('{approval}', 'approve')", "--++-"),
+    (
+        "select devart.decide_approval('{approval}', 'approve')",
+        "--++-",
+    ),
     // work
     ("select devart.claim_next_task()", "----+"),
     ("select devart.claim_tasks(null, 2)", "----+"),
@@ -56,34 +95,67 @@ const MAY: &[(&str, &str)] = &[
     ("select devart.agent_heartbeat('{agent}')", "-----"),
     ("select devart.extend_lease('{own}', '{token}')", "----+"),
     ("select devart.complete_task('{own}', '{token}')", "----+"),
-    ("select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])", "----+"),
-    ("select devart.report_task_failure('{own}', '{token}', 'e')", "----+"),
-    ("select devart.charge_service((select id from devart.service_registry limit 1), 1)", "----+"),
+    (
+        "select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])",
+        "----+",
+    ),
+    (
+        "select devart.report_task_failure('{own}', '{token}', 'e')",
+        "----+",
+    ),
+    (
+        "select devart.charge_service((select id from devart.service_registry limit 1), 1)",
+        "----+",
+    ),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
-    ("select devart.revoke_agent_key('{agent}', '{key}')", "--++-"),
-    ("select devart.set_agent_activation('{agent}', false)", "--++-"),
+    (
+        "select devart.revoke_agent_key('{agent}', '{key}')",
+        "--++-",
+    ),
+    (
+        "select devart.set_agent_activation('{agent}', false)",
+        "--++-",
+    ),
     ("update devart.agents set name = 'x'", "-----"),
-    ("insert into devart.service_registry (name) values ('new')", "---+-"),
-    ("read: update devart.service_registry set budget_usd = 1 returning 1", "---+-"),
+    (
+        "insert into devart.service_registry (name) values ('new')",
+        "---+-",
+    ),
+    (
+        "read: update devart.service_registry set budget_usd = 1 returning 1",
+        "---+-",
+    ),
     ("update devart.service_registry set spent_usd = 0", "-----"),
     ("select devart.set_setting('max_rescues', '5')", "---+-"),
     ("update devart.system_settings set value = '5'", "-----"),
-    ("insert into devart.user_roles (user_id, role) values (devart.my_user_id(), 'admin')", "-----"),
+    (
+        "insert into devart.user_roles (user_id, role) values (devart.my_user_id(), 'admin')",
+        "-----",
+    ),
     ("update devart.user_roles set role = 'admin'", "-----"),
     ("delete from devart.audit_log", "-----"),
     ("delete from devart.task_events", "-----"),
-    ("insert into devart.charges (service_id, amount_usd, kind) select id, 1, 'settle' from devart.service_registry", "-----"),
+    (
+        "insert into devart.charges (service_id, amount_usd, kind) select id, 1, 'settle' from devart.service_registry",
+        "-----",
+    ),
     // what is private
     ("select * from devart_private.agent_api_keys", "-----"),
     ("select devart_private.maintain()", "-----"),
-    ("select devart_private.put_user('a@b', null, 'admin')", "-----"),
+    (
+        "select devart_private.put_user('a@b', null, 'admin')",
+        "-----",
+    ),
     ("select * from auth.users", "-----"),
     ("select devart.generate_api_key()", "-----"),
     ("select devart.hash_api_key('k')", "-----"),
     ("select devart.constant_time_equals('a', 'a')", "-----"),
-    ("select devart.verify_github_signature('s', 'b', 'h')", "-----"),
+    (
+        "select devart.verify_github_signature('s', 'b', 'h')",
+        "-----",
+    ),
     // harmless
     ("select devart.uuid_v7()", "+++++"),
     ("select devart.render_template('t', '{}')", "+++++"),
@@ -107,15 +179,26 @@ impl World {
         let db = Database::create().await?;
         let (agent, other) = (db.agent(&[]).await?, db.agent(&[]).await?);
         let own = create(&db.owner, json!({"title": "own", "priority": "CRITICAL"})).await?;
-        let token: sqlx::types::Uuid = sqlx::query_scalar("select lease_token from devart.claim_next_task($1)")
-            .bind(agent.id)
-            .fetch_one(&db.owner)
-            .await?;
+        let token: sqlx::types::Uuid =
+            sqlx::query_scalar("select lease_token from devart.claim_next_task($1)")
+                .bind(agent.id)
+                .fetch_one(&db.owner)
+                .await?;
         let task = create(&db.owner, json!({"title": "waiting"})).await?;
         let dead = create(&db.owner, json!({"title": "dead", "depends_on": [task]})).await?;
-        let asking = create(&db.owner, json!({"title": "asking", "needs_approval": true})).await?;
-        sqlx::query("select devart.cancel_task($1)").bind(dead).execute(&db.owner).await?;
-        sqlx::query("delete from devart.task_dependencies where task_id = $1").bind(dead).execute(&db.owner).await?;
+        let asking = create(
+            &db.owner,
+            json!({"title": "asking", "needs_approval": true}),
+        )
+        .await?;
+        sqlx::query("select devart.cancel_task($1)")
+            .bind(dead)
+            .execute(&db.owner)
+            .await?;
+        sqlx::query("delete from devart.task_dependencies where task_id = $1")
+            .bind(dead)
+            .execute(&db.owner)
+            .await?;
         create(&db.owner, json!({"title": "depends", "depends_on": [own]})).await?;
         sqlx::raw_sql(
             "insert into devart.service_registry (name, budget_usd) values ('model', 100);
@@ -125,10 +208,11 @@ impl World {
         )
         .execute(&db.owner)
         .await?;
-        let approval: sqlx::types::Uuid = sqlx::query_scalar("select id from devart.approvals where subject_id = $1")
-            .bind(asking)
-            .fetch_one(&db.owner)
-            .await?;
+        let approval: sqlx::types::Uuid =
+            sqlx::query_scalar("select id from devart.approvals where subject_id = $1")
+                .bind(asking)
+                .fetch_one(&db.owner)
+                .await?;
         let callers = [
             Caller::Anon,
             db.person("viewer").await?,
@@ -145,11 +229,19 @@ impl World {
             ("{key}", other.key_id.clone()),
             ("{approval}", approval.to_string()),
         ];
-        Ok(Self { db, callers, replacements })
+        Ok(Self {
+            db,
+            callers,
+            replacements,
+        })
     }
 
     fn fill(&self, sql: &str) -> String {
-        self.replacements.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(name, value))
+        self.replacements
+            .iter()
+            .fold(sql.to_owned(), |sql, (name, value)| {
+                sql.replace(name, value)
+            })
     }
 }
 
@@ -158,10 +250,15 @@ async fn may(session: &mut PgConnection, sql: &str) -> Result<bool> {
     let mut transaction = session.begin().await?;
     let (sql, must_find) = match sql.strip_prefix("read: ") {
         Some(read) if read.starts_with("select") => (format!("select exists ({read})"), true),
-        Some(write) => (format!("with w as ({write}) select exists (select from w)"), true),
+        Some(write) => (
+            format!("with w as ({write}) select exists (select from w)"),
+            true,
+        ),
         None => (sql.to_owned(), false),
     };
-    let outcome = sqlx::query(sqlx::AssertSqlSafe(sql.clone())).fetch_optional(&mut *transaction).await;
+    let outcome = sqlx::query(sqlx::AssertSqlSafe(sql.clone()))
+        .fetch_optional(&mut *transaction)
+        .await;
     let allowed = match sqlstate(&outcome).as_str() {
         "ok" if must_find => {
             let row = outcome?.expect("exists gives a row");
@@ -184,7 +281,10 @@ async fn each_role_can_do_what_the_table_says_and_nothing_else() -> Result<()> {
         for (sql, expected) in MAY {
             let expected = expected.as_bytes()[index] == b'+';
             if may(&mut session, &world.fill(sql)).await? != expected {
-                wrong.push(format!("{name} {} {sql}", if expected { "cannot" } else { "can" }));
+                wrong.push(format!(
+                    "{name} {} {sql}",
+                    if expected { "cannot" } else { "can" }
+                ));
             }
         }
     }
@@ -204,9 +304,15 @@ async fn every_function_and_relation_that_callers_see_has_its_line_in_the_table(
     .await?;
     let undecided: BTreeSet<&String> = names
         .iter()
-        .filter(|name| !MAY.iter().any(|(sql, _)| sql.contains(&format!("devart.{name}"))))
+        .filter(|name| {
+            !MAY.iter()
+                .any(|(sql, _)| sql.contains(&format!("devart.{name}")))
+        })
         .collect();
-    assert!(undecided.is_empty(), "nobody decided who may use {undecided:?}");
+    assert!(
+        undecided.is_empty(),
+        "nobody decided who may use {undecided:?}"
+    );
     Ok(())
 }
 
@@ -214,8 +320,14 @@ async fn every_function_and_relation_that_callers_see_has_its_line_in_the_table(
 async fn a_person_without_a_role_is_nobody() -> Result<()> {
     let db = Database::create().await?;
     create(&db.owner, json!({"title": "t"})).await?;
-    let mut stranger = db.session_as(Caller::Person(sqlx::types::Uuid::now_v7())).await?;
-    for sql in ["read: select from devart.tasks", "select devart.create_task('t')", "select devart.register_agent('a')"] {
+    let mut stranger = db
+        .session_as(Caller::Person(sqlx::types::Uuid::now_v7()))
+        .await?;
+    for sql in [
+        "read: select from devart.tasks",
+        "select devart.create_task('t')",
+        "select devart.register_agent('a')",
+    ] {
         assert!(!may(&mut stranger, sql).await?, "{sql}");
     }
     Ok(())
@@ -227,9 +339,15 @@ async fn the_login_of_the_api_can_authenticate_and_nothing_more() -> Result<()> 
     let mut login = PgConnection::connect(&db.authenticator_url()).await?;
     for (sql, expected) in [
         ("select devart_private.is_ready()", true),
-        ("select devart_private.authenticate_agent_key('k', '\\x00')", true),
+        (
+            "select devart_private.authenticate_agent_key('k', '\\x00')",
+            true,
+        ),
         ("select devart_private.maintain()", true),
-        ("select devart_private.put_user('a@b', null, 'admin')", false),
+        (
+            "select devart_private.put_user('a@b', null, 'admin')",
+            false,
+        ),
         ("select * from devart.tasks", false),
         ("select * from devart_private.agent_api_keys", false),
         ("set local role devart_owner", false),

@@ -13,19 +13,22 @@ use crate::support::wait::eventually;
 const TASKS: i64 = 2_000;
 const WORKERS: usize = 8;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_during_claims_loses_nothing() -> Result<()> {
     survive(StopMode::Fast).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_during_claims_loses_nothing() -> Result<()> {
     survive(StopMode::Immediate).await
 }
 
 async fn survive(mode: StopMode) -> Result<()> {
     let cluster = cluster::durable().await?;
-    let pool = PgPoolOptions::new().max_connections(2).connect(&cluster.url("devart")).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect(&cluster.url("devart"))
+        .await?;
     create_many(&pool, TASKS as i32).await?;
     let workers = futures::future::join_all(
         (0..WORKERS).map(|_| tokio::spawn(work_until_all_is_done(cluster.url("devart")))),
@@ -46,9 +49,16 @@ async fn survive(mode: StopMode) -> Result<()> {
     Ok(())
 }
 
-async fn restart_at_a_quarter_and_a_half(cluster: &Cluster, pool: &PgPool, mode: StopMode) -> Result<()> {
+async fn restart_at_a_quarter_and_a_half(
+    cluster: &Cluster,
+    pool: &PgPool,
+    mode: StopMode,
+) -> Result<()> {
     for share in [4, 2] {
-        eventually("the workers get on", async || (done(pool).await? >= TASKS / share).then_some(())).await;
+        eventually("the workers get on", async || {
+            (done(pool).await? >= TASKS / share).then_some(())
+        })
+        .await;
         tokio::task::block_in_place(|| cluster.restart(mode))?;
     }
     Ok(())
@@ -56,7 +66,10 @@ async fn restart_at_a_quarter_and_a_half(cluster: &Cluster, pool: &PgPool, mode:
 
 /// `None` while the server is away.
 async fn done(pool: &PgPool) -> Option<i64> {
-    sqlx::query_scalar("select count(*) from devart.tasks where status = 'DONE'").fetch_one(pool).await.ok()
+    sqlx::query_scalar("select count(*) from devart.tasks where status = 'DONE'")
+        .fetch_one(pool)
+        .await
+        .ok()
 }
 
 /// Claims and completes as an agent of its own; connects again whenever the connection breaks.
@@ -87,10 +100,13 @@ async fn work(connection: &mut PgConnection, agent: &mut Option<Uuid>) -> sqlx::
         while let Some(task) = claim(&mut *connection, agent).await? {
             complete(&mut *connection, &task).await?;
         }
-        sqlx::query("select devart_private.maintain()").execute(&mut *connection).await?;
-        let open: i64 = sqlx::query_scalar("select count(*) from devart.tasks where status <> 'DONE'")
-            .fetch_one(&mut *connection)
+        sqlx::query("select devart_private.maintain()")
+            .execute(&mut *connection)
             .await?;
+        let open: i64 =
+            sqlx::query_scalar("select count(*) from devart.tasks where status <> 'DONE'")
+                .fetch_one(&mut *connection)
+                .await?;
         if open == 0 {
             return Ok(());
         }
@@ -98,7 +114,9 @@ async fn work(connection: &mut PgConnection, agent: &mut Option<Uuid>) -> sqlx::
 }
 
 async fn register(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
-    sqlx::query_scalar("select (devart.register_agent('worker ' || gen_random_uuid()) ->> 'id')::uuid")
-        .fetch_one(connection)
-        .await
+    sqlx::query_scalar(
+        "select (devart.register_agent('worker ' || gen_random_uuid()) ->> 'id')::uuid",
+    )
+    .fetch_one(connection)
+    .await
 }

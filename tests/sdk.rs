@@ -16,7 +16,11 @@ fn agents() -> PathBuf {
 /// Runs pytest in the environment that `devart setup --tests` prepares.
 async fn pytest(folder: &Path, api: &Api, db: &Database) -> Result<()> {
     let python = agents().join("../.devart/venv/bin/python");
-    ensure!(python.exists(), "{} is missing: devart setup --tests", python.display());
+    ensure!(
+        python.exists(),
+        "{} is missing: devart setup --tests",
+        python.display()
+    );
     let admin = db.person("admin").await?;
     let output = Command::new(python)
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])

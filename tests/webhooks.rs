@@ -14,7 +14,10 @@ const PAYLOAD: &str = include_str!("../services/cli/src/demo/pull_request.opened
 fn sign(secret: &str, body: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
     mac.update(body.as_bytes());
-    Ok(format!("sha256={}", hex::encode(mac.finalize().into_bytes())))
+    Ok(format!(
+        "sha256={}",
+        hex::encode(mac.finalize().into_bytes())
+    ))
 }
 
 async fn deliver(api: &Api, id: &str, body: &str, signature: Option<String>) -> Result<Answer> {
@@ -37,17 +40,32 @@ async fn a_real_delivery_becomes_one_critical_review() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     let signature = sign(WEBHOOK_SECRET, PAYLOAD)?;
-    let first = deliver(&api, "d1", PAYLOAD, Some(signature.clone())).await?.expect(202);
-    let again = deliver(&api, "d1", PAYLOAD, Some(signature.clone())).await?.expect(202);
-    let replayed = deliver(&api, "d2", PAYLOAD, Some(signature)).await?.expect(202);
-    assert_eq!((&first["status"], &again["status"], &replayed["status"]), (&json!("accepted"), &json!("duplicate"), &json!("duplicate")));
+    let first = deliver(&api, "d1", PAYLOAD, Some(signature.clone()))
+        .await?
+        .expect(202);
+    let again = deliver(&api, "d1", PAYLOAD, Some(signature.clone()))
+        .await?
+        .expect(202);
+    let replayed = deliver(&api, "d2", PAYLOAD, Some(signature))
+        .await?
+        .expect(202);
+    assert_eq!(
+        (&first["status"], &again["status"], &replayed["status"]),
+        (&json!("accepted"), &json!("duplicate"), &json!("duplicate"))
+    );
     assert_eq!(first["task_id"], replayed["task_id"]);
     let (title, priority, capabilities, payload): (String, String, Vec<String>, Value) =
         sqlx::query_as("select title, priority::text, required_capabilities::text[], payload from devart.tasks")
             .fetch_one(&db.owner)
             .await?;
-    assert!(title.starts_with("Code Review: Codertocat/Hello-World#"), "{title}");
-    assert_eq!((priority.as_str(), capabilities), ("CRITICAL", vec!["code-review".to_owned()]));
+    assert!(
+        title.starts_with("Code Review: Codertocat/Hello-World#"),
+        "{title}"
+    );
+    assert_eq!(
+        (priority.as_str(), capabilities),
+        ("CRITICAL", vec!["code-review".to_owned()])
+    );
     assert_eq!(payload["repository"], "Codertocat/Hello-World");
     Ok(())
 }
@@ -57,9 +75,20 @@ async fn an_unsigned_or_forged_delivery_is_refused() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     deliver(&api, "d", PAYLOAD, None).await?.problem(401);
-    deliver(&api, "d", PAYLOAD, Some(sign("another secret", PAYLOAD)?)).await?.problem(401);
-    deliver(&api, "d", &PAYLOAD.replace("Hello", "Hullo"), Some(sign(WEBHOOK_SECRET, PAYLOAD)?)).await?.problem(401);
-    let tasks: i64 = sqlx::query_scalar("select count(*) from devart.tasks").fetch_one(&db.owner).await?;
+    deliver(&api, "d", PAYLOAD, Some(sign("another secret", PAYLOAD)?))
+        .await?
+        .problem(401);
+    deliver(
+        &api,
+        "d",
+        &PAYLOAD.replace("Hello", "Hullo"),
+        Some(sign(WEBHOOK_SECRET, PAYLOAD)?),
+    )
+    .await?
+    .problem(401);
+    let tasks: i64 = sqlx::query_scalar("select count(*) from devart.tasks")
+        .fetch_one(&db.owner)
+        .await?;
     assert_eq!(tasks, 0);
     Ok(())
 }
@@ -68,7 +97,9 @@ async fn an_unsigned_or_forged_delivery_is_refused() -> Result<()> {
 async fn without_a_secret_no_delivery_is_taken() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start_with(&db.authenticator_url(), &[("GITHUB_WEBHOOK_SECRET", "")]).await?;
-    deliver(&api, "d", PAYLOAD, Some(sign("", PAYLOAD)?)).await?.problem(503);
+    deliver(&api, "d", PAYLOAD, Some(sign("", PAYLOAD)?))
+        .await?
+        .problem(503);
     Ok(())
 }
 
@@ -79,7 +110,9 @@ async fn other_actions_are_taken_and_make_no_task() -> Result<()> {
     let mut payload: Value = serde_json::from_str(PAYLOAD).context("the payload")?;
     payload["action"] = json!("labeled");
     let body = payload.to_string();
-    let answer = deliver(&api, "d", &body, Some(sign(WEBHOOK_SECRET, &body)?)).await?.expect(202);
+    let answer = deliver(&api, "d", &body, Some(sign(WEBHOOK_SECRET, &body)?))
+        .await?
+        .expect(202);
     assert_eq!(answer["status"], "ignored");
     Ok(())
 }

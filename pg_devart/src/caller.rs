@@ -132,7 +132,9 @@ fn role_name() -> String {
         return "unknown".to_owned();
     }
     // SAFETY: not null, so zero-terminated.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(name) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The claim `sub` of the request, when it is a UUID.

@@ -53,7 +53,8 @@ impl Statement {
         unsafe {
             let first_use_of_plan = !self.planned.get() || !pg_sys::SPI_plan_is_valid(plan);
             let nest_level = first_use_of_plan.then(|| push_settings());
-            let status = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+            let status =
+                pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
             if let Some(level) = nest_level {
                 pg_sys::AtEOXact_GUC(true, level);
             }
@@ -135,8 +136,16 @@ impl<'s> Rows<'s> {
         // SAFETY: SPI's globals are set by the statement; nothing runs at the same time.
         unsafe {
             let table = pg_sys::SPI_tuptable;
-            let count = if table.is_null() { 0 } else { pg_sys::SPI_processed as usize };
-            Rows { table, count, session: PhantomData }
+            let count = if table.is_null() {
+                0
+            } else {
+                pg_sys::SPI_processed as usize
+            };
+            Rows {
+                table,
+                count,
+                session: PhantomData,
+            }
         }
     }
 
@@ -175,7 +184,8 @@ impl Row<'_> {
 
     /// The value of a column that is never null.
     pub fn required<T: FromDatum>(&self, column: i32) -> T {
-        self.get(column).unwrap_or_else(|| panic!("column {column} is null"))
+        self.get(column)
+            .unwrap_or_else(|| panic!("column {column} is null"))
     }
 }
 

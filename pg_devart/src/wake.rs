@@ -4,7 +4,11 @@ use pgrx::prelude::*;
 
 use crate::spi::{self, Session, statement};
 
-statement!(NOTIFY, "select pg_catalog.pg_notify('devart_' || $1, '')", [TEXTOID]);
+statement!(
+    NOTIFY,
+    "select pg_catalog.pg_notify('devart_' || $1, '')",
+    [TEXTOID]
+);
 
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///

@@ -45,7 +45,11 @@ impl Api {
         let child = command.spawn().context("starting devart-api")?;
         let url = format!("http://{bind}");
         let anonymous = Http::new(url.clone());
-        let mut api = Self { child, url, anonymous };
+        let mut api = Self {
+            child,
+            url,
+            anonymous,
+        };
         api.wait_until_ready().await?;
         Ok(api)
     }
@@ -103,10 +107,16 @@ impl Drop for Api {
 /// packages' programs for a test, so the Makefile does.
 pub fn binary() -> Result<PathBuf> {
     let tests = std::env::current_exe().context("where am I?")?;
-    let folder = tests.parent().and_then(|deps| deps.parent()).context("no target folder")?;
+    let folder = tests
+        .parent()
+        .and_then(|deps| deps.parent())
+        .context("no target folder")?;
     let binary = folder.join("devart-api");
     if !binary.exists() {
-        bail!("{} is missing: cargo build --release -p devart-api", binary.display());
+        bail!(
+            "{} is missing: cargo build --release -p devart-api",
+            binary.display()
+        );
     }
     Ok(binary)
 }

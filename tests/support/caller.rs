@@ -54,11 +54,14 @@ impl Caller {
 /// Signs claims with HS256.
 pub fn sign(claims: &Value, secret: &str) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).expect("claims can be signed")
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
+        .expect("claims can be signed")
 }
 
 /// A moment as JWTs have it.
 pub fn seconds_from_now(seconds: i64) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     now.as_secs() as i64 + seconds
 }

@@ -24,7 +24,9 @@ struct Shared {
 /// The cluster of this test process; started by the first test that asks.
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Shared> = OnceLock::new();
-    &SHARED.get_or_init(|| start().expect("the tests' cluster starts")).cluster
+    &SHARED
+        .get_or_init(|| start().expect("the tests' cluster starts"))
+        .cluster
 }
 
 /// A cluster of its own for a test that restarts it, with a migrated database `devart`.
@@ -46,7 +48,10 @@ fn start() -> Result<Shared> {
     // A runtime of its own: the first test's may be busy running this very function.
     std::thread::scope(|scope| scope.spawn(|| prepare_template(&cluster)).join())
         .expect("preparing the template does not panic")?;
-    Ok(Shared { cluster, _guard: guard })
+    Ok(Shared {
+        cluster,
+        _guard: guard,
+    })
 }
 
 fn prepare_template(cluster: &Cluster) -> Result<()> {

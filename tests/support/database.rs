@@ -50,12 +50,19 @@ impl Database {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let cluster = cluster::shared();
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        cluster.psql("postgres", &format!("create database {name} template {template}"))?;
+        cluster.psql(
+            "postgres",
+            &format!("create database {name} template {template}"),
+        )?;
         let owner = PgPoolOptions::new()
             .max_connections(10)
             .connect(&cluster.url(&name))
             .await?;
-        Ok(Self { cluster, name, owner })
+        Ok(Self {
+            cluster,
+            name,
+            owner,
+        })
     }
 
     /// The superuser's connection string.
@@ -65,7 +72,8 @@ impl Database {
 
     /// The connection string of the API and PostgREST.
     pub fn authenticator_url(&self) -> String {
-        self.cluster.url_as("authenticator", AUTHENTICATOR_PASSWORD, &self.name)
+        self.cluster
+            .url_as("authenticator", AUTHENTICATOR_PASSWORD, &self.name)
     }
 
     /// The cluster, for its programs.
@@ -86,11 +94,13 @@ impl Database {
     /// A session that logged in as the API does and acts for `caller` until it ends.
     pub async fn session_as(&self, caller: Caller) -> sqlx::Result<PgConnection> {
         let mut connection = PgConnection::connect(&self.authenticator_url()).await?;
-        sqlx::query("select set_config('role', $1, false), set_config('request.jwt.claims', $2, false)")
-            .bind(caller.role())
-            .bind(caller.claims())
-            .execute(&mut connection)
-            .await?;
+        sqlx::query(
+            "select set_config('role', $1, false), set_config('request.jwt.claims', $2, false)",
+        )
+        .bind(caller.role())
+        .bind(caller.claims())
+        .execute(&mut connection)
+        .await?;
         Ok(connection)
     }
 

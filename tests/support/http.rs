@@ -35,19 +35,29 @@ impl Http {
             .timeout(TIMEOUT)
             .build()
             .expect("a client without special wishes");
-        Self { base, client, credential: None }
+        Self {
+            base,
+            client,
+            credential: None,
+        }
     }
 
     /// The same client for somebody with a JWT.
     pub fn with_token(&self, token: &str) -> Self {
         let credential = Some(("authorization", format!("Bearer {token}")));
-        Self { credential, ..self.clone() }
+        Self {
+            credential,
+            ..self.clone()
+        }
     }
 
     /// The same client for an agent with its key.
     pub fn with_key(&self, key: &str) -> Self {
         let credential = Some(("x-agent-key", key.to_owned()));
-        Self { credential, ..self.clone() }
+        Self {
+            credential,
+            ..self.clone()
+        }
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer> {
@@ -66,17 +76,6 @@ impl Http {
         send(self.request(Method::PUT, path).json(&body)).await
     }
 
-    /// Any method with or without a body.
-    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Result<Answer> {
-        let method: Method = method.parse().context("a method")?;
-        let request = self.request(method, path);
-        send(match body {
-            Some(body) => request.json(&body),
-            None => request,
-        })
-        .await
-    }
-
     /// A request to complete and [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
@@ -93,7 +92,12 @@ pub async fn send(request: RequestBuilder) -> Result<Answer> {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.context("the answer broke off")?;
     let body = serde_json::from_str(&text).unwrap_or_default();
-    Ok(Answer { status, headers, text, body })
+    Ok(Answer {
+        status,
+        headers,
+        text,
+        body,
+    })
 }
 
 impl Answer {
@@ -108,13 +112,21 @@ impl Answer {
     #[track_caller]
     pub fn problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.text);
-        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{}",
+            self.text
+        );
         assert_eq!(self.body["status"], status, "{}", self.text);
         self.body["code"].as_str().expect("a problem has a code")
     }
 
     /// A header's text; empty when there is none.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 }

@@ -20,13 +20,8 @@ pub struct Claim {
 pub struct Task {
     pub status: String,
     pub priority: String,
-    pub agent_id: Option<Uuid>,
-    pub attempt: i32,
-    pub retry_count: i32,
-    pub rescue_count: i32,
     pub last_error: Option<String>,
     pub result: Option<Value>,
-    pub run_at: Option<OffsetDateTime>,
     pub lease_expires_at: Option<OffsetDateTime>,
     pub finished_at: Option<OffsetDateTime>,
 }
@@ -47,7 +42,10 @@ const CREATE: &str = "
 
 /// Creates a task from the arguments of `create_task`.
 pub async fn create(executor: impl PgExecutor<'_>, arguments: Value) -> Result<Uuid> {
-    sqlx::query_scalar(CREATE).bind(arguments).fetch_one(executor).await
+    sqlx::query_scalar(CREATE)
+        .bind(arguments)
+        .fetch_one(executor)
+        .await
 }
 
 /// Creates `count` equal tasks in one statement.
@@ -138,19 +136,23 @@ pub async fn status(executor: impl PgExecutor<'_>, task_id: Uuid) -> Result<Stri
 
 /// The statuses that the task went through.
 pub async fn history(executor: impl PgExecutor<'_>, task_id: Uuid) -> Result<Vec<String>> {
-    sqlx::query_scalar("select to_status::text from devart.task_events where task_id = $1 order by id")
-        .bind(task_id)
-        .fetch_all(executor)
-        .await
+    sqlx::query_scalar(
+        "select to_status::text from devart.task_events where task_id = $1 order by id",
+    )
+    .bind(task_id)
+    .fetch_all(executor)
+    .await
 }
 
 /// Lets the leases of these tasks end now, as if their time had passed.
 pub async fn expire_lease(executor: impl PgExecutor<'_>, task_id: Uuid) -> Result<()> {
-    sqlx::query("update devart.tasks set lease_expires_at = now() - interval '1 second' where id = $1")
-        .bind(task_id)
-        .execute(executor)
-        .await
-        .map(drop)
+    sqlx::query(
+        "update devart.tasks set lease_expires_at = now() - interval '1 second' where id = $1",
+    )
+    .bind(task_id)
+    .execute(executor)
+    .await
+    .map(drop)
 }
 
 /// Lets a scheduled task be due now.

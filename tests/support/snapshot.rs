@@ -14,7 +14,9 @@ pub async fn rows(pool: &PgPool) -> Result<BTreeMap<String, Vec<String>>> {
     let mut all = BTreeMap::new();
     for table in tables(pool).await? {
         let query = format!("select to_jsonb(t)::text from {table} t order by 1");
-        let rows = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(pool).await?;
+        let rows = sqlx::query_scalar(AssertSqlSafe(query))
+            .fetch_all(pool)
+            .await?;
         all.insert(table, rows);
     }
     Ok(all)

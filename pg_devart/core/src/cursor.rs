@@ -3,7 +3,7 @@
 //! Rows that were claimed leave dead entries at the head of the claim index, and while some old
 //! transaction is open nothing may remove them: a claim that always starts at the head would walk
 //! over all of them. So a session starts where it last found something, and looks at the whole
-//! lane only now and then, which finds what appeared behind its cursor (a transaction that
+//! lane only now and then, and before saying that there is nothing, which finds what appeared behind its cursor (a transaction that
 //! committed late, a claim that was rolled back).
 
 use std::collections::HashMap;
@@ -21,8 +21,6 @@ pub const START: Position = i64::MIN;
 const RESCAN_TIME_SHARE: i64 = 50;
 /// No two full looks within this time, unless nothing else is found.
 const MIN_RESCAN_INTERVAL_US: i64 = 250_000;
-/// A full look that takes less is always worth it before saying that there is nothing.
-const CHEAP_RESCAN_US: i64 = 5_000;
 
 /// The cursors of one session.
 #[derive(Debug, Default)]
@@ -50,9 +48,9 @@ impl Cursors {
         now_us.saturating_sub(self.last_rescan_at_us) >= interval
     }
 
-    /// Whether to look again from the heads after a look from the cursors found nothing.
-    pub fn rescan_before_giving_up(&self, now_us: i64) -> bool {
-        self.last_rescan_cost_us < CHEAP_RESCAN_US || self.rescan_due(now_us)
+    /// Whether a look from the cursors leaves something out.
+    pub fn skips_anything(&self) -> bool {
+        !self.positions.is_empty()
     }
 
     /// Forgets all positions and remembers what the full look cost.
@@ -101,19 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_only_said_after_a_full_look_unless_looks_are_costly() {
-        let mut cursors = Cursors::default();
-        cursors.rescanned(SECOND, 100);
-        assert!(cursors.rescan_before_giving_up(SECOND + 1));
-        cursors.rescanned(SECOND, 100_000);
-        assert!(!cursors.rescan_before_giving_up(SECOND + 1));
-    }
-
-    #[test]
     fn a_rescan_forgets_the_positions() {
         let mut cursors = Cursors::default();
         cursors.advance(QUEUE, 20);
+        assert!(cursors.skips_anything());
         cursors.rescanned(0, 0);
         assert_eq!(cursors.position(QUEUE), START);
+        assert!(!cursors.skips_anything());
     }
 }

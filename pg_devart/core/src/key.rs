@@ -119,7 +119,14 @@ mod tests {
 
     #[test]
     fn other_texts_are_malformed() {
-        for text in ["", "dva", "dva_a_b_c", "ghp_000000000000_x_y", "dva____", "é"] {
+        for text in [
+            "",
+            "dva",
+            "dva_a_b_c",
+            "ghp_000000000000_x_y",
+            "dva____",
+            "é",
+        ] {
             assert_eq!(parse(text), Err(KeyError::Malformed), "{text:?}");
         }
     }

@@ -57,7 +57,14 @@ mod tests {
 
     #[test]
     fn malformed_headers_are_refused() {
-        for header in ["", "sha256=", "sha256=zz", "sha1=00", &HEADER[..40], &HEADER[7..]] {
+        for header in [
+            "",
+            "sha256=",
+            "sha256=zz",
+            "sha1=00",
+            &HEADER[..40],
+            &HEADER[7..],
+        ] {
             assert!(!verify(SECRET, BODY, header), "{header:?}");
         }
     }

@@ -28,7 +28,12 @@ pub fn render(template: &str, variables: &Value) -> Result<String, TemplateError
     let mut rest = template;
     while let Some(open) = rest.find("{{") {
         rendered.push_str(&rest[..open]);
-        let position = || template[..template.len() - rest.len() + open].chars().count() + 1;
+        let position = || {
+            template[..template.len() - rest.len() + open]
+                .chars()
+                .count()
+                + 1
+        };
         let inside = &rest[open + 2..];
         let close = inside
             .find("}}")
@@ -51,11 +56,12 @@ fn look_up<'v>(path: &str, variables: &'v Value) -> Result<&'v Value, TemplateEr
 }
 
 fn walk<'v>(path: &str, variables: &'v Value) -> Option<&'v Value> {
-    path.split('.').try_fold(variables, |value, step| match value {
-        Value::Object(fields) => fields.get(step),
-        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-        _ => None,
-    })
+    path.split('.')
+        .try_fold(variables, |value, step| match value {
+            Value::Object(fields) => fields.get(step),
+            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+            _ => None,
+        })
 }
 
 fn push_value(rendered: &mut String, value: &Value) {
@@ -117,8 +123,14 @@ mod tests {
 
     #[test]
     fn open_and_empty_placeholders_say_where() {
-        assert_eq!(render("é {{ a", &json!({})), Err(TemplateError::Unclosed(3)));
+        assert_eq!(
+            render("é {{ a", &json!({})),
+            Err(TemplateError::Unclosed(3))
+        );
         assert_eq!(render("{{}}", &json!({})), Err(TemplateError::Empty(1)));
-        assert_eq!(render("no braces } {", &json!({})), Ok("no braces } {".to_owned()));
+        assert_eq!(
+            render("no braces } {", &json!({})),
+            Ok("no braces } {".to_owned())
+        );
     }
 }

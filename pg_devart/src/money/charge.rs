@@ -14,7 +14,11 @@ use crate::spi::{self, Session, statement};
 /// A substitute of a substitute, and so on, is followed this far (design/budgets.md, rule 8).
 const MAX_SUBSTITUTES: usize = 5;
 
-statement!(LOCK_SERVICE, include_str!("lock_service.sql"), [UUIDOID, NUMERICOID]);
+statement!(
+    LOCK_SERVICE,
+    include_str!("lock_service.sql"),
+    [UUIDOID, NUMERICOID]
+);
 statement!(
     EARLIER_CHARGE,
     include_str!("earlier_charge.sql"),
@@ -62,7 +66,13 @@ fn charge_service(
         return Err(Error::InvalidArgument("amount_usd must not be negative".to_owned()).into());
     }
     let agent_id = caller::calling_agent()?;
-    let request = Request { service_id, amount_usd, task_id, idempotency_key, agent_id };
+    let request = Request {
+        service_id,
+        amount_usd,
+        task_id,
+        idempotency_key,
+        agent_id,
+    };
     Ok(spi::connect(|session| {
         request.check_task(session)?;
         request.charge(session)
@@ -81,10 +91,14 @@ impl Request {
         let (Some(agent_id), Some(task_id)) = (self.agent_id, self.task_id) else {
             return Ok(());
         };
-        let held = HOLDS_TASK
-            .with(|statement| !statement.rows(session, &[task_id.into(), agent_id.into()]).is_empty());
-        held.then_some(())
-            .ok_or(Error::Forbidden("the agent does not work on the task it charges for"))
+        let held = HOLDS_TASK.with(|statement| {
+            !statement
+                .rows(session, &[task_id.into(), agent_id.into()])
+                .is_empty()
+        });
+        held.then_some(()).ok_or(Error::Forbidden(
+            "the agent does not work on the task it charges for",
+        ))
     }
 
     fn charge(&self, session: &Session) -> Result<RawJsonb, Error> {
@@ -93,7 +107,9 @@ impl Request {
         for step in 0..=MAX_SUBSTITUTES {
             let candidate = self.lock(session, service_id)?;
             // Only now: requests with the same key wait for each other at the first lock.
-            if step == 0 && let Some(answer) = self.earlier_answer(session)? {
+            if step == 0
+                && let Some(answer) = self.earlier_answer(session)?
+            {
                 return Ok(answer);
             }
             match candidate {
@@ -110,10 +126,13 @@ impl Request {
 
     fn lock(&self, session: &Session, service_id: Uuid) -> Result<Candidate, Error> {
         LOCK_SERVICE.with(|statement| {
-            let rows = statement.rows(session, &[service_id.into(), self.amount_usd.clone().into()]);
-            let row = rows
-                .first()
-                .ok_or_else(|| Error::NotFound(format!("service_id names no service: {service_id}")))?;
+            let rows = statement.rows(
+                session,
+                &[service_id.into(), self.amount_usd.clone().into()],
+            );
+            let row = rows.first().ok_or_else(|| {
+                Error::NotFound(format!("service_id names no service: {service_id}"))
+            })?;
             let (status, affordable): (String, bool) = (row.required(1), row.required(3));
             Ok(match status.as_str() {
                 "SUSPENDED" => Candidate::Next(row.get(2), "service is suspended"),
@@ -138,7 +157,9 @@ impl Request {
             let rows = statement.rows(session, &arguments);
             match rows.first() {
                 Some(row) if row.required(1) => Ok(row.get(2)),
-                Some(_) => Err(Error::Duplicate("idempotency_key was used for another charge")),
+                Some(_) => Err(Error::Duplicate(
+                    "idempotency_key was used for another charge",
+                )),
                 None => Ok(None),
             }
         })

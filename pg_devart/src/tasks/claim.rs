@@ -20,7 +20,15 @@ const MAX_BATCH: i32 = 1_000;
 statement!(
     CLAIM,
     include_str!("claim.sql"),
-    [INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, FLOAT8OID, INT4OID, UUIDOID, FLOAT8OID]
+    [
+        INT4ARRAYOID,
+        INT2ARRAYOID,
+        TIMESTAMPTZARRAYOID,
+        FLOAT8OID,
+        INT4OID,
+        UUIDOID,
+        FLOAT8OID
+    ]
 );
 
 hands_out_tasks! {
@@ -48,7 +56,9 @@ hands_out_tasks! {
 
 fn claim(agent_id: Option<Uuid>, max_tasks: i32) -> Result<Vec<ClaimedTask>, Error> {
     if !(1..=MAX_BATCH).contains(&max_tasks) {
-        return Err(Error::InvalidArgument(format!("max_tasks must be from 1 to {MAX_BATCH}")));
+        return Err(Error::InvalidArgument(format!(
+            "max_tasks must be from 1 to {MAX_BATCH}"
+        )));
     }
     let agent_id = caller::acting_agent(agent_id)?;
     spi::connect(|session| {
@@ -75,8 +85,10 @@ impl Looks {
         if self.cursors.rescan_due(now_us()) {
             return self.rescan(session, worker, max_tasks);
         }
-        let claimed = self.take(session, worker, max_tasks, |cursors, queue| cursors.position(queue));
-        if claimed.is_empty() && self.cursors.rescan_before_giving_up(now_us()) {
+        let claimed = self.take(session, worker, max_tasks, |cursors, queue| {
+            cursors.position(queue)
+        });
+        if claimed.is_empty() && self.cursors.skips_anything() {
             return self.rescan(session, worker, max_tasks);
         }
         claimed
@@ -141,7 +153,10 @@ impl Looks {
                     ((row.required(11), row.required(12)), ready_at.into())
                 });
                 // SAFETY: a row was written, so the transaction has an id.
-                self.last_claim = Some((unsafe { pg_sys::GetCurrentTransactionId() }, taken.collect()));
+                self.last_claim = Some((
+                    unsafe { pg_sys::GetCurrentTransactionId() },
+                    taken.collect(),
+                ));
             }
             rows.iter().map(|row| claimed::read(&row)).collect()
         })
@@ -149,7 +164,9 @@ impl Looks {
 }
 
 fn timestamp(position: Position) -> TimestampWithTimeZone {
-    position.try_into().expect("positions come from timestamps or are minus infinity")
+    position
+        .try_into()
+        .expect("positions come from timestamps or are minus infinity")
 }
 
 fn now_us() -> i64 {

@@ -70,7 +70,9 @@ fn complete_tasks(
         let message = "lease_tokens and results must be as many as task_ids".to_owned();
         return Err(Error::InvalidArgument(message).into());
     }
-    results.iter().try_for_each(|result| check_size(result.as_ref()))?;
+    results
+        .iter()
+        .try_for_each(|result| check_size(result.as_ref()))?;
     let agent = caller::calling_agent()?;
     let done: HashSet<Uuid> = spi::connect(|session| {
         COMPLETE.with(|statement| {
@@ -84,15 +86,23 @@ fn complete_tasks(
             rows.iter().map(|row| row.required(4)).collect()
         })
     });
-    Ok(TableIterator::new(task_ids.into_iter().map(move |task_id| {
-        let outcome = if done.contains(&task_id) { "DONE" } else { "LEASE_LOST" };
-        (task_id, outcome.to_owned())
-    })))
+    Ok(TableIterator::new(task_ids.into_iter().map(
+        move |task_id| {
+            let outcome = if done.contains(&task_id) {
+                "DONE"
+            } else {
+                "LEASE_LOST"
+            };
+            (task_id, outcome.to_owned())
+        },
+    )))
 }
 
 fn check_size(result: Option<&RawJsonb>) -> Result<(), Error> {
     if result.is_some_and(|result| result.len() > MAX_RESULT_BYTES) {
-        return Err(Error::InvalidArgument("result must not be longer than 256 KiB".to_owned()));
+        return Err(Error::InvalidArgument(
+            "result must not be longer than 256 KiB".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -18,7 +18,11 @@ statement!(
     include_str!("failing.sql"),
     [UUIDOID, UUIDOID, UUIDOID]
 );
-statement!(FAIL, include_str!("fail.sql"), [UUIDOID, TEXTOID, FLOAT8OID]);
+statement!(
+    FAIL,
+    include_str!("fail.sql"),
+    [UUIDOID, TEXTOID, FLOAT8OID]
+);
 
 changes_leased_task! {
     /// Reports that the task failed with `error`.

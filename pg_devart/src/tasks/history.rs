@@ -26,8 +26,16 @@ statement!(
     "select from devart.task_dependencies d where d.depends_on = $1 limit 1",
     [UUIDOID]
 );
-statement!(UNBLOCK, "select devart_private.unblock_dependents($1)", [UUIDOID]);
-statement!(CANCEL, "select devart_private.cancel_dependents($1)", [UUIDOID]);
+statement!(
+    UNBLOCK,
+    "select devart_private.unblock_dependents($1)",
+    [UUIDOID]
+);
+statement!(
+    CANCEL,
+    "select devart_private.cancel_dependents($1)",
+    [UUIDOID]
+);
 
 #[pg_schema]
 mod devart_private {
@@ -88,8 +96,8 @@ fn if_has_dependents(
     task_id: Uuid,
     action: &'static std::thread::LocalKey<spi::Statement>,
 ) {
-    let any = HAS_DEPENDENTS
-        .with(|statement| !statement.rows(session, &[task_id.into()]).is_empty());
+    let any =
+        HAS_DEPENDENTS.with(|statement| !statement.rows(session, &[task_id.into()]).is_empty());
     if any {
         action.with(|statement| statement.rows(session, &[task_id.into()]));
     }

@@ -12,7 +12,11 @@ statement!(
 );
 
 /// Status, run_at and lease_expires_at of a task.
-pub type Outcome = (String, Option<TimestampWithTimeZone>, Option<TimestampWithTimeZone>);
+pub type Outcome = (
+    String,
+    Option<TimestampWithTimeZone>,
+    Option<TimestampWithTimeZone>,
+);
 
 /// Reads an outcome from the first three columns of a row.
 pub fn read(row: &Row) -> Outcome {

@@ -34,6 +34,11 @@ impl WaitingRoom {
         self.calls.load(Ordering::Acquire)
     }
 
+    /// How many claims wait.
+    pub fn waiting(&self) -> usize {
+        self.groups().values().map(Weak::strong_count).sum()
+    }
+
     /// Joins the group of agents that can take the same tasks.
     pub fn take_seat(&self, mut capabilities: Vec<String>) -> Seat {
         capabilities.sort_unstable();

@@ -2,6 +2,8 @@
 //!
 //! `devart up` lets the supervisor run one under `.devart`; tests and the bench start their own through [`Cluster::temporary`].
 
+mod options;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,70 +13,10 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::Postgres;
 use crate::run_as::{ServerUser, run};
 use crate::{ports, random};
+pub use options::{ClusterOptions, StopMode};
 
 /// The superuser and the database that every cluster of ours has.
 pub const OWNER: &str = "devart";
-
-/// What can be chosen about a cluster.
-#[derive(Debug, Clone)]
-pub struct ClusterOptions {
-    /// Version to run; the newest installed one when none.
-    pub postgres: Option<Postgres>,
-    /// Port on 127.0.0.1; a free one when none.
-    pub port: Option<u16>,
-    /// Password of the superuser; a random one when none. Only used when the cluster is made.
-    pub password: Option<String>,
-    /// False turns off fsync and friends: much faster, for clusters that nobody will miss after a power cut.
-    pub durable: bool,
-    /// Whether `pg_devart` is in `shared_preload_libraries`. Ignored while its library is not installed.
-    pub preload: bool,
-    /// Directory of the Unix socket; the cluster's own when none (a socket path may have 107 bytes at most).
-    pub socket_dir: Option<PathBuf>,
-    /// Further lines for the configuration, for instance `("max_connections", "300")`.
-    pub settings: Vec<(String, String)>,
-}
-
-impl Default for ClusterOptions {
-    fn default() -> Self {
-        Self {
-            postgres: None,
-            port: None,
-            password: None,
-            durable: true,
-            preload: true,
-            socket_dir: None,
-            settings: Vec::new(),
-        }
-    }
-}
-
-impl ClusterOptions {
-    /// For tests: nothing survives a power cut, everything is fast.
-    pub fn for_tests() -> Self {
-        Self {
-            durable: false,
-            ..Self::default()
-        }
-    }
-}
-
-/// How to stop a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopMode {
-    /// Disconnect clients, write everything out.
-    Fast,
-    /// As in a crash: the next start recovers from the log.
-    Immediate,
-}
-
-impl StopMode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::Immediate => "immediate",
-        }
-    }
-}
 
 /// One cluster. Dropping it stops the server if this value started it, and removes a temporary directory.
 #[derive(Debug)]
@@ -171,7 +113,8 @@ impl Cluster {
     fn configure(&self, options: &ClusterOptions) -> Result<()> {
         let data = self.data_dir();
         let file = data.join("devart.conf");
-        std::fs::write(&file, self.configuration(options)).context("writing devart.conf")?;
+        let text = options.configuration(self.postgres, &self.dir, self.port);
+        std::fs::write(&file, text).context("writing devart.conf")?;
         self.user.own(&file)?;
         let main = data.join("postgresql.conf");
         let text = std::fs::read_to_string(&main).context("reading postgresql.conf")?;
@@ -180,37 +123,6 @@ impl Cluster {
                 .context("writing postgresql.conf")?;
         }
         Ok(())
-    }
-
-    fn configuration(&self, options: &ClusterOptions) -> String {
-        let socket_dir = options.socket_dir.as_deref().unwrap_or(&self.dir);
-        let mut settings = vec![
-            ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
-            ("port".to_owned(), self.port.to_string()),
-            (
-                "unix_socket_directories".to_owned(),
-                socket_dir.display().to_string(),
-            ),
-            ("max_connections".to_owned(), "200".to_owned()),
-            ("log_line_prefix".to_owned(), "%m [%p] %q%u@%d ".to_owned()),
-        ];
-        if options.preload && self.postgres.has_library("pg_devart") {
-            settings.push((
-                "shared_preload_libraries".to_owned(),
-                "pg_devart".to_owned(),
-            ));
-        }
-        if !options.durable {
-            settings.extend(
-                ["fsync", "synchronous_commit", "full_page_writes"]
-                    .map(|name| (name.to_owned(), "off".to_owned())),
-            );
-        }
-        settings.extend(options.settings.iter().cloned());
-        settings
-            .iter()
-            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
-            .collect()
     }
 
     /// Starts the server and waits until it accepts connections.

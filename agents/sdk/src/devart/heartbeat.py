@@ -64,6 +64,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat_until_stopped, name="devart-heartbeat", daemon=True)
         self.stop_requested = threading.Event()
         """Set when the API asks the agent to stop."""
+        self.refused: Unauthorized | None = None
+        """Why the API no longer accepts the agent's key, if so."""
 
     def __enter__(self) -> Heartbeat:
         self.start()
@@ -118,6 +120,7 @@ class Heartbeat:
             answer = self._client.heartbeat(self._detail, tasks)
         except Unauthorized as error:
             _log.error("the API no longer accepts this agent's key: %s", error)
+            self.refused = error
             self._ask_to_stop()
         except DevartError as error:
             _log.warning("heartbeat failed: %s", error)

@@ -77,8 +77,9 @@ class Worker:
             if not finished:
                 self._give_all_back()
         self._runner.close()
-        if self._failure is not None:
-            raise self._failure
+        # The heartbeat may have met a bad key before the claim did.
+        if (failure := self._failure or self._heartbeat.refused) is not None:
+            raise failure
         return self._taken
 
     def stop(self) -> None:

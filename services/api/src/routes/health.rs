@@ -56,6 +56,7 @@ async fn readyz(State(state): State<AppState>) -> ApiResult<Json<Health>> {
 /// In the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
 async fn metrics(State(state): State<AppState>) -> String {
+    metrics::gauge!("devart_waiting_claims").set(state.waiting_room.waiting() as f64);
     metrics::gauge!("devart_database_connections").set(f64::from(state.pool.size()));
     metrics::gauge!("devart_database_idle_connections").set(state.pool.num_idle() as f64);
     state.metrics.render()

@@ -11,11 +11,18 @@ const SHORT: u32 = 10_000;
 
 pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     let (agent, _) = cluster.register_agent("backlog")?;
-    let claims = |length| Run { script: include_str!("../../sql/claim.sql"), clients: CLIENTS, length, agent: &agent };
+    let claims = |length| Run {
+        script: include_str!("../../sql/claim.sql"),
+        clients: CLIENTS,
+        length,
+        agent: &agent,
+    };
 
     // Most of the ten thousand, and no claim that finds nothing.
     cluster.fill(SHORT)?;
-    let small = claims(Length::Transactions(SHORT * 9 / 10 / CLIENTS)).measure(cluster)?.percentile_ms(99.0);
+    let small = claims(Length::Transactions(SHORT * 9 / 10 / CLIENTS))
+        .measure(cluster)?
+        .percentile_ms(99.0);
 
     cluster.fill(1_000_000)?;
     cluster.sql(
@@ -27,7 +34,9 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
          select 'other', array['capability ' || n % 10] from generate_series(1, 1000000) n",
     )?;
     cluster.settle()?;
-    let large = claims(Length::Seconds(seconds)).measure(cluster)?.percentile_ms(99.0);
+    let large = claims(Length::Seconds(seconds))
+        .measure(cluster)?
+        .percentile_ms(99.0);
     report.judge(
         "claim p99, 1,000,000 waiting + 100,000 future + 1,000,000 for others",
         format!(
