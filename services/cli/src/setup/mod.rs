@@ -14,6 +14,7 @@ use anyhow::Result;
 use crate::layout::Layout;
 use crate::postgres::Postgres;
 use crate::progress::stage;
+use crate::supervisor;
 
 /// What the set-up changed, so that running servers know to restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct Outcome {
 /// Runs the stages from packages to python. Starts nothing. `with_tests` adds what the SDK's tests need.
 pub fn run(layout: &Layout, with_tests: bool) -> Result<Outcome> {
     layout.create()?;
+    let _lock = supervisor::wait_for_lock(&layout.run_dir().join("setup.lock"), || {
+        println!("  waiting for another set-up of this clone to finish");
+    })?;
     let log = layout.log_file("setup");
     let postgres = stage("packages", |it| packages::ensure(layout, it, &log))?;
     layout.create_state()?;

@@ -27,10 +27,10 @@ pub fn ensure(
         return Ok(((), "current".to_owned()));
     }
     stage.note("installing the SDK");
-    let mut make = Command::new("/usr/bin/python3");
-    make.args(["-m", "venv", "--clear"]).arg(&venv);
-    run_logged(&mut make, log)
-        .context("could not make a Python environment; is python3-venv installed?")?;
+    // Agents may be running in it: only one of another Python or place is thrown away, others are added to.
+    if !same_base(&have, &wanted) {
+        make_venv(&venv, log)?;
+    }
     let extras = if with_tests { "[dev]" } else { "" };
     let mut install = Command::new(venv.join("bin/pip"));
     install
@@ -57,13 +57,51 @@ pub fn ensure(
     ))
 }
 
+fn make_venv(venv: &Path, log: &Path) -> Result<()> {
+    let mut make = Command::new("/usr/bin/python3");
+    make.args(["-m", "venv", "--clear"]).arg(venv);
+    run_logged(&mut make, log)
+        .context("could not make a Python environment; is python3-venv installed?")
+}
+
+/// Whether two stamps name the same Python and the same clone: their first two lines.
+fn same_base(have: &str, wanted: &str) -> bool {
+    !have.is_empty() && have.lines().take(2).eq(wanted.lines().take(2))
+}
+
 fn stamp(layout: &Layout, with_tests: bool) -> Result<String> {
     let version = run(Command::new("/usr/bin/python3").arg("--version"))?;
     let project = file_sha256(&layout.repo.join("agents/sdk/pyproject.toml"))?;
     // An editable install points into the clone, so a moved clone needs a new one.
     Ok(format!(
-        "{}\n{project}\n{}\ntests {with_tests}\n",
+        "{}\n{}\n{project}\ntests {with_tests}\n",
         version.trim(),
         layout.repo.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_kept_when_only_the_requirements_changed() {
+        assert!(same_base(
+            "Python 3.11\n/clone\na\ntests false\n",
+            "Python 3.11\n/clone\nb\ntests true\n"
+        ));
+    }
+
+    #[test]
+    fn an_environment_of_another_python_or_place_or_none_is_made_anew() {
+        assert!(!same_base(
+            "Python 3.11\n/clone\na\n",
+            "Python 3.12\n/clone\na\n"
+        ));
+        assert!(!same_base(
+            "Python 3.11\n/clone\na\n",
+            "Python 3.11\n/moved\na\n"
+        ));
+        assert!(!same_base("", "Python 3.11\n/clone\na\n"));
+    }
 }

@@ -95,6 +95,21 @@ pub fn try_lock(path: &Path) -> Result<Option<Flock<std::fs::File>>> {
     }
 }
 
+/// As [`try_lock`], but waits for as long as it takes; says so once when it has to.
+pub fn wait_for_lock(path: &Path, say: impl Fn()) -> Result<Flock<std::fs::File>> {
+    let mut said = false;
+    loop {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(lock);
+        }
+        if !said {
+            say();
+            said = true;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// The pid of the running supervisor. The lock decides, so a stale pid file deceives nobody.
 pub fn running(layout: &Layout) -> Result<Option<i32>> {
     if !layout.run_dir().exists() || try_lock(&lock_file(layout))?.is_some() {
