@@ -1,4 +1,4 @@
-"""Fixtures. Tests that use `admin`, `agent` or `client` talk to a real API."""
+"""Fixtures. Tests that use `admin`, `agent` or `client` talk to a real API, those that use `broker` to a RabbitMQ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from admin import Admin, Agent
+from broker import Broker
+from consuming import RecordingSDK
 
 from devart import Client
 
@@ -53,3 +55,28 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> str:
+    """A real RabbitMQ in which the tests own every queue: no bridge works on it at the same time."""
+    url = os.environ.get("DEVART_TEST_RABBITMQ_URL")
+    if not url:
+        pytest.skip("DEVART_TEST_RABBITMQ_URL is not set")
+    return url
+
+
+@pytest.fixture
+def broker(rabbitmq_url: str) -> Iterator[Broker]:
+    """The broker, with an empty queue tasks.todo."""
+    broker = Broker(rabbitmq_url)
+    broker.delete()
+    broker.declare()
+    yield broker
+    broker.delete()
+
+
+@pytest.fixture
+def sdk(admin: Admin, agent: Agent, broker: Broker) -> Iterator[RecordingSDK]:
+    with RecordingSDK(admin.api_url, agent.api_key, broker.url) as sdk:
+        yield sdk

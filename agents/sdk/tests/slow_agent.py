@@ -1,4 +1,4 @@
-"""The program that test_signals.py starts: API_URL API_KEY plain|async|idle."""
+"""The program that test_signals.py starts: API_URL API_KEY plain|async|idle [RABBITMQ_URL]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 
-from devart import Client, Task
+from devart import AgentSDK, Task
 
 
 def _say(line: str) -> None:
@@ -26,12 +26,12 @@ async def work_async(task: Task) -> None:
     await asyncio.sleep(task.payload["seconds"])
 
 
-def main(api_url: str, api_key: str, kind: str) -> None:
+def main(api_url: str, api_key: str, kind: str, rabbitmq_url: str | None = None) -> None:
     """Run until a signal comes."""
     if kind == "idle":
         _say("ready")
-    with Client(api_url, api_key) as client:
-        taken = client.run(work_async if kind == "async" else work, wait_seconds=2)
+    with AgentSDK(api_url, api_key, rabbitmq_url) as sdk:
+        taken = sdk.start_consuming(work_async if kind == "async" else work, wait_seconds=2)
     _say(f"stopped after {taken}")
 
 

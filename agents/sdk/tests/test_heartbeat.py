@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from admin import Admin, Agent
 
-from devart import Client, Heartbeat
+from devart import Client, Heartbeat, HeartbeatAnswer
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -58,3 +58,25 @@ def test_a_deactivated_agent_is_told_to_stop(
         admin.deactivate(agent)
         eventually(heartbeat.stop_requested.is_set)
     assert told == ["stop"]
+
+
+def test_a_heartbeat_names_the_queues_of_the_agent(client: Client) -> None:
+    assert "tasks.todo" in client.heartbeat().queues
+
+
+def test_answers_are_passed_on(client: Client, eventually: Eventually) -> None:
+    answers: list[HeartbeatAnswer] = []
+    with Heartbeat(client, interval_seconds=0.1, on_answer=answers.append):
+        eventually(lambda: len(answers) >= 2)
+    assert answers[0].status == "IDLE"
+
+
+def test_a_newer_attempt_at_a_task_tells_the_older_that_it_is_over(admin: Admin, agent: Agent, client: Client) -> None:
+    admin.create_task(agent)
+    [older] = client.claim()
+    client.extend_lease(older, seconds=1)
+    [newer] = client.claim(wait_seconds=15)
+    heartbeat = Heartbeat(client)
+    with heartbeat.hold(older), heartbeat.hold(newer):
+        assert older.lease_lost.is_set()
+        assert not newer.lease_lost.is_set()

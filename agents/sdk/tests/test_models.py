@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from devart.models import Task, parse_time
+from devart.models import HeartbeatAnswer, Task, parse_time
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,9 @@ def test_a_task_does_not_show_its_lease_token() -> None:
         "a_member_of_a_later_version": True,
     }
     assert "very-secret" not in repr(Task.from_json(row))
+
+
+def test_an_api_that_names_no_queues_is_taken_to_have_one() -> None:
+    answer: dict[str, object] = {"status": "IDLE", "leases_extended": 0, "active_task_count": 0, "stop": False}
+    assert HeartbeatAnswer.from_json(answer).queues == ("tasks.todo",)
+    assert HeartbeatAnswer.from_json({**answer, "queues": ["a", "b"]}).queues == ("a", "b")

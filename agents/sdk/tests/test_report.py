@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from admin import Admin, Agent
 
-from devart import Client, DevartError, LeaseLost, Task
+from devart import Client, DevartError, InvalidArgument, LeaseLost, Task
 
 
 @pytest.fixture
@@ -88,3 +88,18 @@ def test_the_lease_of_a_finished_task_cannot_be_extended(client: Client, task: T
     client.complete(task)
     with pytest.raises(LeaseLost):
         client.extend_lease(task)
+
+
+def test_a_status_can_be_set_by_hand(admin: Admin, client: Client, task: Task) -> None:
+    assert client.update_task_status(task, "FAILED", error="no such repository").status == "FAILED"
+    assert admin.task(task.id)["last_error"] == "no such repository"
+    assert task.reported
+
+
+@pytest.mark.parametrize(
+    "body", [{"status": "TODO"}, {"status": "DONE", "error": "x"}, {"status": "FAILED", "result": 1}]
+)
+def test_a_status_that_is_no_end_is_refused(client: Client, task: Task, body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        client.update_task_status(task, **body)
+    assert not task.reported

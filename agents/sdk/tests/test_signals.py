@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from admin import Admin, Agent
+from broker import Broker
 
 _PROGRAM = Path(__file__).with_name("slow_agent.py")
 
@@ -18,8 +19,8 @@ _PROGRAM = Path(__file__).with_name("slow_agent.py")
 class AgentProcess:
     """An agent whose tasks take as many seconds as their payload says."""
 
-    def __init__(self, admin: Admin, agent: Agent, kind: str) -> None:
-        command = [sys.executable, str(_PROGRAM), admin.api_url, agent.api_key, kind]
+    def __init__(self, admin: Admin, agent: Agent, kind: str, *more: str) -> None:
+        command = [sys.executable, str(_PROGRAM), admin.api_url, agent.api_key, kind, *more]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def wait_for_line(self, expected: str) -> None:
@@ -38,11 +39,11 @@ class AgentProcess:
 
 
 @pytest.fixture
-def start_agent(admin: Admin, agent: Agent) -> Iterator[Callable[[str], AgentProcess]]:
+def start_agent(admin: Admin, agent: Agent) -> Iterator[Callable[..., AgentProcess]]:
     started: list[AgentProcess] = []
 
-    def start(kind: str) -> AgentProcess:
-        started.append(AgentProcess(admin, agent, kind))
+    def start(kind: str, *more: str) -> AgentProcess:
+        started.append(AgentProcess(admin, agent, kind, *more))
         return started[-1]
 
     yield start
@@ -52,7 +53,7 @@ def start_agent(admin: Admin, agent: Agent) -> Iterator[Callable[[str], AgentPro
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_finishes_the_task_in_hand(
-    admin: Admin, agent: Agent, start_agent: Callable[[str], AgentProcess], number: signal.Signals
+    admin: Admin, agent: Agent, start_agent: Callable[..., AgentProcess], number: signal.Signals
 ) -> None:
     first = admin.create_task(agent, payload={"seconds": 2})
     second = admin.create_task(agent, payload={"seconds": 0})
@@ -69,7 +70,7 @@ def test_one_signal_finishes_the_task_in_hand(
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_second_signal_gives_the_task_back(
-    admin: Admin, agent: Agent, start_agent: Callable[[str], AgentProcess], kind: str
+    admin: Admin, agent: Agent, start_agent: Callable[..., AgentProcess], kind: str
 ) -> None:
     task_id = admin.create_task(agent, payload={"seconds": 60})
     process = start_agent(kind)
@@ -86,10 +87,39 @@ def test_a_second_signal_gives_the_task_back(
     assert row["last_error"] == "given back: the agent was stopped"
 
 
-def test_an_idle_agent_stops_soon(start_agent: Callable[[str], AgentProcess]) -> None:
+def test_an_idle_agent_stops_soon(start_agent: Callable[..., AgentProcess]) -> None:
     process = start_agent("idle")
     process.wait_for_line("ready")
     time.sleep(1.0)
     process.send(signal.SIGINT)
     process.wait_for_line("stopped after 0")
     assert process.exit_status() == 0
+
+
+def test_a_second_signal_gives_back_what_came_by_message(
+    admin: Admin, agent: Agent, broker: Broker, start_agent: Callable[..., AgentProcess]
+) -> None:
+    task_id = admin.create_task(agent, payload={"seconds": 60})
+    broker.invite(task_id)
+    process = start_agent("plain", broker.url)
+    process.wait_for_line("working")
+
+    process.send(signal.SIGTERM)
+    time.sleep(0.3)
+    process.send(signal.SIGTERM)
+
+    process.wait_for_line("stopped after 1")
+    assert process.exit_status() == 0
+    assert admin.task(task_id)["last_error"] == "given back: the agent was stopped"
+    assert broker.waiting() == 0
+
+
+def test_an_agent_that_is_killed_leaves_its_message(
+    admin: Admin, agent: Agent, broker: Broker, start_agent: Callable[..., AgentProcess],
+    eventually: Callable[[Callable[[], bool]], None],
+) -> None:  # fmt: skip
+    broker.invite(admin.create_task(agent, payload={"seconds": 60}))
+    process = start_agent("plain", broker.url)
+    process.wait_for_line("working")
+    process.send(signal.SIGKILL)
+    eventually(lambda: broker.waiting() == 1)

@@ -2,15 +2,16 @@
 
 A whole agent::
 
-    from devart import Client, Task
+    from devart import AgentSDK, Task
 
     def handle(task: Task) -> dict[str, object]:
         return {"summary": f"did {task.title}"}
 
-    with Client("http://127.0.0.1:8080", "dva_...") as client:
-        client.run(handle)
+    with AgentSDK("http://127.0.0.1:8080", "dva_...", rabbitmq_url=None) as sdk:
+        sdk.start_consuming(handle)
 """
 
+from devart.agent import AgentSDK
 from devart.client import Client
 from devart.errors import (
     BudgetExceeded,
@@ -27,11 +28,12 @@ from devart.errors import (
 )
 from devart.handler import Handler
 from devart.heartbeat import Heartbeat
-from devart.models import Charge, HeartbeatAnswer, Task, TaskState
+from devart.models import Charge, HeartbeatAnswer, Task, TaskRecord, TaskState
 from devart.version import VERSION as __version__
 from devart.worker import Worker
 
 __all__ = [
+    "AgentSDK",
     "BudgetExceeded",
     "Charge",
     "Client",
@@ -47,6 +49,7 @@ __all__ = [
     "ServerError",
     "Task",
     "TaskFailed",
+    "TaskRecord",
     "TaskState",
     "Unauthorized",
     "Unavailable",

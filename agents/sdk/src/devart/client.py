@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,11 +13,14 @@ from urllib.parse import quote
 
 from devart.errors import Conflict, ServerError
 from devart.handler import Handler
-from devart.models import Charge, HeartbeatAnswer, Task, TaskState
+from devart.models import Charge, HeartbeatAnswer, Task, TaskRecord, TaskState
+from devart.source import Pull, TaskSource
+from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
 from devart.worker import Worker
 
 _T = TypeVar("_T")
+_ClientT = TypeVar("_ClientT", bound="Client")
 
 # A heartbeat that is late is worth less than the next one, so it is not repeated.
 _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
@@ -47,7 +51,7 @@ class Client:
         self._patience = Patience(retry_seconds=retry_seconds)
         self._worker: Worker | None = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self: _ClientT) -> _ClientT:
         return self
 
     def __exit__(
@@ -115,9 +119,34 @@ class Client:
             LeaseLost: the task is no longer this agent's; the result was not stored.
             TypeError, ValueError: `result` has no JSON form.
         """
-        return self._report(
-            task, "PUT", "status", {"status": "DONE", "lease_token": task.lease_token, "result": result}
-        )
+        return self.update_task_status(task, "DONE", result=result)
+
+    def update_task_status(
+        self, task: Task, status: str, *, result: object = None, error: str | None = None
+    ) -> TaskState:
+        """End a task: as DONE, or as FAILED for good. For a failure that may pass there is `report_failure`.
+
+        A handler may do this by itself; what it returns or raises afterwards is then not reported any more.
+
+        Args:
+            task: a task from `claim` or `start`.
+            status: DONE or FAILED.
+            result: with DONE, anything that has a JSON form, with `Decimal` for exact numbers.
+            error: with FAILED, what went wrong, for people.
+
+        Raises:
+            LeaseLost: the task is no longer this agent's; nothing was stored.
+            InvalidArgument: another status, or a result with FAILED, or an error with DONE.
+            TypeError, ValueError: `result` has no JSON form.
+        """
+        body: dict[str, Any] = {"status": status, "lease_token": task.lease_token}
+        if result is not None:
+            body["result"] = result
+        if error is not None:
+            body["error"] = error
+        # Ending twice is refused but for DONE; the key makes a repetition find the first answer.
+        headers = None if status == "DONE" else {"Idempotency-Key": f"status-{task.lease_token}"}
+        return self._report_end(task, "PUT", "status", body, headers)
 
     def report_failure(
         self, task: Task, error: str, retryable: bool = True, retry_after: float | None = None
@@ -144,7 +173,73 @@ class Client:
             "retry_after_seconds": None if retry_after is None else math.ceil(retry_after),
         }
         # A failure ends the lease, so a repetition would be refused; the key makes it find the first answer.
-        return self._report(task, "POST", "report-failure", body, {"Idempotency-Key": f"failure-{task.lease_token}"})
+        return self._report_end(
+            task, "POST", "report-failure", body, {"Idempotency-Key": f"failure-{task.lease_token}"}
+        )
+
+    def create_task(  # noqa: PLR0913 - as many as a task has fields
+        self,
+        title: str,
+        *,
+        parent: Task | None = None,
+        description: str | None = None,
+        priority: str | None = None,
+        payload: object = None,
+        required_capabilities: Iterable[str] = (),
+        depends_on: Iterable[str] = (),
+        run_at: datetime | None = None,
+        max_retries: int = 3,
+        service_id: str | None = None,
+        key: str | None = None,
+    ) -> TaskRecord:
+        """Create a task. An agent may create children of a task that it is working on.
+
+        The trace context goes along: the current span's where OpenTelemetry is installed, else the parent's.
+
+        Args:
+            title: 1 to 500 characters.
+            parent: the task in hand.
+            description: for people, at most 64 KiB.
+            priority: CRITICAL, HIGH, MEDIUM or LOW; None takes the parent's.
+            payload: what the agent needs to know, a JSON form of at most 256 KiB.
+            required_capabilities: only agents with all of these may take it.
+            depends_on: ids of tasks that must be DONE first.
+            run_at: not before this time, which has a zone.
+            max_retries: how many more attempts after the first, 0 to 100.
+            service_id: the service that the work is meant to be charged to.
+            key: names this task among the parent's children: creating it again, in a later attempt at the parent,
+                finds the first one, provided that all else is the same. None creates another each time.
+
+        Raises:
+            Forbidden: the parent is not, or no longer, this agent's, or there is none.
+            Conflict: the key was used for another task.
+            TypeError, ValueError: `payload` has no JSON form.
+        """
+        body = {
+            "title": title,
+            "parent_task_id": parent.id if parent else None,
+            "description": description,
+            "priority": priority,
+            "payload": {} if payload is None else payload,
+            "required_capabilities": list(required_capabilities),
+            "depends_on": list(depends_on),
+            "run_at": run_at.isoformat() if run_at else None,
+            "max_retries": max_retries,
+            "service_id": service_id,
+        }
+        # A lost answer is asked for again, so there is a key in any case.
+        headers = {"Idempotency-Key": f"child-{parent.id if parent else None}-{key}" if key else str(uuid.uuid4())}
+        if traceparent := traceparent_for_child(parent):
+            headers["traceparent"] = traceparent
+        return _read(TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers))
+
+    def task(self, task_id: str) -> TaskRecord:
+        """Look at a task that this agent has, had or created, such as to read a child's result.
+
+        Raises:
+            NotFound: there is no such task, or none that this agent may see.
+        """
+        return _read(TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None))
 
     def charge(
         self,
@@ -219,14 +314,30 @@ class Client:
             Forbidden: the agent is deactivated and nobody asked it to stop.
             RuntimeError: this client is running already.
         """
+        return self._work(handler, Pull(self, wait_seconds), max_tasks, concurrency, heartbeat_seconds)
+
+    def stop(self) -> None:
+        """Make `run` return when the tasks in hand are finished. Without a running `run`, does nothing."""
+        worker = self._worker
+        if worker is not None:
+            worker.stop()
+
+    def _work(
+        self,
+        handler: Handler,
+        source: TaskSource,
+        max_tasks: int | None,
+        concurrency: int,
+        heartbeat_seconds: float,
+    ) -> int:
         if self._worker is not None:
             raise RuntimeError("this client is running already")
         self._worker = Worker(
             self,
             handler,
+            source,
             max_tasks=max_tasks,
             concurrency=concurrency,
-            wait_seconds=wait_seconds,
             heartbeat_seconds=heartbeat_seconds,
         )
         try:
@@ -234,11 +345,12 @@ class Client:
         finally:
             self._worker = None
 
-    def stop(self) -> None:
-        """Make `run` return when the tasks in hand are finished. Without a running `run`, does nothing."""
-        worker = self._worker
-        if worker is not None:
-            worker.stop()
+    def _report_end(
+        self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None
+    ) -> TaskState:
+        state = self._report(task, method, action, body, headers)
+        task.reported = True
+        return state
 
     def _report(
         self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None = None

@@ -37,7 +37,10 @@ def decode(text: bytes) -> Any:
     Raises:
         ValueError: the text is not JSON.
     """
-    return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("the text is nested too deeply for JSON") from None
 
 
 def _mark_decimal(value: object) -> str:

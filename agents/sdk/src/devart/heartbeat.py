@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from devart.errors import Conflict, DevartError, Forbidden, NotFound, Unauthorized
-from devart.models import Task
+from devart.models import HeartbeatAnswer, Task
 from devart.version import VERSION
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Heartbeat:
         interval_seconds: how often to send a heartbeat, at least; short leases make it more often.
         detail: what the agent says of itself; the SDK's version, host and process are added.
         on_stop: called once, on the heartbeat's thread, when the API asks the agent to stop or revokes its key.
+        on_answer: called with each answer, on the heartbeat's thread.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Heartbeat:
         interval_seconds: float = 15.0,
         detail: Mapping[str, Any] | None = None,
         on_stop: Callable[[], None] | None = None,
+        on_answer: Callable[[HeartbeatAnswer], None] | None = None,
     ) -> None:
         self._client = client
         self._interval_seconds = interval_seconds
@@ -58,6 +60,7 @@ class Heartbeat:
             **(detail or {}),
         }
         self._on_stop = on_stop or (lambda: None)
+        self._on_answer = on_answer or (lambda _: None)
         self._pauses: dict[Task, float] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -86,9 +89,14 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def hold(self, task: Task) -> Iterator[None]:
-        """Keep the task's lease for the length of a `with` block."""
+        """Keep the task's lease for the length of a `with` block.
+
+        An earlier attempt at the same task that is still held has lost its lease, or there would be no new one.
+        """
         left = (task.lease_expires_at - datetime.now(timezone.utc)).total_seconds()
         with self._lock:
+            for earlier in [held for held in self._pauses if held.id == task.id]:
+                earlier.lease_lost.set()
             self._pauses[task] = max(left / _BEATS_PER_LEASE, _MIN_PAUSE_SECONDS)
         try:
             yield
@@ -115,7 +123,7 @@ class Heartbeat:
                     return
 
     def _beat(self) -> None:
-        tasks = [task for task in self.held() if not task.lease_lost.is_set()]
+        tasks = [task for task in self.held() if not (task.lease_lost.is_set() or task.reported)]
         try:
             answer = self._client.heartbeat(self._detail, tasks)
         except Unauthorized as error:
@@ -125,6 +133,7 @@ class Heartbeat:
         except DevartError as error:
             _log.warning("heartbeat failed: %s", error)
         else:
+            self._on_answer(answer)
             if answer.leases_extended < len(tasks):
                 self._find_lost(tasks)
             if answer.stop:
@@ -142,7 +151,7 @@ class Heartbeat:
             try:
                 self._client.extend_lease(task)
             except (Conflict, Forbidden, NotFound) as error:
-                if task in self.held():
+                if task in self.held() and not task.reported:
                     _log.warning("lost the lease of task %s (attempt %d): %s", task.id, task.attempt, error)
                     task.lease_lost.set()
             except DevartError as error:

@@ -28,6 +28,9 @@ class Task:
         lease_expires_at: when the lease ends unless it is extended, as of the claim or the last `extend_lease`.
             Heartbeats extend it further.
         service_id: the service the task's work is meant to be charged to, if one was named.
+        traceparent: the W3C trace context that the task was created in, if its creator had one. The handler runs in
+            a span below it when OpenTelemetry is installed (`devart[otel]`).
+        reported: whether the outcome has been told, by the handler itself or by the run loop.
         lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler that works
             for long looks at it (`task.lease_lost.is_set()`) and stops: its result would be refused.
     """
@@ -42,6 +45,8 @@ class Task:
     lease_expires_at: datetime
     service_id: str | None
     workflow_run_id: str | None
+    traceparent: str | None = None
+    reported: bool = field(default=False, repr=False)
     lease_lost: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @classmethod
@@ -58,6 +63,50 @@ class Task:
             lease_expires_at=parse_time(row["lease_expires_at"]),
             service_id=row.get("service_id"),
             workflow_run_id=row.get("workflow_run_id"),
+            traceparent=row.get("traceparent"),
+        )
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A task as it stands, for those who may see it: the agent that has or had it, and the one that created it.
+
+    Attributes:
+        id: the task's UUID.
+        status: BLOCKED, AWAITING_APPROVAL, SCHEDULED, TODO, IN_PROGRESS, DONE, FAILED or CANCELLED.
+        priority: CRITICAL, HIGH, MEDIUM or LOW.
+        payload: the work's input.
+        result: what came of it, once it is DONE.
+        attempt: how often it was handed out.
+        last_error: why the last attempt failed, if it did.
+        run_at: when it is offered at the earliest, if that was set.
+    """
+
+    id: str
+    title: str
+    status: str
+    priority: str
+    parent_task_id: str | None
+    payload: Any
+    result: Any
+    attempt: int
+    last_error: str | None
+    run_at: datetime | None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> TaskRecord:
+        """Read a task's row."""
+        return cls(
+            id=row["id"],
+            title=row["title"],
+            status=row["status"],
+            priority=row["priority"],
+            parent_task_id=row.get("parent_task_id"),
+            payload=row.get("payload"),
+            result=row.get("result"),
+            attempt=int(row["attempt"]),
+            last_error=row.get("last_error"),
+            run_at=_optional_time(row.get("run_at")),
         )
 
 
@@ -124,12 +173,14 @@ class HeartbeatAnswer:
         leases_extended: how many leases this heartbeat extended.
         active_task_count: how many tasks the agent holds.
         stop: whether an operator wants the agent to stop.
+        queues: the RabbitMQ queues whose tasks this agent can do; `tasks.todo` alone from an API that names none.
     """
 
     status: str
     leases_extended: int
     active_task_count: int
     stop: bool
+    queues: tuple[str, ...]
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> HeartbeatAnswer:
@@ -139,6 +190,7 @@ class HeartbeatAnswer:
             leases_extended=int(answer["leases_extended"]),
             active_task_count=int(answer["active_task_count"]),
             stop=bool(answer["stop"]),
+            queues=tuple(answer.get("queues") or ("tasks.todo",)),
         )
 
 

@@ -1,4 +1,4 @@
-"""The run loop: claims tasks, hands each to the handler, reports what came of it."""
+"""The run loop: takes tasks, hands each to the handler, reports what came of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from devart.handler import Handler, HandlerRunner, describe_error
 from devart.heartbeat import Heartbeat
 from devart.models import Task, TaskState
 from devart.signals import forward_signals
+from devart.source import TaskSource
+from devart.tracing import span
 
 if TYPE_CHECKING:
     from devart.client import Client
@@ -29,37 +31,40 @@ _Report = Callable[[], TaskState]
 
 
 class Worker:
-    """Works on tasks until it is told to stop. Made by `Client.run`.
+    """Works on tasks until it is told to stop. Made by `Client.run` and `AgentSDK.start_consuming`.
 
-    - One thread claims, one sends heartbeats, one runs each task in hand; the caller's thread waits for signals.
+    - One thread takes tasks from the source, one sends heartbeats, one runs each task in hand; the caller's thread
+      waits for signals.
     - A handler that raises fails its task, with a bounded traceback, and the worker goes on. `TaskFailed` says
       more than other exceptions do: whether and when to try again.
     - A result that cannot be delivered because the API is away is kept and tried again for as long as it takes;
       the lease decides whether it still counts.
     - A task whose lease is lost has `lease_lost` set, and its result is dropped with a line in the log.
-    - The first SIGINT or SIGTERM, `stop()`, or a stop in a heartbeat's answer: no more claims, and the tasks in hand
-      are finished. The second signal gives them back as retryable failures and returns; async handlers are cancelled,
-      plain ones cannot be and end with the process. A third has its usual effect.
+    - The first SIGINT or SIGTERM, `stop()`, or a stop in a heartbeat's answer: no more tasks are taken, and those in
+      hand are finished. The second signal gives them back as retryable failures and returns; async handlers are
+      cancelled, plain ones cannot be and end with the process. A third has its usual effect.
     """
 
     def __init__(
         self,
         client: Client,
         handler: Handler,
+        source: TaskSource,
         *,
         max_tasks: int | None,
         concurrency: int,
-        wait_seconds: int,
         heartbeat_seconds: float,
     ) -> None:
         if concurrency < 1 or (max_tasks is not None and max_tasks < 1):
             raise ValueError("concurrency and max_tasks must be at least 1")
         self._client = client
         self._runner = HandlerRunner(handler)
-        self._heartbeat = Heartbeat(client, interval_seconds=heartbeat_seconds, on_stop=self.stop)
+        self._source = source
+        self._heartbeat = Heartbeat(
+            client, interval_seconds=heartbeat_seconds, on_stop=self.stop, on_answer=source.notice
+        )
         self._max_tasks = max_tasks
         self._concurrency = concurrency
-        self._wait_seconds = wait_seconds
         self._slots = threading.Semaphore(concurrency)
         self._inbox: SimpleQueue[object] = SimpleQueue()
         self._stopping = threading.Event()
@@ -68,23 +73,31 @@ class Worker:
         self._failure: BaseException | None = None
 
     def run(self) -> int:
-        """Work until stopped, and return how many tasks were taken. Raises what made claiming impossible."""
-        claimer = threading.Thread(target=self._claim_until_stopped, name="devart-claim", daemon=True)
-        with self._heartbeat:
-            with forward_signals(self._inbox):
-                claimer.start()
-                finished = self._wait_until_finished()
-            if not finished:
-                self._give_all_back()
-        self._runner.close()
+        """Work until stopped, and return how many tasks were taken. Raises what made taking them impossible."""
+        self._source.open()
+        try:
+            self._work_until_finished()
+        finally:
+            self._source.close()
+            self._runner.close()
         # The heartbeat may have met a bad key before the claim did.
         if (failure := self._failure or self._heartbeat.refused) is not None:
             raise failure
         return self._taken
 
+    def _work_until_finished(self) -> None:
+        taker = threading.Thread(target=self._take_until_stopped, name="devart-take", daemon=True)
+        with self._heartbeat:
+            with forward_signals(self._inbox):
+                taker.start()
+                finished = self._wait_until_finished()
+            if not finished:
+                self._give_all_back()
+
     def stop(self) -> None:
-        """Claim no more; `run` returns when the tasks in hand are finished."""
+        """Take no more; `run` returns when the tasks in hand are finished."""
         self._stopping.set()
+        self._source.stop()
 
     def _wait_until_finished(self) -> bool:
         """Wait for the end of the work, or for the second signal: then return False."""
@@ -109,8 +122,9 @@ class Worker:
             _log.warning("could not give task %s back, its lease will run out: %s", task.id, error)
         else:
             _log.info("gave task %s back", task.id)
+        self._source.settle(task)
 
-    def _claim_until_stopped(self) -> None:
+    def _take_until_stopped(self) -> None:
         try:
             while room := self._take_slots():
                 self._fill(room)
@@ -122,17 +136,17 @@ class Worker:
             self._inbox.put(_DRAINED)
 
     def _fill(self, room: int) -> None:
-        """Claim for `room` slots that were taken, and free those that no task came for."""
+        """Take tasks for `room` slots that were taken, and free those that no task came for."""
         begun = 0
         try:
-            for task in self._claim(room):
+            for task in self._take(room):
                 self._begin(task)
                 begun += 1
         finally:
             self._release_slots(room - begun)
 
     def _take_slots(self) -> int:
-        """Wait for a free slot and take all that are free; 0 when there is nothing more to claim."""
+        """Wait for a free slot and take all that are free; 0 when there is nothing more to do."""
         wanted = min(self._concurrency, _MAX_CLAIM)
         if self._max_tasks is not None:
             wanted = min(wanted, self._max_tasks - self._taken)
@@ -151,11 +165,11 @@ class Worker:
         for _ in range(count):
             self._slots.release()
 
-    def _claim(self, room: int) -> list[Task]:
+    def _take(self, room: int) -> list[Task]:
         try:
-            return self._client.claim(room, self._wait_seconds)
+            return self._source.take(room)
         except (Unavailable, ServerError) as error:
-            _log.warning("could not claim, trying again: %s", error)
+            _log.warning("could not take a task, trying again: %s", error)
             self._stopping.wait(delay_seconds(4))
             return []
         except Forbidden:
@@ -172,7 +186,7 @@ class Worker:
             self._give_back(task)
             self._release_slots(1)
             return
-        _log.info("task %s claimed: %s (%s, attempt %d)", task.id, task.title, task.priority, task.attempt)
+        _log.info("task %s taken: %s (%s, attempt %d)", task.id, task.title, task.priority, task.attempt)
         threading.Thread(target=self._work, args=(task,), name=f"devart-task-{task.id}", daemon=True).start()
 
     def _work(self, task: Task) -> None:
@@ -182,12 +196,14 @@ class Worker:
         except Exception:
             _log.exception("could not report on task %s, its lease will run out", task.id)
         finally:
+            self._source.settle(task)
             self._release_slots(1)
 
     def _handle(self, task: Task) -> _Report:
         """Run the handler, and return how to report its outcome."""
         try:
-            result = self._runner.run(task)
+            with span(task):
+                result = self._runner.run(task)
         except TaskFailed as failure:
             _log.warning("task %s failed: %s", task.id, failure)
             return partial(self._client.report_failure, task, str(failure), failure.retryable, failure.retry_after)
@@ -206,6 +222,9 @@ class Worker:
 
     def _deliver(self, task: Task, report: _Report) -> None:
         """Report until the API has heard it, or the task is no longer ours."""
+        if task.reported:
+            _log.info("task %s was reported on by its handler", task.id)
+            return
         attempt = 0
         while not task.lease_lost.is_set():
             try:
