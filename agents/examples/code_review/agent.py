@@ -10,7 +10,7 @@ from typing import Any
 
 from review import PullRequest, price_usd, review
 
-from devart import Client, DevartError, Task
+from devart import AgentSDK, DevartError, Task
 
 _log = logging.getLogger("code_review")
 
@@ -19,12 +19,12 @@ class CodeReviewer:
     """Reviews the pull request of a task, and charges a service for it when one is known.
 
     Args:
-        client: the agent's client.
+        sdk: the agent's connection.
         service_id: the service to charge when a task names none; None charges nothing then.
     """
 
-    def __init__(self, client: Client, service_id: str | None) -> None:
-        self._client = client
+    def __init__(self, sdk: AgentSDK, service_id: str | None) -> None:
+        self._sdk = sdk
         self._service_id = service_id
 
     def handle(self, task: Task) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class CodeReviewer:
         if service_id is None:
             return None
         amount = price_usd(pull)
-        charge = self._client.charge(service_id, amount, task)
+        charge = self._sdk.charge(service_id, amount, task)
         return {"amount_usd": amount, "service_id": charge.charged_service_id, "delegated": charge.delegated}
 
 
@@ -49,18 +49,15 @@ def main() -> int:
     """Run the agent; return the exit status."""
     options = _parse_options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # devart's own log says all of it.
+    for library in ("httpx", "aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        api_url, api_key = os.environ["DEVART_API_URL"], os.environ["DEVART_API_KEY"]
-    except KeyError as missing:
-        print(f"{missing.args[0]} is not set; see the README of this example", file=sys.stderr)
-        return 2
-    try:
-        with Client(api_url, api_key) as client:
-            reviewer = CodeReviewer(client, os.environ.get("DEVART_SERVICE_ID") or None)
-            taken = client.run(reviewer.handle, max_tasks=options.max_tasks)
+        with AgentSDK.from_env() as sdk:
+            reviewer = CodeReviewer(sdk, os.environ.get("DEVART_SERVICE_ID") or None)
+            taken = sdk.start_consuming(reviewer.handle, max_tasks=options.max_tasks)
     except (DevartError, ValueError) as error:
-        print(f"the agent cannot work: {error}", file=sys.stderr)
+        _log.error("the agent cannot work: %s", error)
         return 1
     _log.info("stopped after %d task(s)", taken)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,12 @@ from broker import Broker
 from consuming import RecordingSDK
 
 from devart import Client
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # aio-pika 9, the one for Python 3.10, leaves lost connections to the garbage collector.
+    if sys.version_info < (3, 11):
+        config.addinivalue_line("filterwarnings", "ignore:unclosed (transport|<socket):ResourceWarning")
 
 
 def _required(name: str) -> str:

@@ -10,7 +10,8 @@ import time
 import pytest
 from flaky_server import BROKEN_OFF, Answer, flaky_server
 
-from devart import Client, Forbidden, ServerError, Task, Unauthorized, Unavailable
+from devart import Client, Forbidden, ServerError, Unauthorized, Unavailable
+from devart.testing import make_task
 
 _TASK = {
     "task_id": "0199f000-0000-7000-8000-000000000001",
@@ -54,8 +55,8 @@ def test_every_charge_has_its_own_key() -> None:
 
 def test_a_failure_is_reported_with_a_key_of_its_lease() -> None:
     with flaky_server(BROKEN_OFF, Answer(200, b'{"status":"FAILED"}')) as (url, server), _client(url) as client:
-        client.report_failure(Task.from_json(_TASK), "no")
-    assert [headers["Idempotency-Key"] for headers in server.headers] == [f"failure-{_TASK['lease_token']}"] * 2
+        client.report_failure(make_task(lease_token="l"), "no")
+    assert [headers["Idempotency-Key"] for headers in server.headers] == ["failure-l"] * 2
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from admin import Admin, Agent
@@ -16,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from devart import Client, Task, tracing
+from devart.testing import make_task
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _PARENT = f"00-{_TRACE}-b7ad6b7169203331-01"
@@ -32,23 +32,13 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def spans(exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
+def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
     exporter.clear()
     return exporter
 
 
 def _task(traceparent: str | None) -> Task:
-    return Task.from_json(
-        {
-            "task_id": "0199f000-0000-7000-8000-000000000001",
-            "title": "T",
-            "priority": "LOW",
-            "attempt": 1,
-            "lease_token": "0199f000-0000-7000-8000-000000000002",
-            "lease_expires_at": "2099-01-01T00:00:00Z",
-            "traceparent": traceparent,
-        }
-    )
+    return make_task(traceparent=traceparent)
 
 
 def _trace_of(traceparent: str | None) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from typing import TypeVar
+
 from devart.client import Client
 from devart.handler import Handler
 from devart.source import Pull, TaskSource
+
+_AgentT = TypeVar("_AgentT", bound="AgentSDK")
 
 
 class AgentSDK(Client):
@@ -29,6 +34,15 @@ class AgentSDK(Client):
             raise ValueError("rabbitmq_url must begin with amqp:// or amqps://")  # not shown: it has a password
         super().__init__(api_url, api_key, retry_seconds=retry_seconds)
         self._rabbitmq_url = rabbitmq_url
+
+    @classmethod
+    def from_env(cls: type[_AgentT]) -> _AgentT:
+        """Make one from DEVART_API_URL, DEVART_API_KEY and, if it is there, RABBITMQ_URL. Empty counts as not set.
+
+        Raises:
+            ValueError: one of the first two is not set, or a URL has another scheme.
+        """
+        return cls(_required("DEVART_API_URL"), _required("DEVART_API_KEY"), os.environ.get("RABBITMQ_URL") or None)
 
     def start_consuming(
         self,
@@ -71,3 +85,10 @@ class AgentSDK(Client):
         from devart.push import Push  # noqa: PLC0415 - aio-pika takes a while to import, and most tests need none
 
         return Push(self, self._rabbitmq_url, prefetch, wait_seconds)
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ValueError(f"{name} is not set")
+    return value

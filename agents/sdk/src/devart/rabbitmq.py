@@ -193,10 +193,11 @@ class RabbitMq:
         if any(subscription.active for subscription in self._subscriptions):
             self._consumed = True
             self._consuming.set()
-            self.tried.set()
         elif self._consuming.is_set():
             self._consuming.clear()
             self.inbox.disturb()
+        if self.consuming or (self._subscriptions and all(one.missing for one in self._subscriptions)):
+            self.tried.set()
 
     def _receive(self, subscription: Subscription, message: AbstractIncomingMessage) -> None:
         try:

@@ -38,7 +38,7 @@ class Subscription:
         prefetch: how many messages may be unacknowledged at a time.
         on_message: called with each message.
         on_surplus: called with each message of `give_back` when it may go.
-        on_change: called when `active` changed.
+        on_change: called when `active` or `missing` changed.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Subscription:
         self.queue = queue
         self.active = False
         """Whether the queue is there and its messages come here, now or after a pause."""
+        self.missing = False
+        """Whether the queue was looked for, and is not there."""
         self._connection = connection
         self._prefetch = prefetch
         self._on_message = on_message
@@ -63,7 +65,6 @@ class Subscription:
         self._lost = False
         self._ended = False
         self._paused = False
-        self._missing = False
         self._stirred = asyncio.Event()
 
     async def run(self) -> None:
@@ -158,13 +159,14 @@ class Subscription:
 
     def _note_missing(self) -> None:
         # Usual: a queue is declared when the first task comes that needs it.
-        if not self._missing:
+        if not self.missing:
             _log.info("queue %s does not exist yet, looking again from time to time", self.queue)
-        self._missing = True
+            self.missing = True
+            self._on_change()
 
     def _set_active(self, active: bool) -> None:
         if active != self.active:
             _log.info("%s queue %s", "consuming" if active else "no longer consuming", self.queue)
             self.active = active
-            self._missing = False
+            self.missing = False
             self._on_change()
