@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +19,9 @@ from devart import Client
 def pytest_configure(config: pytest.Config) -> None:
     # aio-pika 9, the one for Python 3.10, leaves lost connections to the garbage collector.
     if sys.version_info < (3, 11):
-        config.addinivalue_line("filterwarnings", "ignore:unclosed (transport|<socket):ResourceWarning")
+        unclosed = "unclosed (transport|<socket)"
+        config.addinivalue_line("filterwarnings", f"ignore:{unclosed}:ResourceWarning")
+        warnings.filterwarnings("ignore", unclosed, ResourceWarning)
 
 
 def _required(name: str) -> str:

@@ -43,13 +43,17 @@ def test_a_child_waits_for_what_it_depends_on(agent: Agent, client: Client, task
     assert client.task(first.id).result == {"from": "first"}
 
 
-def test_a_key_creates_one_child_however_often_it_is_used(client: Client, task: Task) -> None:
-    children = {client.create_task("Part", parent=task, key="part-1").id for _ in range(2)}
-    others = {client.create_task("Part", parent=task).id for _ in range(2)}
-    assert len(children) == 1
-    assert len(children | others) == 3
+def test_a_key_creates_one_child_however_often_it_is_used(agent: Agent, client: Client, task: Task) -> None:
+    def create(title: str, key: str | None) -> str:
+        return client.create_task(title, parent=task, required_capabilities=[agent.capability], key=key).id
+
+    keyed = {create("Part", "part-1") for _ in range(2)}
+    others = {create("Part", None) for _ in range(2)}
+
+    assert len(keyed) == 1
+    assert len(keyed | others) == 3
     with pytest.raises(Conflict):
-        client.create_task("Another", parent=task, key="part-1")
+        create("Another", "part-1")
 
 
 def test_an_agent_creates_nothing_but_children_of_what_it_works_on(client: Client, task: Task) -> None:
