@@ -121,8 +121,9 @@ class Subscription:
             await channel.set_qos(prefetch_count=self._prefetch, timeout=_ANSWER_SECONDS)
             queue = await channel.get_queue(self.queue, ensure=False)
             while not self._lost:
-                await self._consume_until_paused(channel, queue)
                 await self._wait_until(lambda: self._lost or not self._paused)
+                if not self._lost:
+                    await self._consume_until_paused(channel, queue)
         finally:
             with suppress(Exception):  # it may be gone already
                 await channel.close()
