@@ -11,16 +11,6 @@ use crate::support::queue::{create, create_many};
 use crate::support::wait::eventually;
 use crate::support::{Caller, Database};
 
-async fn waiting_claims(api: &Api) -> Result<f64> {
-    let metrics = api.anonymous.get("/metrics").await?.text;
-    let line = metrics
-        .lines()
-        .find(|line| line.contains("devart_waiting_claims") && !line.starts_with('#'));
-    Ok(line
-        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
-        .unwrap_or(0.0))
-}
-
 #[tokio::test]
 async fn a_waiting_claim_is_answered_by_a_task_created_later() -> Result<()> {
     let db = Database::create().await?;
@@ -37,7 +27,7 @@ async fn a_waiting_claim_is_answered_by_a_task_created_later() -> Result<()> {
         }));
     }
     eventually("all wait", async || {
-        (waiting_claims(&api).await.ok()? >= 30.0).then_some(())
+        (api.metric("devart_waiting_claims").await.ok()? >= 30.0).then_some(())
     })
     .await;
     let busy: i64 = sqlx::query_scalar(
@@ -205,7 +195,7 @@ async fn a_stopping_api_answers_those_who_wait_and_ends_well() -> Result<()> {
         .await
     });
     eventually("it waits", async || {
-        (waiting_claims(&api).await.ok()? >= 1.0).then_some(())
+        (api.metric("devart_waiting_claims").await.ok()? >= 1.0).then_some(())
     })
     .await;
     api.ask_to_stop();

@@ -158,3 +158,130 @@ async fn somebody_elses_task_is_forbidden_and_a_stale_lease_a_conflict() -> Resu
     assert_eq!(status(&db.owner, id).await?, "DONE");
     Ok(())
 }
+
+#[tokio::test]
+async fn bad_members_of_other_bodies_are_named_too() -> Result<()> {
+    let db = Database::create().await?;
+    let api = Api::start(&db).await?;
+    let admin = api.client(db.person("admin").await?);
+    let agent = api.agent(&db.agent(&[]).await?);
+    let id = "00000000-0000-7000-8000-000000000000";
+    let status = format!("/api/tasks/{id}/status");
+    let failure = format!("/api/tasks/{id}/report-failure");
+    for (client, method, path, body, field) in [
+        (
+            &agent,
+            "POST",
+            "/api/tasks/claim",
+            json!({"max_tasks": 0}),
+            "max_tasks",
+        ),
+        (
+            &agent,
+            "POST",
+            "/api/tasks/claim",
+            json!({"wait_seconds": 31}),
+            "wait_seconds",
+        ),
+        (
+            &agent,
+            "PUT",
+            &status,
+            json!({"status": "LOST", "lease_token": id}),
+            "status",
+        ),
+        (
+            &agent,
+            "PUT",
+            &status,
+            json!({"status": "DONE"}),
+            "lease_token",
+        ),
+        (
+            &agent,
+            "POST",
+            &failure,
+            json!({"lease_token": "x", "error": "e"}),
+            "lease_token",
+        ),
+        (
+            &agent,
+            "POST",
+            &failure,
+            json!({"lease_token": id}),
+            "error",
+        ),
+        (
+            &admin,
+            "POST",
+            "/api/agents/register",
+            json!({"name": ""}),
+            "name",
+        ),
+        (
+            &admin,
+            "POST",
+            "/api/services",
+            json!({"name": "s", "budget_usd": -1}),
+            "budget_usd",
+        ),
+        (
+            &admin,
+            "POST",
+            "/api/services",
+            json!({"name": "s", "time_zone": "Mars"}),
+            "time_zone",
+        ),
+        (
+            &admin,
+            "POST",
+            "/api/services",
+            json!({"name": "s", "substitute_service_id": id}),
+            "substitute_service_id",
+        ),
+        (
+            &admin,
+            "PUT",
+            "/api/settings/max_rescues",
+            json!({"value": 0}),
+            "value",
+        ),
+        (
+            &admin,
+            "PUT",
+            "/api/settings/max_rescues",
+            json!({"value": "many"}),
+            "value",
+        ),
+        (
+            &admin,
+            "PUT",
+            "/api/settings/max_rescues",
+            json!({}),
+            "value",
+        ),
+    ] {
+        let answer = client.call(method, path, Some(body.clone())).await?;
+        assert!(
+            [400, 422].contains(&answer.status),
+            "{path} {body}: {} {}",
+            answer.status,
+            answer.text
+        );
+        answer.problem(answer.status);
+        assert_eq!(
+            answer.body["field"], field,
+            "{path} {body}: {}",
+            answer.text
+        );
+    }
+    admin
+        .put("/api/settings/nothing", json!({"value": 1}))
+        .await?
+        .problem(404);
+    let written: i64 = sqlx::query_scalar("select count(*) from devart.service_registry")
+        .fetch_one(&db.owner)
+        .await?;
+    assert_eq!(written, 0);
+    Ok(())
+}

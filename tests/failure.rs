@@ -171,3 +171,35 @@ async fn an_idempotency_key_makes_one_task() -> Result<()> {
     assert_eq!(sqlstate(&other), "23505");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_task_fails_for_good_when_its_retries_are_used_up() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let id = create(&db.owner, json!({"title": "t", "max_retries": 2})).await?;
+    for expected in ["SCHEDULED", "SCHEDULED", "FAILED"] {
+        let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
+        assert_eq!(fail(&db.owner, &claimed, true).await?.0, expected);
+        make_due(&db.owner, id).await?;
+    }
+    let failed = task(&db.owner, id).await?;
+    assert_eq!((failed.attempt, failed.retry_count), (3, 2));
+    assert!(failed.finished_at.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_backoff_is_longer_than_the_setting_and_its_jitter() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    db.set("retry_max_seconds", json!(7)).await?;
+    let id = create(&db.owner, json!({"title": "t", "max_retries": 10})).await?;
+    for _ in 0..5 {
+        let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
+        let (_, run_at) = fail(&db.owner, &claimed, true).await?;
+        let latest = OffsetDateTime::now_utc() + Duration::seconds_f64(7.0 * 1.2);
+        assert!(run_at.context("a time")? <= latest);
+        make_due(&db.owner, id).await?;
+    }
+    Ok(())
+}

@@ -7,10 +7,16 @@
 mod support;
 
 mod api_behaviour;
+mod api_endurance;
 mod api_input;
+mod api_permissions;
+mod api_sessions;
+mod approvals;
 mod claim_order;
 mod claim_race;
+mod creation;
 mod dependencies;
+mod dependency_races;
 mod failure;
 mod lease;
 mod migrate;
@@ -18,5 +24,6 @@ mod money;
 mod native;
 mod privileges;
 mod restart;
+mod schema_lints;
 mod sdk;
 mod webhooks;

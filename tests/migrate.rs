@@ -193,3 +193,27 @@ async fn values_out_of_bounds_are_refused_by_name() -> Result<()> {
     assert_eq!(kept, 0, "nothing was written");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_was_changed_by_hand_is_mended_by_the_next_migrate() -> Result<()> {
+    let db = Database::create().await?;
+    let right = snapshot::catalog(&db.owner).await?;
+    sqlx::raw_sql(
+        "drop function devart.cancel_task(uuid, text);
+         drop policy tasks_read on devart.tasks;
+         grant select on devart_private.agent_api_keys to anon;
+         grant execute on function devart.register_agent to public;
+         alter function devart.uuid_v7() owner to devart;",
+    )
+    .execute(&db.owner)
+    .await?;
+    migrate(&db.url()).await?;
+    let mended = snapshot::catalog(&db.owner).await?;
+    let missing: Vec<&String> = right.iter().filter(|line| !mended.contains(line)).collect();
+    let extra: Vec<&String> = mended.iter().filter(|line| !right.contains(line)).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "missing {missing:#?}, extra {extra:#?}"
+    );
+    Ok(())
+}

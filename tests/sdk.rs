@@ -7,22 +7,28 @@ use anyhow::{Result, ensure};
 use tokio::process::Command;
 
 use crate::support::Database;
-use crate::support::api::Api;
+use crate::support::api::{Api, WEBHOOK_SECRET};
+use crate::webhooks;
 
 fn agents() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents")
 }
 
-/// Runs pytest in the environment that `devart setup --tests` prepares.
-async fn pytest(folder: &Path, api: &Api, db: &Database) -> Result<()> {
+/// The environment that `devart setup --tests` prepares.
+fn python() -> Result<PathBuf> {
     let python = agents().join("../.devart/venv/bin/python");
     ensure!(
         python.exists(),
         "{} is missing: devart setup --tests",
         python.display()
     );
+    Ok(python)
+}
+
+/// Runs pytest in that environment.
+async fn pytest(folder: &Path, api: &Api, db: &Database) -> Result<()> {
     let admin = db.person("admin").await?;
-    let output = Command::new(python)
+    let output = Command::new(python()?)
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .current_dir(folder)
         .env("DEVART_API_URL", &api.url)
@@ -48,4 +54,50 @@ async fn the_examples_tests_pass() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     pytest(&agents().join("examples/code_review"), &api, &db).await
+}
+
+#[tokio::test]
+async fn the_example_agent_reviews_a_signed_pull_request_and_charges_for_it() -> Result<()> {
+    let db = Database::create().await?;
+    let api = Api::start(&db).await?;
+    let agent = db.agent(&["code-review"]).await?;
+    let service_id: uuid::Uuid = sqlx::query_scalar(
+        "insert into devart.service_registry (name, budget_usd) values ('reviews', 10) returning id",
+    )
+    .fetch_one(&db.owner)
+    .await?;
+    let signature = webhooks::sign(WEBHOOK_SECRET, webhooks::PAYLOAD)?;
+    webhooks::deliver(&api, "d", webhooks::PAYLOAD, Some(signature))
+        .await?
+        .expect(202);
+
+    let output = Command::new(python()?)
+        .args(["agent.py", "--max-tasks", "1"])
+        .current_dir(agents().join("examples/code_review"))
+        .env("DEVART_API_URL", &api.url)
+        .env("DEVART_API_KEY", &agent.key)
+        .env("DEVART_SERVICE_ID", service_id.to_string())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let (status, has_verdict, spent, charged): (String, bool, bool, bool) = sqlx::query_as(
+        "select t.status::text, t.result ? 'verdict', s.spent_usd > 0, s.spent_usd = c.amount_usd
+         from devart.tasks t
+         join devart.charges c on c.task_id = t.id and c.agent_id = t.agent_id
+         join devart.service_registry s on s.id = c.service_id",
+    )
+    .fetch_one(&db.owner)
+    .await?;
+    assert_eq!(
+        (status.as_str(), has_verdict, spent, charged),
+        ("DONE", true, true, true)
+    );
+    Ok(())
 }

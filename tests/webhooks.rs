@@ -9,9 +9,9 @@ use crate::support::Database;
 use crate::support::api::{Api, WEBHOOK_SECRET};
 use crate::support::http::{Answer, send};
 
-const PAYLOAD: &str = include_str!("../services/cli/src/demo/pull_request.opened.json");
+pub const PAYLOAD: &str = include_str!("../services/cli/src/demo/pull_request.opened.json");
 
-fn sign(secret: &str, body: &str) -> Result<String> {
+pub fn sign(secret: &str, body: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
     mac.update(body.as_bytes());
     Ok(format!(
@@ -20,7 +20,7 @@ fn sign(secret: &str, body: &str) -> Result<String> {
     ))
 }
 
-async fn deliver(api: &Api, id: &str, body: &str, signature: Option<String>) -> Result<Answer> {
+pub async fn deliver(api: &Api, id: &str, body: &str, signature: Option<String>) -> Result<Answer> {
     let request = api
         .anonymous
         .request(reqwest::Method::POST, "/api/webhooks/github")
@@ -114,5 +114,67 @@ async fn other_actions_are_taken_and_make_no_task() -> Result<()> {
         .await?
         .expect(202);
     assert_eq!(answer["status"], "ignored");
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_secrets_are_accepted_while_they_are_being_changed() -> Result<()> {
+    let db = Database::create().await?;
+    let secrets = [("GITHUB_WEBHOOK_SECRET", "new secret,old secret")];
+    let api = Api::start_with(&db.authenticator_url(), &secrets).await?;
+    for (id, secret, status) in [
+        ("1", "old secret", "accepted"),
+        ("2", "new secret", "duplicate"),
+    ] {
+        let answer = deliver(&api, id, PAYLOAD, Some(sign(secret, PAYLOAD)?))
+            .await?
+            .expect(202);
+        assert_eq!(answer["status"], status);
+    }
+    let both = sign("new secret,old secret", PAYLOAD)?;
+    deliver(&api, "3", PAYLOAD, Some(both)).await?.problem(401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_signed_delivery_that_makes_no_sense_is_refused_and_may_come_again() -> Result<()> {
+    let db = Database::create().await?;
+    let api = Api::start(&db).await?;
+    for (body, status) in [
+        ("{\"action\": ", 400),
+        ("{\"action\": \"opened\"}", 422),
+        ("[]", 422),
+    ] {
+        let answer = deliver(&api, "d", body, Some(sign(WEBHOOK_SECRET, body)?)).await?;
+        answer.problem(status);
+    }
+    let signature = sign(WEBHOOK_SECRET, PAYLOAD)?;
+    let answer = deliver(&api, "d", PAYLOAD, Some(signature))
+        .await?
+        .expect(202);
+    assert_eq!(
+        answer["status"], "accepted",
+        "the refused ones did not burn the id"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn deliveries_at_the_same_time_make_one_task() -> Result<()> {
+    let db = Database::create().await?;
+    let api = Api::start(&db).await?;
+    let signature = sign(WEBHOOK_SECRET, PAYLOAD)?;
+    let deliveries = (0..10).map(|n| {
+        let (id, signature) = (format!("d{}", n / 2), signature.clone());
+        let api = &api;
+        async move { deliver(api, &id, PAYLOAD, Some(signature)).await }
+    });
+    for answer in futures::future::try_join_all(deliveries).await? {
+        answer.expect(202);
+    }
+    let tasks: i64 = sqlx::query_scalar("select count(*) from devart.tasks")
+        .fetch_one(&db.owner)
+        .await?;
+    assert_eq!(tasks, 1);
     Ok(())
 }

@@ -80,6 +80,13 @@ impl Api {
         self.anonymous.with_key(&agent.key)
     }
 
+    /// The value of a metric without labels; zero before its first value.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.anonymous.get("/metrics").await?.text;
+        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        Ok(text.lines().find_map(value).unwrap_or(0.0))
+    }
+
     /// Asks the API to stop, as a supervisor does.
     pub fn ask_to_stop(&self) {
         // SAFETY: the child is ours and was not waited for.

@@ -76,6 +76,16 @@ impl Http {
         send(self.request(Method::PUT, path).json(&body)).await
     }
 
+    /// Any method with or without a body.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Result<Answer> {
+        let request = self.request(method.parse().context("a method")?, path);
+        send(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
     /// A request to complete and [`send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));

@@ -20,6 +20,8 @@ pub struct Claim {
 pub struct Task {
     pub status: String,
     pub priority: String,
+    pub attempt: i32,
+    pub retry_count: i32,
     pub last_error: Option<String>,
     pub result: Option<Value>,
     pub lease_expires_at: Option<OffsetDateTime>,
@@ -120,8 +122,8 @@ pub async fn fail(
 /// Where the task stands.
 pub async fn task(executor: impl PgExecutor<'_>, task_id: Uuid) -> Result<Task> {
     sqlx::query_as(
-        "select status::text, priority::text, agent_id, attempt, retry_count, rescue_count, last_error, result,
-            run_at, lease_expires_at, finished_at
+        "select status::text, priority::text, attempt, retry_count, last_error, result,
+            lease_expires_at, finished_at
          from devart.tasks where id = $1",
     )
     .bind(task_id)
