@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
+from aio_pika.connection import make_url
 
 from devart.backoff import delay_seconds
 from devart.events import wait_for_event
@@ -60,7 +61,7 @@ class RabbitMq:
         self._consuming = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
-        self._connecting: asyncio.Future[AbstractConnection] | None = None
+        self._connecting: asyncio.Future[None] | None = None
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="devart-rabbitmq", daemon=True)
@@ -135,17 +136,20 @@ class RabbitMq:
             await wait_for_event(self._stirred, left)
 
     async def _connect(self) -> AbstractConnection | None:
-        options: dict[str, Any] = {"timeout": _CONNECT_SECONDS}
-        if "heartbeat" not in parse_qs(urlsplit(self._url).query):
-            options["heartbeat"] = _HEARTBEAT_SECONDS
-        self._connecting = asyncio.ensure_future(aio_pika.connect(self._url, **options))
+        chosen = "heartbeat" in parse_qs(urlsplit(self._url).query)
+        connection = aio_pika.Connection(make_url(self._url, heartbeat=None if chosen else _HEARTBEAT_SECONDS))
+        self._connecting = asyncio.ensure_future(connection.connect(timeout=_CONNECT_SECONDS))
         try:
-            return await self._connecting
-        except asyncio.CancelledError:
-            return None  # by `close`
+            await self._connecting
+        except asyncio.CancelledError:  # by `close`
+            pass
         except Exception as error:  # refused, unknown host, wrong password, bad certificate: each may be mended
             _log.warning("RabbitMQ cannot be reached, trying again: %s", error or type(error).__name__)
-            return None
+        else:
+            return connection
+        # Otherwise the garbage collector would try, with a warning, wherever it runs.
+        await connection.close()
+        return None
 
     async def _serve(self, connection: AbstractConnection) -> bool:
         """Consume until the connection is lost; return whether any queue was consumed."""
