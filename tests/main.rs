@@ -19,4 +19,5 @@ mod native;
 mod privileges;
 mod restart;
 mod sdk;
+mod wakeups;
 mod webhooks;
