@@ -26,4 +26,5 @@ mod privileges;
 mod restart;
 mod schema_lints;
 mod sdk;
+mod wakeups;
 mod webhooks;

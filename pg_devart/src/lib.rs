@@ -17,4 +17,12 @@ mod templates;
 mod wake;
 mod webhooks;
 
+use pgrx::prelude::*;
+
 pgrx::pg_module_magic!(name, version);
+
+/// Called by Postgres when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    wake::init();
+}

@@ -37,8 +37,20 @@ pub async fn durable() -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// A cluster whose notifier serves the migrated database `devart`.
+pub async fn with_notifier(options: ClusterOptions) -> Result<Cluster> {
+    let cluster = Cluster::temporary(ClusterOptions {
+        preload: true,
+        ..options
+    })?;
+    migrate::migrate(&cluster.url("devart")).await?;
+    Ok(cluster)
+}
+
+/// Without `pg_devart` in `shared_preload_libraries`, since it must work like that too.
 fn start() -> Result<Shared> {
     let options = ClusterOptions {
+        preload: false,
         settings: vec![("max_connections".to_owned(), "400".to_owned())],
         ..ClusterOptions::for_tests()
     };

@@ -84,7 +84,7 @@ fn record(
 
 fn propagate(session: &Session, task_id: Uuid, status: &str) {
     match status {
-        "TODO" => wake::wake(session, "tasks"),
+        "TODO" => wake::wake("tasks"),
         "DONE" => if_has_dependents(session, task_id, &UNBLOCK),
         "CANCELLED" => if_has_dependents(session, task_id, &CANCEL),
         _ => (),

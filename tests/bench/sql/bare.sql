@@ -17,6 +17,25 @@ create index on bare.queue (lane_id, priority, ready_at) where status = 0;
 -- A table that is only inserted into.
 create table bare.plain (like bare.queue including all);
 
+-- The same, where each insert wakes listeners: through devart, and by plain NOTIFY.
+create table bare.woken (like bare.plain including all);
+create function bare.wake() returns trigger language plpgsql as $$
+begin
+    perform devart_private.wake('bench');
+    return null;
+end
+$$;
+create trigger wake after insert on bare.woken for each statement execute function bare.wake();
+
+create table bare.notified (like bare.plain including all);
+create function bare.notify() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('devart_bench', '');
+    return null;
+end
+$$;
+create trigger notify after insert on bare.notified for each statement execute function bare.notify();
+
 -- A thousand tasks as one argument, for bulk creation.
 create table bare.bulk as
 select jsonb_agg(jsonb_build_object('title', 'bench ' || n)) as tasks from generate_series(1, 1000) n;

@@ -1,42 +1,72 @@
 //! The cluster that is measured: private, durable, with Postgres' own defaults.
 
-use anyhow::{Context, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 use devart_cli::cluster::{Cluster, ClusterOptions};
 use devart_cli::migrate;
 
+/// The database that the notifier serves.
 const DATABASE: &str = "devart";
+/// One that it does not serve, where wake-ups are plain NOTIFY.
+const PLAIN_DATABASE: &str = "plain_notify";
 const AUTHENTICATOR_PASSWORD: &str = "authenticator";
 
 /// A migrated database with the bare tables beside it.
 pub struct BenchCluster {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
+    database: &'static str,
 }
 
 impl BenchCluster {
     pub async fn start() -> Result<Self> {
-        let cluster = Cluster::temporary(ClusterOptions::default())?;
-        let url = cluster.url(DATABASE);
+        let cluster = Arc::new(Cluster::temporary(ClusterOptions::default())?);
+        let bench = Self::prepare(cluster, DATABASE).await?;
+        bench.wait_for_notifier().await?;
+        Ok(bench)
+    }
+
+    /// The same once more in the same server, with plain NOTIFY instead of the notifier.
+    pub async fn with_plain_notify(&self) -> Result<Self> {
+        self.cluster.create_database(PLAIN_DATABASE)?;
+        Self::prepare(Arc::clone(&self.cluster), PLAIN_DATABASE).await
+    }
+
+    async fn prepare(cluster: Arc<Cluster>, database: &'static str) -> Result<Self> {
+        let url = cluster.url(database);
         migrate::migrate(&url).await?;
         migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
-        let bench = BenchCluster { cluster };
+        let bench = BenchCluster { cluster, database };
         bench.sql(include_str!("../sql/bare.sql"))?;
         Ok(bench)
     }
 
+    async fn wait_for_notifier(&self) -> Result<()> {
+        for _ in 0..200 {
+            let running = "select count(*) from pg_stat_activity where backend_type = 'devart notifier' and datname is not null";
+            if self.sql(running)? == "1" {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the notifier does not run")
+    }
+
     pub fn url(&self) -> String {
-        self.cluster.url(DATABASE)
+        self.cluster.url(self.database)
     }
 
     pub fn authenticator_url(&self) -> String {
         self.cluster
-            .url_as("authenticator", AUTHENTICATOR_PASSWORD, DATABASE)
+            .url_as("authenticator", AUTHENTICATOR_PASSWORD, self.database)
     }
 
     /// Runs SQL as the owner and gives what it prints.
     pub fn sql(&self, sql: &str) -> Result<String> {
         let output = self
             .cluster
-            .psql(DATABASE, sql)
+            .psql(self.database, sql)
             .with_context(|| format!("running {sql}"))?;
         Ok(output.trim().to_owned())
     }
@@ -44,7 +74,7 @@ impl BenchCluster {
     /// Empties the queues and fills them with `tasks` waiting ones each, then lets the server settle,
     /// so that no measurement pays for the preparation of another.
     pub fn fill(&self, tasks: u32) -> Result<()> {
-        self.sql("truncate devart.tasks, devart.task_dependencies, devart.task_events, bare.queue, bare.plain")?;
+        self.sql("truncate devart.tasks, devart.task_dependencies, devart.task_events, bare.queue, bare.plain, bare.woken, bare.notified")?;
         self.sql(&format!(
             "insert into bare.queue select from generate_series(1, {tasks})"
         ))?;
@@ -61,6 +91,8 @@ impl BenchCluster {
             "devart.task_events",
             "bare.queue",
             "bare.plain",
+            "bare.woken",
+            "bare.notified",
         ] {
             self.sql(&format!("vacuum (analyze) {table}"))?;
         }

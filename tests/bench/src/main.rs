@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
         scenarios::drain::run(&cluster, arguments.seconds, &mut report)?;
     }
     if chosen(Scenario::Create) {
-        scenarios::create::run(&cluster, arguments.seconds, &mut report)?;
+        scenarios::create::run(&cluster, arguments.seconds, &mut report).await?;
     }
     if chosen(Scenario::Pickup) {
         scenarios::pickup::run(&cluster, arguments.seconds, &mut report).await?;

@@ -1,38 +1,74 @@
-//! Creating tasks, one by one and in bulk.
+//! Enqueuing: what a wake-up costs an insert, and creating tasks, one by one and in bulk.
 
 use anyhow::Result;
+use sqlx::postgres::PgListener;
+use tokio::task::JoinHandle;
 
 use super::interleaved;
 use crate::cluster::BenchCluster;
 use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
-pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
+const BARE: &str = include_str!("../../sql/bare_create.sql");
+
+pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
+    wakeups(cluster, seconds, report).await?;
+    one_by_one(cluster, seconds, report)?;
+    in_bulk(cluster, seconds, report)
+}
+
+/// The same insert without anybody to wake, with a wake-up, and with plain NOTIFY.
+async fn wakeups(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     cluster.fill(0)?;
-    let run = |script, clients| Run {
-        script,
-        clients,
-        length: Length::Seconds(seconds),
-        agent: "nobody",
-    };
-    let (bare, devart) = interleaved(
-        cluster,
-        &run(include_str!("../../sql/bare_create.sql"), 16),
-        &run(include_str!("../../sql/create.sql"), 16),
-    )?;
+    let listener = listen(cluster).await?;
+    let woken = script(include_str!("../../sql/woken_create.sql"), 16, seconds);
+    let (bare, woken) = interleaved(cluster, &script(BARE, 16, seconds), &woken)?;
+    let notified = script(include_str!("../../sql/notified_create.sql"), 16, seconds);
+    let notified = notified.measure(cluster)?.tps;
+    listener.abort();
     report.note("bare insert, 16 clients", format!("{bare:.0} rows/s"));
+    report.judge(
+        "the same with a wake-up, somebody listening",
+        format!("{woken:.0} rows/s, {:.2} of bare", woken / bare),
+        "0.85 of bare",
+        woken >= 0.85 * bare,
+    );
     report.note(
+        "the same with plain NOTIFY, as without preloading",
+        format!("{notified:.0} rows/s, {:.2} of bare", notified / bare),
+    );
+    Ok(())
+}
+
+/// Somebody who listens and does nothing with what he hears.
+async fn listen(cluster: &BenchCluster) -> Result<JoinHandle<()>> {
+    let mut listener = PgListener::connect(&cluster.url()).await?;
+    listener.listen("devart_bench").await?;
+    Ok(tokio::spawn(async move {
+        while listener.recv().await.is_ok() {}
+    }))
+}
+
+fn one_by_one(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
+    cluster.fill(0)?;
+    let create = script(include_str!("../../sql/create.sql"), 16, seconds);
+    let (bare, devart) = interleaved(cluster, &script(BARE, 16, seconds), &create)?;
+    report.judge(
         "`create_task`, 16 clients",
         format!(
-            "{devart:.0} tasks/s, {:.2} of bare (with plain NOTIFY)",
+            "{devart:.0} tasks/s, {:.2} of {bare:.0} bare inserts",
             devart / bare
         ),
+        "0.5 of bare",
+        devart >= 0.5 * bare,
     );
+    Ok(())
+}
+
+fn in_bulk(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     cluster.fill(0)?;
-    let bulk = run(include_str!("../../sql/create_bulk.sql"), 2)
-        .measure(cluster)?
-        .tps
-        * 1000.0;
+    let create = script(include_str!("../../sql/create_bulk.sql"), 2, seconds);
+    let bulk = create.measure(cluster)?.tps * 1000.0;
     report.judge(
         "`create_tasks`, 1,000 at a time, 2 clients",
         format!("{bulk:.0} tasks/s"),
@@ -40,4 +76,13 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
         bulk >= 50_000.0,
     );
     Ok(())
+}
+
+fn script(script: &str, clients: u32, seconds: u32) -> Run<'_> {
+    Run {
+        script,
+        clients,
+        length: Length::Seconds(seconds),
+        agent: "nobody",
+    }
 }

@@ -22,29 +22,47 @@ const PER_SECOND: u64 = 50;
 const WARM_UP: u64 = 50;
 
 pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
-    let pool = PgPoolOptions::new()
-        .max_connections(4)
-        .connect(&cluster.url())
-        .await?;
-    by_sql(cluster, &pool, seconds, report).await?;
-    by_sdk(cluster, &pool, seconds, report).await
+    by_sql(cluster, seconds, report).await?;
+    by_sdk(cluster, &connect(cluster).await?, seconds, report).await
+}
+
+async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
+    let options = PgPoolOptions::new().max_connections(4);
+    Ok(options.connect(&cluster.url()).await?)
+}
+
+/// Through the notifier and by plain NOTIFY in turns, so that both meet the same machine.
+async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
+    let plain = cluster.with_plain_notify().await?;
+    let mut latencies = [Vec::new(), Vec::new()];
+    for turn in 0..4 {
+        let measured = pickups_by_sql([cluster, &plain][turn % 2], turn, seconds).await?;
+        latencies[turn % 2].extend(measured);
+    }
+    latencies.iter_mut().for_each(|it| it.sort_unstable());
+    let [notifier, plain] = latencies;
+    judge(report, "enqueue to claimed, by SQL, 50/s", &notifier, 6.0);
+    let [notifier, plain] =
+        [notifier, plain].map(|sorted| percentile_of(&sorted, 99.0) as f64 / 1e3);
+    report.judge(
+        "p99 of the same by plain NOTIFY",
+        format!("{plain:.1} ms"),
+        "not better by a tenth",
+        notifier <= 1.1 * plain,
+    );
+    Ok(())
 }
 
 /// A consumer that listens on one connection and claims on another.
-async fn by_sql(
-    cluster: &BenchCluster,
-    pool: &PgPool,
-    seconds: u32,
-    report: &mut Report,
-) -> Result<()> {
+async fn pickups_by_sql(cluster: &BenchCluster, turn: usize, seconds: u32) -> Result<Vec<u64>> {
     cluster.fill(0)?;
-    let (agent, _) = cluster.register_agent("pickup by sql")?;
+    let pool = connect(cluster).await?;
+    let (agent, _) = cluster.register_agent(&format!("pickup by sql {turn}"))?;
     let (sender, latencies) = mpsc::channel();
     let consumer = tokio::spawn(consume(pool.clone(), agent, sender));
-    let measured = enqueue_and_collect(pool, seconds, &latencies).await;
+    let measured = enqueue_and_collect(&pool, seconds, &latencies).await;
     consumer.abort();
-    judge(report, "enqueue to claimed, by SQL, 50/s", &measured?, 6.0);
-    Ok(())
+    measured
 }
 
 async fn consume(pool: PgPool, agent: String, latencies: Sender<u64>) -> Result<()> {

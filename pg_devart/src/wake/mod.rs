@@ -1,0 +1,45 @@
+//! Wake-ups: telling whoever waits that there is something to do.
+//!
+//! Plain NOTIFY takes a lock at commit that is one for the whole cluster, and so lets only one commit
+//! through at a time. So a transaction only remembers whom it wants to wake ([`transaction`]), puts
+//! that into shared memory once its rows are visible ([`shared`]), and a background worker sends the
+//! NOTIFY for everybody ([`notifier`]). Where that worker does not serve the session's database, the
+//! transaction sends plain NOTIFY: slower, but the listeners see no difference.
+
+mod channel;
+mod database;
+mod notifier;
+mod shared;
+mod transaction;
+
+use channel::Channel;
+use pgrx::prelude::*;
+
+/// Wakes the listeners of `devart_<topic>` when this transaction commits.
+///
+/// The one way to wake anybody: what it takes to do so is decided here only.
+pub fn wake(topic: &str) {
+    transaction::remember(Channel::of(topic));
+}
+
+/// Prepares the notifier; does nothing unless the library is in `shared_preload_libraries`.
+pub fn init() {
+    // SAFETY: read by the one thread there is.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        database::define_setting();
+        shared::request();
+        notifier::register();
+    }
+}
+
+#[pg_schema]
+mod devart_private {
+    use super::*;
+
+    /// Wakes the listeners of `devart_<topic>` when this transaction commits. A channel's name ends
+    /// after 63 bytes, as it does for LISTEN.
+    #[pg_extern(volatile, parallel_unsafe)]
+    fn wake(topic: &str) {
+        super::wake(topic);
+    }
+}

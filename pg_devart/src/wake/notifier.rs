@@ -1,0 +1,105 @@
+//! The notifier: the background worker that sends NOTIFY for everybody.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
+use pgrx::prelude::*;
+
+use super::channel::Channel;
+use super::database;
+use super::shared::notifier as shared;
+
+const NAME: &str = "devart notifier";
+/// After an error or the loss of its database.
+const RESTART_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two NOTIFYs. Sending without a pause costs the sessions a fifth of their commits.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often an idle notifier looks whether its database is wanted. Others wait for five seconds.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Taken from the board and not yet sent.
+    static IN_HAND: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Has the starting server run the notifier.
+pub fn register() {
+    BackgroundWorkerBuilder::new(NAME)
+        .set_type(NAME)
+        .set_library("pg_devart")
+        .set_function("devart_notifier_main")
+        .enable_spi_access()
+        .set_restart_time(Some(RESTART_INTERVAL))
+        .load();
+}
+
+/// Serves the database; where it was not there the last time, waits for it first.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn devart_notifier_main(_argument: pg_sys::Datum) {
+    obey_sigterm();
+    // In doubt until we are connected, since a failure to connect ends the process at once.
+    if shared::set_database_in_doubt(true) {
+        wait_for_database();
+    } else {
+        database::connect();
+        serve();
+    }
+    shared::set_database_in_doubt(false);
+    // Not 0, which would mean that we are not needed any more.
+    // SAFETY: the way to end a process of Postgres.
+    unsafe { pg_sys::proc_exit(1) }
+}
+
+/// As sessions do: ends at the next safe point, also while waiting for a lock.
+fn obey_sigterm() {
+    unsafe extern "C-unwind" {
+        fn die(signal: c_int);
+    }
+    // SAFETY: sets up signals before anything else happens, as background workers do.
+    unsafe {
+        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(die));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Quietly, where connecting would leave an error in the log each time.
+fn wait_for_database() {
+    BackgroundWorker::connect_worker_to_spi(None, None);
+    while !database::exists() && BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {}
+}
+
+/// Sends what waits, until somebody wants the database alone.
+fn serve() {
+    shared::set_database_in_doubt(false);
+    // SAFETY: the callback is a function of this library, which is never unloaded.
+    unsafe { pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0)) };
+    shared::begin();
+    loop {
+        IN_HAND.set(shared::take());
+        if IN_HAND.get() != 0 {
+            send();
+        } else if database::is_wanted_alone() {
+            return;
+        }
+        if !BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {
+            return;
+        }
+    }
+}
+
+fn send() {
+    let channels = shared::channels(IN_HAND.get());
+    BackgroundWorker::transaction(|| channels.iter().for_each(Channel::notify));
+    IN_HAND.set(0);
+    std::thread::sleep(PAUSE);
+}
+
+/// However we end: sessions send for themselves, and what was not sent waits for the next notifier.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
+    shared::end();
+    shared::put_back(IN_HAND.take());
+}

@@ -1,0 +1,136 @@
+//! What sessions and the notifier share: which channels wait for a NOTIFY, and how to rouse the notifier.
+
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use pgrx::pg_sys::Latch;
+use pgrx::prelude::*;
+use pgrx::{PgAtomic, PgLwLock, pg_shmem_init};
+
+use super::channel::Channel;
+
+/// One bit each.
+const MAX_CHANNELS: usize = u64::BITS as usize;
+
+// SAFETY: no other shared memory has these names.
+static BOARD: PgAtomic<Board> = unsafe { PgAtomic::new(c"devart wake-ups") };
+/// The channel of each bit. Filled from the front; what is there stays until the server ends.
+static CHANNELS: PgLwLock<[Channel; MAX_CHANNELS]> = unsafe { PgLwLock::new(c"devart channels") };
+/// Set before the server starts its first process, and inherited by each.
+static IS_THERE: AtomicBool = AtomicBool::new(false);
+
+#[derive(Default)]
+struct Board {
+    /// Channels that wait for a NOTIFY.
+    waiting: AtomicU64,
+    /// The running notifier's; null when there is none.
+    latch: AtomicPtr<Latch>,
+    /// The database that the notifier serves.
+    database: AtomicU32,
+    /// Whether the last notifier could not connect to its database.
+    database_is_in_doubt: AtomicBool,
+}
+
+// SAFETY: atomics; the pointer leads into shared memory, which is at the same address everywhere.
+unsafe impl pgrx::PGRXSharedMemory for Board {}
+
+/// Asks the starting server for the memory.
+#[expect(
+    unexpected_cfgs,
+    reason = "the macro asks for versions of Postgres that this crate does not know"
+)]
+pub fn request() {
+    pg_shmem_init!(BOARD);
+    pg_shmem_init!(CHANNELS = [Channel::NONE; MAX_CHANNELS]);
+    IS_THERE.store(true, SeqCst);
+}
+
+/// The bit to give to [`tell_notifier`]; `None` when no notifier serves this session's database, or
+/// has no bit left for this channel.
+pub fn bit_of(channel: &Channel) -> Option<u64> {
+    if !is_served() {
+        return None;
+    }
+    let known = index_of(&CHANNELS.share()[..], channel);
+    known.or_else(|| add(channel)).map(|index| 1 << index)
+}
+
+fn is_served() -> bool {
+    // SAFETY: reads the session's state.
+    let own = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    IS_THERE.load(SeqCst)
+        && !BOARD.get().latch.load(SeqCst).is_null()
+        && BOARD.get().database.load(SeqCst) == own
+}
+
+fn index_of(channels: &[Channel], channel: &Channel) -> Option<usize> {
+    channels.iter().position(|other| other == channel)
+}
+
+/// Gives the channel a free bit, unless another session was faster or all are taken.
+fn add(channel: &Channel) -> Option<usize> {
+    let mut channels = CHANNELS.exclusive();
+    let index =
+        index_of(&channels[..], channel).or_else(|| index_of(&channels[..], &Channel::NONE))?;
+    channels[index] = *channel;
+    Some(index)
+}
+
+/// Has the notifier send a NOTIFY for each of these channels. Cannot fail.
+pub fn tell_notifier(bits: u64) {
+    if bits == 0 {
+        return;
+    }
+    let before = BOARD.get().waiting.fetch_or(bits, SeqCst);
+    let latch = BOARD.get().latch.load(SeqCst);
+    // Whoever set a bit that is still set has roused the notifier already. Without a latch the next
+    // notifier finds the bits when it starts.
+    if before & bits != bits && !latch.is_null() {
+        // SAFETY: latches live in shared memory as long as the server. Should the notifier have
+        // ended in this moment, its latch is nobody's, or wakes a process that does not mind.
+        unsafe { pg_sys::SetLatch(latch) };
+    }
+}
+
+/// The notifier's side.
+pub mod notifier {
+    use super::*;
+
+    /// From now on this process sends for sessions of its database.
+    pub fn begin() {
+        let board = BOARD.get();
+        // SAFETY: reads this process' state.
+        let (database, latch) = unsafe { (pg_sys::MyDatabaseId, pg_sys::MyLatch) };
+        board.database.store(database.to_u32(), SeqCst);
+        board.latch.store(latch, SeqCst);
+    }
+
+    /// From now on sessions send for themselves.
+    pub fn end() {
+        BOARD.get().latch.store(std::ptr::null_mut(), SeqCst);
+    }
+
+    /// The channels that wait; they are the caller's to notify now.
+    pub fn take() -> u64 {
+        BOARD.get().waiting.swap(0, SeqCst)
+    }
+
+    /// Has channels wait again that could not be notified.
+    pub fn put_back(bits: u64) {
+        BOARD.get().waiting.fetch_or(bits, SeqCst);
+    }
+
+    /// The channels behind bits.
+    pub fn channels(bits: u64) -> Vec<Channel> {
+        let channels = CHANNELS.share();
+        let with_bit = |&index: &usize| bits & (1 << index) != 0;
+        (0..MAX_CHANNELS)
+            .filter(with_bit)
+            .map(|index| channels[index])
+            .collect()
+    }
+
+    /// Remembers whether the database was there, for the next notifier; gives what was remembered.
+    pub fn set_database_in_doubt(in_doubt: bool) -> bool {
+        BOARD.get().database_is_in_doubt.swap(in_doubt, SeqCst)
+    }
+}

@@ -1,0 +1,1 @@
+insert into bare.notified (title) values ('bench');

@@ -1,0 +1,1 @@
+insert into bare.woken (title) values ('bench');
