@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
-from aio_pika.connection import make_url
+from yarl import URL
 
 from devart.backoff import delay_seconds
 from devart.events import wait_for_event
@@ -136,8 +135,10 @@ class RabbitMq:
             await wait_for_event(self._stirred, left)
 
     async def _connect(self) -> AbstractConnection | None:
-        chosen = "heartbeat" in parse_qs(urlsplit(self._url).query)
-        connection = aio_pika.Connection(make_url(self._url, heartbeat=None if chosen else _HEARTBEAT_SECONDS))
+        url = URL(self._url)
+        if "heartbeat" not in url.query:
+            url = url.update_query(heartbeat=_HEARTBEAT_SECONDS)
+        connection = aio_pika.Connection(url)
         self._connecting = asyncio.ensure_future(connection.connect(timeout=_CONNECT_SECONDS))
         try:
             await self._connecting
