@@ -69,3 +69,26 @@ grant execute on function
     devart_private.begin_idempotent(text, text, bytea), devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
+
+-- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+do $$
+declare
+    v_role name;
+begin
+    for v_role in select r.rolname from pg_roles r where r.rolname ^@ 'devart_bridge_' loop
+        execute format('revoke all on all tables in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on all functions in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on schema devart, devart_private from %I', v_role);
+        execute format('grant usage on schema devart_private to %I', v_role);
+        execute format(
+            'grant execute on function
+                devart_private.claim_outbox(text, int, interval),
+                devart_private.acknowledge_outbox(text, bigint[], uuid[]),
+                devart_private.fail_outbox(text, bigint[], uuid[], text[], float8[], int),
+                devart_private.extend_outbox(text, bigint[], uuid[], interval),
+                devart_private.return_outbox(text, bigint[], uuid[]),
+                devart_private.outbox_depth(text), devart_private.is_ready()
+                to %I', v_role);
+    end loop;
+end
+$$;
