@@ -1,13 +1,14 @@
 //! What crosses the boundaries of devart's parts, with real processes: races, restarts, permissions,
 //! dump and restore, the API, the SDK. One file per behaviour.
 //!
-//! Needs the extension installed (`devart setup`) and the API built
-//! (`cargo build --release -p devart-api`); `make test` does both.
+//! Needs the extension installed (`devart setup`) and the services built
+//! (`cargo build --release --bins`); `make test` does both.
 
 mod support;
 
 mod api_behaviour;
 mod api_input;
+mod chaos;
 mod claim_order;
 mod claim_race;
 mod dependencies;
@@ -16,7 +17,11 @@ mod lease;
 mod migrate;
 mod money;
 mod native;
+mod outbox;
+mod outbox_rows;
 mod privileges;
+mod rabbitmq;
 mod restart;
 mod sdk;
+mod task_messages;
 mod webhooks;

@@ -25,7 +25,7 @@ grant select on
     devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
-              max_retries, estimated_cost_usd, idempotency_key, status)
+              max_retries, estimated_cost_usd, idempotency_key, traceparent, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
 grant update (title, description, priority, payload, service_id, required_capabilities, max_retries, estimated_cost_usd)
@@ -37,7 +37,7 @@ grant insert (name, description, status, budget_usd, period, time_zone, substitu
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
 grant execute on function
-    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text),
+    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text, text),
     devart.create_tasks(jsonb)
     to authenticated, devart_agent;
 grant execute on function
@@ -92,3 +92,7 @@ begin
     end loop;
 end
 $$;
+
+-- The bridge to RabbitMQ compares queues with lanes
+grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+    to devart_bridge_rabbitmq;

@@ -6,6 +6,8 @@ use devart_cli::migrate;
 
 const DATABASE: &str = "devart";
 const AUTHENTICATOR_PASSWORD: &str = "authenticator";
+const BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
+const BRIDGE_PASSWORD: &str = "bridge";
 
 /// A migrated database with the bare tables beside it.
 pub struct BenchCluster {
@@ -18,6 +20,7 @@ impl BenchCluster {
         let url = cluster.url(DATABASE);
         migrate::migrate(&url).await?;
         migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
+        migrate::set_login_password(&url, BRIDGE_ROLE, BRIDGE_PASSWORD).await?;
         let bench = BenchCluster { cluster };
         bench.sql(include_str!("../sql/bare.sql"))?;
         Ok(bench)
@@ -30,6 +33,10 @@ impl BenchCluster {
     pub fn authenticator_url(&self) -> String {
         self.cluster
             .url_as("authenticator", AUTHENTICATOR_PASSWORD, DATABASE)
+    }
+
+    pub fn bridge_url(&self) -> String {
+        self.cluster.url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, DATABASE)
     }
 
     /// Runs SQL as the owner and gives what it prints.
