@@ -235,7 +235,6 @@ pub async fn connect(url: &str) -> lapin::Result<Connection> {
 pub struct Message {
     pub properties: BasicProperties,
     pub body: Value,
-    pub redelivered: bool,
     acker: lapin::Acker,
 }
 
@@ -282,7 +281,6 @@ impl Queues {
         Ok(message.map(|message| Message {
             properties: message.properties.clone(),
             body: serde_json::from_slice(&message.data).expect("bodies are JSON"),
-            redelivered: message.redelivered,
             acker: message.delivery.acker,
         }))
     }
@@ -290,6 +288,8 @@ impl Queues {
     /// Waits for the next message of a queue.
     pub async fn next(&self, queue: &str) -> Message {
         eventually(&format!("a message comes into {queue}"), async || {
+            // The queue may be made with its first message, and asking a missing one closes the channel.
+            self.count(queue).await.filter(|count| *count > 0)?;
             self.get(queue).await.expect("the queue is there")
         })
         .await
@@ -311,8 +311,14 @@ impl Queues {
 
     /// Waits until so many messages wait in a queue.
     pub async fn wait_for_count(&self, queue: &str, count: u32) {
+        let mut last = None;
         eventually(&format!("{count} messages wait in {queue}"), async || {
-            (self.count(queue).await == Some(count)).then_some(())
+            let now = self.count(queue).await;
+            if now != last {
+                eprintln!("{queue}: {now:?}");
+                last = now;
+            }
+            (now == Some(count)).then_some(())
         })
         .await;
     }

@@ -1,6 +1,7 @@
 //! The connection to the broker: made again, with backoff, whenever it is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,6 +30,7 @@ pub struct Broker {
     pub publisher: Publisher,
     connection: Arc<Connection>,
     lost: CancellationToken,
+    has_lanes: AtomicBool,
 }
 
 impl Broker {
@@ -45,12 +47,23 @@ impl Broker {
             publisher,
             connection,
             lost,
+            has_lanes: AtomicBool::new(false),
         })
     }
 
     /// Whether the connection was lost, as far as it is known.
     pub fn is_lost(&self) -> bool {
         self.lost.is_cancelled()
+    }
+
+    /// Notes that every lane has its queue.
+    pub fn set_has_lanes(&self) {
+        self.has_lanes.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether agents find their queues, and messages their way.
+    pub fn is_ready(&self) -> bool {
+        !self.is_lost() && self.has_lanes.load(Ordering::Relaxed)
     }
 
     /// Gives the connection up, for somebody found that it does not work.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use devart_kit::outbox::{Delivery, HandlerError, OutboxHandler};
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 use crate::connection::{Broker, BrokerWatch};
 use crate::lanes::LostLanes;
@@ -12,8 +14,10 @@ use crate::message::TaskMessage;
 use crate::publisher::{Outcome, Publication};
 use crate::topology::Route;
 
-/// A returned message is sent again as soon as its queue can have been made again.
 const AFTER_RETURN: Duration = Duration::from_millis(100);
+
+/// A broker that does not answer for so long is left, and connected to anew.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Delivers messages about tasks.
 pub struct TaskMessages {
@@ -36,15 +40,27 @@ impl TaskMessages {
         broker.clone()
     }
 
-    fn after_return(&self, broker: &Broker, route: &Route) -> HandlerError {
-        broker.topology.forget(route);
-        if let Route::Lane(lane) | Route::Delay { lane, .. } = route {
-            self.lost_lanes.report(lane.clone());
+    async fn deliver(&self, broker: &Broker, route: &Route, message: &TaskMessage) -> Outcome {
+        match ensure(broker, route).await {
+            Ok(false) => {}
+            Ok(true) => self.lost_lanes.report(message.routing_key.clone()),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "cannot see to the queue of {}: {error}",
+                    route.routing_key()
+                );
+                return Outcome::Unknown;
+            }
         }
-        HandlerError::Retry {
-            error: format!("no queue is bound to exchange {}", route.exchange()),
-            after: Some(AFTER_RETURN),
-        }
+        let publication = Publication {
+            exchange: route.exchange(),
+            routing_key: route.routing_key().to_owned(),
+            properties: message.properties(broker.topology.queue_type()),
+            body: message.body(),
+        };
+        broker.publisher.publish(publication).await
     }
 }
 
@@ -56,9 +72,12 @@ impl OutboxHandler for TaskMessages {
         let message = delivery.message;
         while let Some(broker) = self.broker().await {
             let route = message.route(OffsetDateTime::now_utc());
-            match deliver(&broker, &route, &message).await {
+            match self.deliver(&broker, &route, &message).await {
                 Outcome::Confirmed => return Ok(()),
-                Outcome::Returned => return Err(self.after_return(&broker, &route)),
+                Outcome::Returned => {
+                    broker.topology.doubt(&route);
+                    return Err(returned(&route, delivery.attempt));
+                }
                 Outcome::Refused => return Err(refused(&route)),
                 // Sent again by the next connection: perhaps for the second time, which costs nothing.
                 Outcome::Unknown => broker.give_up(),
@@ -69,33 +88,29 @@ impl OutboxHandler for TaskMessages {
     }
 
     async fn is_ready(&self) -> bool {
-        self.broker
-            .borrow()
-            .as_ref()
-            .is_some_and(|broker| !broker.is_lost())
+        let broker = self.broker.borrow();
+        broker.as_ref().is_some_and(|broker| broker.is_ready())
     }
 }
 
-async fn deliver(broker: &Broker, route: &Route, message: &TaskMessage) -> Outcome {
-    if let Err(error) = broker.topology.ensure(route).await {
-        tracing::warn!(%error, "cannot see to the queue of {}: {error}", route.routing_key());
-        return Outcome::Unknown;
+async fn ensure(broker: &Broker, route: &Route) -> anyhow::Result<bool> {
+    let ensured = broker.topology.ensure(route);
+    Ok(timeout(QUEUE_TIMEOUT, ensured)
+        .await
+        .context("no answer")??)
+}
+
+/// The first time, it is tried again as soon as the queue can have been made again.
+fn returned(route: &Route, attempt: u32) -> HandlerError {
+    HandlerError::Retry {
+        error: format!("no queue is bound to exchange {}", route.exchange()),
+        after: (attempt == 1).then_some(AFTER_RETURN),
     }
-    let publication = Publication {
-        exchange: route.exchange(),
-        routing_key: route.routing_key().to_owned(),
-        properties: message.properties(broker.topology.queue_type()),
-        body: message.body(),
-    };
-    broker.publisher.publish(publication).await
 }
 
 fn refused(route: &Route) -> HandlerError {
-    HandlerError::Retry {
-        error: format!(
-            "the broker did not take the message for exchange {}",
-            route.exchange()
-        ),
-        after: None,
-    }
+    HandlerError::retry(format!(
+        "the broker did not take the message for exchange {}",
+        route.exchange()
+    ))
 }

@@ -8,8 +8,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use sqlx::PgPool;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::{Broker, BrokerWatch};
@@ -17,6 +19,9 @@ use crate::topology::{Found, Route};
 
 /// A task that has waited for so long beside an empty queue has no invitation on its way any more.
 const WAITING_SECONDS: f64 = 60.0;
+
+/// A million waiting tasks take a while to invite.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// After a check that failed, the database being away for instance.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,8 +91,11 @@ impl Lanes {
             let broker = brokers.borrow_and_update().clone();
             let pause = match broker {
                 None => interval,
-                Some(broker) => match self.check(&broker).await {
-                    Ok(()) => interval,
+                Some(broker) => match self.check_in_time(&broker).await {
+                    Ok(()) => {
+                        broker.set_has_lanes();
+                        interval
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot compare lanes and queues: {error}");
                         RETRY_INTERVAL
@@ -100,6 +108,13 @@ impl Lanes {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// A broker out of memory or disk answers nothing for as long as that lasts.
+    async fn check_in_time(&self, broker: &Broker) -> anyhow::Result<()> {
+        timeout(CHECK_TIMEOUT, self.check(broker))
+            .await
+            .context("no answer")?
     }
 
     async fn check(&self, broker: &Broker) -> anyhow::Result<()> {
@@ -132,7 +147,7 @@ impl Lanes {
 
     async fn invite(&self, lane: &str) -> anyhow::Result<()> {
         let mut transaction = self.pool.begin().await?;
-        // A million waiting tasks take a while.
+        // The function may take as long as the whole check.
         sqlx::query("set local statement_timeout = 0")
             .execute(&mut *transaction)
             .await?;

@@ -1,9 +1,10 @@
 //! Exchanges and queues: their names, what they are made of, and seeing to it that they are there.
 //!
 //! A queue is first looked for and only made when it is missing: one that exists is used as it is, so that
-//! an operator may make it otherwise, and a newer broker keeps the queues of its predecessor.
+//! an operator may make it otherwise, and a newer broker keeps the queues of its predecessor. It is bound in any
+//! case: a broker that crashes may keep a queue and lose its binding.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -158,8 +159,10 @@ pub enum Found {
 pub struct Topology {
     connection: Arc<Connection>,
     queues: QueueType,
-    /// Queues that were there when last looked at.
-    known: Mutex<HashSet<String>>,
+    /// Queues that have been there, and whether there is no reason to doubt that they still are.
+    known: Mutex<HashMap<String, bool>>,
+    /// Held while looking: of many messages for a queue, the first one sees to it.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Topology {
@@ -168,6 +171,7 @@ impl Topology {
             connection,
             queues,
             known: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -176,22 +180,33 @@ impl Topology {
         self.queues
     }
 
-    /// Makes the queues on the route unless they are known to be there.
+    /// Makes the queues on the route unless they are known to be there. Gives whether the lane's queue had been
+    /// there before and was lost, with all that was in it.
     ///
     /// # Errors
     /// When the broker refuses or is gone.
-    pub async fn ensure(&self, route: &Route) -> lapin::Result<()> {
-        if let Route::Delay { lane, .. } = route {
-            self.ensure_queue(&Route::Lane(lane.clone())).await?;
+    pub async fn ensure(&self, route: &Route) -> lapin::Result<bool> {
+        match route {
+            Route::Lane(_) => self.ensure_queue(route).await,
+            Route::Delay { lane, .. } => {
+                self.ensure_queue(route).await?;
+                self.ensure_queue(&Route::Lane(lane.clone())).await
+            }
+            Route::Dead => self.ensure_queue(route).await.map(|_| false),
         }
-        self.ensure_queue(route).await
     }
 
-    async fn ensure_queue(&self, route: &Route) -> lapin::Result<()> {
-        if self.known().contains(&route.queue()) {
-            return Ok(());
+    async fn ensure_queue(&self, route: &Route) -> lapin::Result<bool> {
+        if self.is_certain(route) {
+            return Ok(false);
         }
-        self.look_at(route).await.map(drop)
+        let _looking = self.looking.lock().await;
+        if self.is_certain(route) {
+            return Ok(false);
+        }
+        let was_there = self.known().contains_key(&route.queue());
+        let found = self.look(route).await?;
+        Ok(was_there && found == Found::Missing)
     }
 
     /// Looks whether the route's last queue is there, and makes it if not.
@@ -199,6 +214,11 @@ impl Topology {
     /// # Errors
     /// When the broker refuses or is gone.
     pub async fn look_at(&self, route: &Route) -> lapin::Result<Found> {
+        let _looking = self.looking.lock().await;
+        self.look(route).await
+    }
+
+    async fn look(&self, route: &Route) -> lapin::Result<Found> {
         let found = match self.find(route).await? {
             Some(messages) => Found::Existing { messages },
             None => {
@@ -207,16 +227,16 @@ impl Topology {
                 Found::Missing
             }
         };
-        self.known().insert(route.queue());
+        self.known().insert(route.queue(), true);
         Ok(found)
     }
 
     /// Notes that the queues on the route may be gone.
-    pub fn forget(&self, route: &Route) {
+    pub fn doubt(&self, route: &Route) {
         let mut known = self.known();
-        known.remove(&route.queue());
+        known.insert(route.queue(), false);
         if let Route::Delay { lane, .. } = route {
-            known.remove(&Route::Lane(lane.clone()).queue());
+            known.insert(Route::Lane(lane.clone()).queue(), false);
         }
     }
 
@@ -255,6 +275,7 @@ impl Topology {
         let queue = channel
             .queue_declare(route.queue().into(), queue, nothing())
             .await?;
+        bind(channel, route).await?;
         Ok(queue.message_count())
     }
 
@@ -280,21 +301,29 @@ impl Topology {
         channel
             .queue_declare(route.queue().into(), queue, self.queues.arguments(route))
             .await?;
-        channel
-            .queue_bind(
-                route.queue().into(),
-                route.exchange().into(),
-                route.routing_key().into(),
-                QueueBindOptions::default(),
-                nothing(),
-            )
-            .await?;
+        bind(&channel, route).await?;
         channel.close(200, "done".into()).await
     }
 
-    fn known(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn is_certain(&self, route: &Route) -> bool {
+        self.known().get(&route.queue()).copied().unwrap_or(false)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, bool>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn bind(channel: &Channel, route: &Route) -> lapin::Result<()> {
+    channel
+        .queue_bind(
+            route.queue().into(),
+            route.exchange().into(),
+            route.routing_key().into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {
