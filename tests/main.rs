@@ -1,8 +1,8 @@
 //! What crosses the boundaries of devart's parts, with real processes: races, restarts, permissions,
 //! dump and restore, the API, the SDK. One file per behaviour.
 //!
-//! Needs the extension installed (`devart setup`) and the API built
-//! (`cargo build --release -p devart-api`); `make test` does both.
+//! Needs the extension installed (`devart setup`) and the services built
+//! (`cargo build --release --bins`); `make test` does both.
 
 mod support;
 
@@ -12,6 +12,7 @@ mod api_input;
 mod api_permissions;
 mod api_sessions;
 mod approvals;
+mod chaos;
 mod claim_order;
 mod claim_race;
 mod creation;
@@ -22,9 +23,13 @@ mod lease;
 mod migrate;
 mod money;
 mod native;
+mod outbox;
+mod outbox_rows;
 mod privileges;
+mod rabbitmq;
 mod restart;
 mod schema_lints;
 mod sdk;
+mod task_messages;
 mod wakeups;
 mod webhooks;

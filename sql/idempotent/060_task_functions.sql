@@ -2,6 +2,7 @@
 -- (What workers do, claim to complete, is native: pg_devart/src/tasks.)
 
 -- Creates one task. priority null: the parent's, else MEDIUM. Times are instants, money US dollars.
+-- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
 -- The same idempotency_key from the same caller gives the task that it made the first time.
 -- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 42501.
 create or replace function devart.create_task(
@@ -17,7 +18,8 @@ create or replace function devart.create_task(
     estimated_cost_usd numeric default null,
     depends_on uuid[] default '{}',
     needs_approval boolean default false,
-    idempotency_key text default null
+    idempotency_key text default null,
+    traceparent text default null
 )
 returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -26,12 +28,12 @@ declare
 begin
     insert into devart.tasks as t (
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key, status
+        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, status
     ) values (
         create_task.title, create_task.description, create_task.priority, coalesce(create_task.payload, '{}'),
         create_task.parent_task_id, create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
         create_task.run_at, coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
-        create_task.idempotency_key,
+        create_task.idempotency_key, create_task.traceparent,
         case
             when create_task.needs_approval then 'AWAITING_APPROVAL'
             when cardinality(create_task.depends_on) > 0 then 'BLOCKED'
@@ -70,16 +72,16 @@ begin
     return query
     insert into devart.tasks as t (
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key
+        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent
     )
     select
         n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id, n.service_id,
         coalesce(n.required_capabilities, '{}'), n.run_at, coalesce(n.max_retries, 3),
-        n.estimated_cost_usd, n.idempotency_key
+        n.estimated_cost_usd, n.idempotency_key, n.traceparent
     from jsonb_to_recordset(create_tasks.tasks) as n (
         title text, description text, priority devart.task_priority, payload jsonb, parent_task_id uuid,
         service_id uuid, required_capabilities text[], run_at timestamptz, max_retries int,
-        estimated_cost_usd numeric, idempotency_key text
+        estimated_cost_usd numeric, idempotency_key text, traceparent text
     )
     returning t.id;
 end

@@ -25,7 +25,7 @@ grant select on
     devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
-              max_retries, estimated_cost_usd, idempotency_key, status)
+              max_retries, estimated_cost_usd, idempotency_key, traceparent, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
 grant update (title, description, priority, payload, service_id, required_capabilities, max_retries, estimated_cost_usd)
@@ -37,7 +37,7 @@ grant insert (name, description, status, budget_usd, period, time_zone, substitu
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
 grant execute on function
-    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text),
+    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text, text),
     devart.create_tasks(jsonb)
     to authenticated, devart_agent;
 grant execute on function
@@ -69,3 +69,30 @@ grant execute on function
     devart_private.begin_idempotent(text, text, bytea), devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
+
+-- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+do $$
+declare
+    v_role name;
+begin
+    for v_role in select r.rolname from pg_roles r where r.rolname ^@ 'devart_bridge_' loop
+        execute format('revoke all on all tables in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on all functions in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on schema devart, devart_private from %I', v_role);
+        execute format('grant usage on schema devart_private to %I', v_role);
+        execute format(
+            'grant execute on function
+                devart_private.claim_outbox(text, int, interval),
+                devart_private.acknowledge_outbox(text, bigint[], uuid[]),
+                devart_private.fail_outbox(text, bigint[], uuid[], text[], float8[], int),
+                devart_private.extend_outbox(text, bigint[], uuid[], interval),
+                devart_private.return_outbox(text, bigint[], uuid[]),
+                devart_private.outbox_depth(text), devart_private.is_ready()
+                to %I', v_role);
+    end loop;
+end
+$$;
+
+-- The bridge to RabbitMQ compares queues with lanes
+grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+    to devart_bridge_rabbitmq;

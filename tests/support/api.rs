@@ -1,15 +1,15 @@
 //! The real API as a process of its own.
 
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use devart_cli::ports;
 
 use super::caller::{Caller, JWT_SECRET};
 use super::database::{Agent, Database};
 use super::http::Http;
+use super::program;
 use super::wait::{eventually, within};
 
 /// The secret that the tests' webhooks are signed with.
@@ -32,7 +32,7 @@ impl Api {
     /// An API on any database, with further environment variables.
     pub async fn start_with(database_url: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let bind = format!("127.0.0.1:{}", ports::any_free()?);
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(program::path("devart-api")?);
         command
             .env_remove("SUPABASE_URL")
             .env("API_BIND", &bind)
@@ -89,8 +89,7 @@ impl Api {
 
     /// Asks the API to stop, as a supervisor does.
     pub fn ask_to_stop(&self) {
-        // SAFETY: the child is ours and was not waited for.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        program::ask_to_stop(&self.child);
     }
 
     /// Waits for the end of an API that was asked to stop.
@@ -108,22 +107,4 @@ impl Drop for Api {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Where cargo puts programs: next to the folder of this test binary. Cargo does not build other
-/// packages' programs for a test, so the Makefile does.
-pub fn binary() -> Result<PathBuf> {
-    let tests = std::env::current_exe().context("where am I?")?;
-    let folder = tests
-        .parent()
-        .and_then(|deps| deps.parent())
-        .context("no target folder")?;
-    let binary = folder.join("devart-api");
-    if !binary.exists() {
-        bail!(
-            "{} is missing: cargo build --release -p devart-api",
-            binary.display()
-        );
-    }
-    Ok(binary)
 }

@@ -12,6 +12,9 @@ use devart_cli::migrate;
 /// Password of `authenticator`, the login of the API and PostgREST.
 pub const AUTHENTICATOR_PASSWORD: &str = "authenticator-password-of-the-tests";
 
+/// Password of every bridge's login.
+pub const BRIDGE_PASSWORD: &str = "bridge-password-of-the-tests";
+
 /// The database that tests copy.
 pub const TEMPLATE: &str = "devart_template";
 
@@ -33,7 +36,7 @@ pub fn shared() -> &'static Cluster {
 pub async fn durable() -> Result<Cluster> {
     let cluster = Cluster::temporary(ClusterOptions::default())?;
     migrate::migrate(&cluster.url("devart")).await?;
-    set_authenticator_password(&cluster, "devart").await?;
+    set_login_passwords(&cluster, "devart").await?;
     Ok(cluster)
 }
 
@@ -69,13 +72,14 @@ fn start() -> Result<Shared> {
 fn prepare_template(cluster: &Cluster) -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         migrate::migrate(&cluster.url(TEMPLATE)).await?;
-        set_authenticator_password(cluster, TEMPLATE).await
+        set_login_passwords(cluster, TEMPLATE).await
     })
 }
 
-async fn set_authenticator_password(cluster: &Cluster, database: &str) -> Result<()> {
+async fn set_login_passwords(cluster: &Cluster, database: &str) -> Result<()> {
     let url = cluster.url(database);
-    migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await
+    migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
+    migrate::set_login_password(&url, "devart_bridge_rabbitmq", BRIDGE_PASSWORD).await
 }
 
 /// Statics are never dropped, and a killed process drops nothing. So a shell waits for the end of its

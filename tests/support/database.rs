@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::cluster::{self, AUTHENTICATOR_PASSWORD, TEMPLATE};
+use super::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, TEMPLATE};
 
 /// A database that goes away with this value.
 pub struct Database {
@@ -74,6 +74,12 @@ impl Database {
     pub fn authenticator_url(&self) -> String {
         self.cluster
             .url_as("authenticator", AUTHENTICATOR_PASSWORD, &self.name)
+    }
+
+    /// The connection string of the bridge of this name.
+    pub fn bridge_url(&self, bridge: &str) -> String {
+        let login = format!("devart_bridge_{bridge}");
+        self.cluster.url_as(&login, BRIDGE_PASSWORD, &self.name)
     }
 
     /// The cluster, for its programs.

@@ -1,10 +1,14 @@
 //! What the tests stand on: a shared cluster, a database per test, callers, the API as a process.
 
 pub mod api;
+pub mod bridge;
+pub mod broker;
 pub mod caller;
 pub mod cluster;
 pub mod database;
 pub mod http;
+pub mod outbox;
+pub mod program;
 pub mod queue;
 pub mod snapshot;
 pub mod wait;

@@ -39,7 +39,8 @@ const CREATE: &str = "
         max_retries => ($1 ->> 'max_retries')::int,
         depends_on => array(select jsonb_array_elements_text($1 -> 'depends_on')::uuid),
         needs_approval => coalesce(($1 ->> 'needs_approval')::boolean, false),
-        idempotency_key => $1 ->> 'idempotency_key'
+        idempotency_key => $1 ->> 'idempotency_key',
+        traceparent => $1 ->> 'traceparent'
     )).id";
 
 /// Creates a task from the arguments of `create_task`.

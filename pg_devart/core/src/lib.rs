@@ -5,6 +5,8 @@
 
 pub mod backoff;
 pub mod cursor;
+pub mod delay;
 pub mod key;
 pub mod signature;
 pub mod template;
+pub mod traceparent;

@@ -31,5 +31,10 @@ returning jsonb_build_object(
     'status', a.status,
     'leases_extended', (select count(*) from extended),
     'active_task_count', a.active_task_count,
-    'stop', a.status = 'DEACTIVATED'
+    'stop', a.status = 'DEACTIVATED',
+    'queues', (
+        select jsonb_agg('tasks.' || devart_private.task_routing_key(l.required_capabilities) order by l.id)
+        from devart_private.lanes l
+        where l.required_capabilities <@ a.capabilities
+    )
 )

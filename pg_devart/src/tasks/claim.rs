@@ -149,8 +149,8 @@ impl Looks {
             );
             if !rows.is_empty() {
                 let taken = rows.iter().map(|row| {
-                    let ready_at: TimestampWithTimeZone = row.required(13);
-                    ((row.required(11), row.required(12)), ready_at.into())
+                    let ready_at: TimestampWithTimeZone = row.required(14);
+                    ((row.required(12), row.required(13)), ready_at.into())
                 });
                 // SAFETY: a row was written, so the transaction has an id.
                 self.last_claim = Some((

@@ -46,5 +46,5 @@ from picked
 where t.id = picked.id
 returning
     t.id, t.title, t.description, t.priority::text, t.payload, t.attempt, t.lease_token, t.lease_expires_at,
-    t.service_id, t.workflow_run_id,
+    t.service_id, t.workflow_run_id, t.traceparent,
     t.lane_id, array_position('{CRITICAL,HIGH,MEDIUM,LOW}'::devart.task_priority[], t.priority)::int2, t.ready_at

@@ -17,9 +17,10 @@ pub type ClaimedTask = (
     TimestampWithTimeZone,
     Option<Uuid>,
     Option<Uuid>,
+    Option<String>,
 );
 
-/// Reads a claimed task from the first ten columns of a row.
+/// Reads a claimed task from the first eleven columns of a row.
 pub fn read(row: &Row) -> ClaimedTask {
     (
         row.required(1),
@@ -32,6 +33,7 @@ pub fn read(row: &Row) -> ClaimedTask {
         row.required(8),
         row.get(9),
         row.get(10),
+        row.get(11),
     )
 }
 
@@ -56,6 +58,7 @@ macro_rules! hands_out_tasks {
                     name!(lease_expires_at, TimestampWithTimeZone),
                     name!(service_id, Option<Uuid>),
                     name!(workflow_run_id, Option<Uuid>),
+                    name!(traceparent, Option<String>),
                 ),
             >,
             ErrorReport,

@@ -36,13 +36,19 @@ statement!(
     "select devart_private.cancel_dependents($1)",
     [UUIDOID]
 );
+statement!(
+    SEND,
+    "select devart_private.send_task_messages($1, array[$2]) where devart_private.task_messages_wanted()",
+    [TEXTOID, UUIDOID]
+);
 
 #[pg_schema]
 mod devart_private {
     use super::*;
 
     /// After update on devart.tasks, for each row: appends to the history when the status changed,
-    /// wakes waiting workers for a task that became TODO, and lets the dependents of a DONE task go.
+    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, and
+    /// writes messages for agents that are pushed to.
     #[pg_trigger]
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -53,7 +59,7 @@ mod devart_private {
         if from != to {
             spi::connect(|session| {
                 record(session, &old, &new, &from.name(), &to.name());
-                propagate(session, column(&new, "id"), &to.name());
+                propagate(session, column(&new, "id"), &from.name(), &to.name());
             });
         }
         Ok(None)
@@ -82,13 +88,24 @@ fn record(
     RECORD.with(|statement| statement.rows(session, &arguments));
 }
 
-fn propagate(session: &Session, task_id: Uuid, status: &str) {
-    match status {
-        "TODO" => wake::wake("tasks"),
-        "DONE" => if_has_dependents(session, task_id, &UNBLOCK),
-        "CANCELLED" => if_has_dependents(session, task_id, &CANCEL),
+/// Claims need nothing, and completions only a look for dependents: nothing may be added to them.
+fn propagate(session: &Session, task_id: Uuid, from: &str, to: &str) {
+    match (from, to) {
+        (_, "TODO") => {
+            wake::wake("tasks");
+            send(session, "invite", task_id);
+        }
+        (_, "DONE") => if_has_dependents(session, task_id, &UNBLOCK),
+        (_, "CANCELLED") => if_has_dependents(session, task_id, &CANCEL),
+        ("IN_PROGRESS", "SCHEDULED") => send(session, "delay", task_id),
+        (_, "FAILED") => send(session, "dead", task_id),
         _ => (),
     }
+}
+
+/// Writes a message about the task, if anybody delivers such (sql/idempotent/045_task_messages.sql).
+fn send(session: &Session, kind: &str, task_id: Uuid) {
+    SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));
 }
 
 fn if_has_dependents(

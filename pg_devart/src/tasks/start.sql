@@ -1,4 +1,5 @@
--- Takes the task $1 for agent $2 with a lease of $3 seconds, if it is in one of the lanes $4 and still to be had.
+-- Takes the task $1 for agent $2 with a lease of $3 seconds, if it is in one of the lanes $4 and to be had:
+-- waiting, or scheduled for a time that has come, since a delayed message may be faster than maintain().
 update devart.tasks t
 set status = 'IN_PROGRESS',
     agent_id = $2,
@@ -6,7 +7,8 @@ set status = 'IN_PROGRESS',
     claimed_at = now(),
     lease_token = gen_random_uuid(),
     lease_expires_at = now() + make_interval(secs => $3)
-where t.id = $1 and t.status = 'TODO' and t.lane_id = any ($4)
+where t.id = $1 and t.lane_id = any ($4)
+  and (t.status = 'TODO' or (t.status = 'SCHEDULED' and t.run_at <= now()))
 returning
     t.id, t.title, t.description, t.priority::text, t.payload, t.attempt, t.lease_token, t.lease_expires_at,
-    t.service_id, t.workflow_run_id
+    t.service_id, t.workflow_run_id, t.traceparent

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use devart_kit::config::comma_separated;
-use devart_kit::listener;
+use devart_kit::listener::Listener;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub async fn serve(
             config.bind
         )
     })?;
-    let wakeups = listener::spawn(database, TASKS_CHANNEL, shutdown.clone());
+    let wakeups = Listener::spawn(database, shutdown.clone()).subscribe(TASKS_CHANNEL);
     tokio::spawn(Arc::clone(&state.waiting_room).serve(wakeups, shutdown.clone()));
     Arc::clone(&state.limits).forget_quiet_keys(shutdown.clone());
     if !config.maintain_interval.is_zero() {

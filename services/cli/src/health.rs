@@ -33,7 +33,11 @@ pub async fn all(layout: &Layout) -> Result<Vec<PartHealth>> {
         ("postgres", postgres(database_url).await),
         ("migrations", migrations(database_url).await),
         ("rabbitmq", broker(ports.rabbitmq)),
-        ("api", api(installation.get("API_URL")?).await),
+        ("api", ready(installation.get("API_URL")?).await),
+        (
+            "rabbitmq-bridge",
+            ready(&bridge_url(ports.rabbitmq_bridge)).await,
+        ),
     ];
     Ok(outcomes
         .into_iter()
@@ -86,8 +90,13 @@ fn broker(port: u16) -> Result<String> {
     Ok(format!("answers on port {port}"))
 }
 
-/// Whether the API takes work: its database is there and migrated.
-pub async fn api(url: &str) -> Result<String> {
+/// Where the bridge to RabbitMQ tells of its health.
+pub fn bridge_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Whether a service does its work: what it needs is there, and the database migrated.
+pub async fn ready(url: &str) -> Result<String> {
     let client = reqwest::Client::builder()
         .timeout(PATIENCE)
         .no_proxy()

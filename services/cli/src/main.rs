@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use devart_cli::commands::{agent, doctor, down, migrate, status, token, up, user};
+use devart_cli::commands::{agent, doctor, down, migrate, outbox, status, token, up, user};
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
 use devart_cli::{demo, logs, setup, supervisor};
@@ -73,6 +73,9 @@ enum Command {
     /// Accounts of people
     #[command(subcommand)]
     User(User),
+    /// Messages on their way outside: list, replay, purge
+    #[command(subcommand)]
+    Outbox(outbox::Outbox),
     /// Run the main job: a pull request becomes a task, an agent finishes it
     Demo,
     /// Own the servers (what `up` starts in the background)
@@ -159,6 +162,7 @@ async fn run(command: Command) -> Result<()> {
             role,
             password_stdin,
         }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
+        Command::Outbox(command) => outbox::run(command).await,
         Command::Demo => demo::run(&Layout::find()?).await,
         Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
     }

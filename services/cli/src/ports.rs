@@ -24,6 +24,8 @@ pub struct Ports {
     pub rabbitmq_dist: u16,
     /// Erlang's port mapper, private to this installation.
     pub epmd: u16,
+    /// Health and metrics of the bridge to RabbitMQ.
+    pub rabbitmq_bridge: u16,
 }
 
 /// One port as it is known to people: its variable and where to look first.
@@ -52,6 +54,10 @@ const EPMD: Port = Port {
     variable: "DEVART_EPMD_PORT",
     default: 43690,
 };
+const RABBITMQ_BRIDGE: Port = Port {
+    variable: "DEVART_RABBITMQ_BRIDGE_PORT",
+    default: 8090,
+};
 
 impl Ports {
     /// The ports recorded in `file`, overridden by the environment, completed with free ones; then recorded again.
@@ -77,6 +83,7 @@ impl Ports {
             rabbitmq: port(&RABBITMQ)?,
             rabbitmq_dist: port(&RABBITMQ_DIST)?,
             epmd: port(&EPMD)?,
+            rabbitmq_bridge: port(&RABBITMQ_BRIDGE)?,
         })
     }
 
@@ -99,6 +106,7 @@ impl Ports {
             rabbitmq: pick(&RABBITMQ)?,
             rabbitmq_dist: pick(&RABBITMQ_DIST)?,
             epmd: pick(&EPMD)?,
+            rabbitmq_bridge: pick(&RABBITMQ_BRIDGE)?,
         })
     }
 
@@ -110,7 +118,7 @@ impl Ports {
     }
 
     /// Each port with its variable and what listens there.
-    pub fn named(&self) -> [(&'static str, &'static str, u16); 5] {
+    pub fn named(&self) -> [(&'static str, &'static str, u16); 6] {
         [
             (POSTGRES.variable, "Postgres", self.postgres),
             (API.variable, "the API", self.api),
@@ -121,6 +129,11 @@ impl Ports {
                 self.rabbitmq_dist,
             ),
             (EPMD.variable, "Erlang's port mapper", self.epmd),
+            (
+                RABBITMQ_BRIDGE.variable,
+                "the bridge to RabbitMQ",
+                self.rabbitmq_bridge,
+            ),
         ]
     }
 

@@ -16,6 +16,9 @@ use crate::{env_file, random};
 /// Role the API logs in as.
 pub const API_ROLE: &str = "authenticator";
 
+/// Role the bridge to RabbitMQ logs in as.
+pub const RABBITMQ_BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
+
 const COMMENT: &str =
     "Addresses and secrets of this installation. Made once by `devart up`; keep it private.";
 
@@ -26,6 +29,8 @@ pub struct Secrets {
     pub postgres_password: String,
     /// Password of the API's login role.
     pub api_password: String,
+    /// Password of the login role of the bridge to RabbitMQ.
+    pub rabbitmq_bridge_password: String,
     /// Password of the RabbitMQ user.
     pub rabbitmq_password: String,
     /// Key that signs people's tokens.
@@ -60,6 +65,7 @@ impl Secrets {
         Self {
             postgres_password: recorded_password("DATABASE_URL"),
             api_password: recorded_password("API_DATABASE_URL"),
+            rabbitmq_bridge_password: recorded_password("RABBITMQ_BRIDGE_DATABASE_URL"),
             rabbitmq_password: recorded_password("RABBITMQ_URL"),
             jwt_secret: keep_or("SUPABASE_JWT_SECRET", || random::word(48)),
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
@@ -94,6 +100,8 @@ impl Secrets {
             self.admin_password.clone(),
             database(API_ROLE, &self.api_password),
             format!("127.0.0.1:{}", ports.api),
+            database(RABBITMQ_BRIDGE_ROLE, &self.rabbitmq_bridge_password),
+            format!("127.0.0.1:{}", ports.rabbitmq_bridge),
         ];
         let ours = OURS
             .iter()
@@ -113,7 +121,7 @@ impl Secrets {
 }
 
 /// Our lines of the record, in the order of [`Secrets::entries`].
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
@@ -123,6 +131,8 @@ const OURS: [&str; 9] = [
     "ADMIN_PASSWORD",
     "API_DATABASE_URL",
     "API_BIND",
+    "RABBITMQ_BRIDGE_DATABASE_URL",
+    "RABBITMQ_BRIDGE_BIND",
 ];
 
 fn password_of(url: &str) -> Option<String> {
@@ -139,6 +149,7 @@ mod tests {
         rabbitmq: 3,
         rabbitmq_dist: 4,
         epmd: 5,
+        rabbitmq_bridge: 6,
     };
 
     fn record(secrets: &Secrets) -> BTreeMap<String, String> {

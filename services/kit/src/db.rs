@@ -6,7 +6,10 @@ use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::PoolArgs;
+use crate::listener::Listener;
 
 /// A connection idle for longer is tried before it is handed out. Busy ones are not: that would be
 /// one more round trip for every request, and [`retrying`] copes with a dead one.
@@ -98,6 +101,25 @@ pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
             })
         })
         .connect_lazy_with(options)
+}
+
+/// The database as a sidecar knows it: connections to call functions with, and one to be woken by.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// For calls.
+    pub pool: PgPool,
+    /// For wake-ups.
+    pub listener: Listener,
+}
+
+impl Database {
+    /// Opens both on first use, so that a service starts while Postgres is still down.
+    pub fn open(options: PgConnectOptions, args: &PoolArgs, shutdown: &CancellationToken) -> Self {
+        Self {
+            listener: Listener::spawn(options.clone(), shutdown.clone()),
+            pool: lazy_pool(options, args),
+        }
+    }
 }
 
 /// Does what has no effect until it succeeds (a read, a BEGIN), again if the connection was dead.

@@ -6,11 +6,15 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// A connection that was silent for so long is asked whether it still lives: a cut network says nothing.
+const ASK_AFTER_SILENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Tells its holder that something may have changed since it last looked.
 #[derive(Debug, Clone)]
@@ -27,39 +31,66 @@ impl Wakeups {
     }
 }
 
-/// Listens on `channel` until shutdown, reconnecting whenever the connection is lost.
-pub fn spawn(
-    options: PgConnectOptions,
-    channel: &'static str,
-    shutdown: CancellationToken,
-) -> Wakeups {
-    let (wake, generation) = watch::channel(0);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = listen_for_ever(options, channel, &wake) => {}
-            () = shutdown.cancelled() => {}
-        }
-    });
-    Wakeups { generation }
+/// The process's listening connection. Connects with the first subscription, and again whenever it is lost.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    requests: mpsc::UnboundedSender<Subscription>,
+}
+
+impl Listener {
+    /// Listens until shutdown.
+    pub fn spawn(options: PgConnectOptions, shutdown: CancellationToken) -> Self {
+        let (requests, subscriptions) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = listen_for_ever(options, subscriptions) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        Self { requests }
+    }
+
+    /// Wake-ups of one channel from now on. The first one comes as soon as the channel is listened to.
+    pub fn subscribe(&self, channel: impl Into<String>) -> Wakeups {
+        let (wake, generation) = watch::channel(0);
+        let channel = channel.into();
+        // Fails after shutdown only, when nobody is woken any more.
+        let _ = self.requests.send(Subscription { channel, wake });
+        Wakeups { generation }
+    }
+}
+
+#[derive(Debug)]
+struct Subscription {
+    channel: String,
+    wake: watch::Sender<u64>,
+}
+
+impl Subscription {
+    fn bump(&self) {
+        self.wake
+            .send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
 }
 
 async fn listen_for_ever(
     options: PgConnectOptions,
-    channel: &'static str,
-    wake: &watch::Sender<u64>,
+    mut requests: mpsc::UnboundedReceiver<Subscription>,
 ) {
+    let Some(first) = requests.recv().await else {
+        return;
+    };
+    let mut subscriptions = vec![first];
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match connect(&options, channel).await {
+        match connect(&options, &subscriptions).await {
             Ok(mut listener) => {
-                tracing::info!(channel, "listening on {channel}");
                 backoff = FIRST_BACKOFF;
-                bump(wake);
-                forward(&mut listener, wake).await;
-                tracing::warn!(channel, "lost the listening connection, reconnecting");
+                let lost = serve(&mut listener, &mut subscriptions, &mut requests).await;
+                tracing::warn!(error = ?lost.err(), "lost the listening connection, reconnecting");
             }
             Err(error) => {
-                tracing::warn!(channel, %error, "cannot listen on {channel}, trying again in {backoff:?}");
+                tracing::warn!(%error, "cannot listen, trying again in {backoff:?}");
             }
         }
         tokio::time::sleep(backoff).await;
@@ -68,7 +99,10 @@ async fn listen_for_ever(
 }
 
 /// A connection of its own, so that it never takes one from the request pool.
-async fn connect(options: &PgConnectOptions, channel: &str) -> Result<PgListener, sqlx::Error> {
+async fn connect(
+    options: &PgConnectOptions,
+    subscriptions: &[Subscription],
+) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
@@ -76,33 +110,97 @@ async fn connect(options: &PgConnectOptions, channel: &str) -> Result<PgListener
         .connect_lazy_with(options.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    listener.listen(channel).await?;
+    for subscription in subscriptions {
+        listen(&mut listener, subscription).await?;
+    }
     Ok(listener)
 }
 
+/// What was missed before it was listened to counts as a wake-up.
+async fn listen(listener: &mut PgListener, subscription: &Subscription) -> Result<(), sqlx::Error> {
+    listener.listen(&subscription.channel).await?;
+    tracing::info!(
+        channel = subscription.channel,
+        "listening on {}",
+        subscription.channel
+    );
+    subscription.bump();
+    Ok(())
+}
+
 /// Returns when the connection is lost.
-async fn forward(listener: &mut PgListener, wake: &watch::Sender<u64>) {
-    while let Ok(Some(_)) = listener.try_recv().await {
-        bump(wake);
+async fn serve(
+    listener: &mut PgListener,
+    subscriptions: &mut Vec<Subscription>,
+    requests: &mut mpsc::UnboundedReceiver<Subscription>,
+) -> Result<(), sqlx::Error> {
+    loop {
+        tokio::select! {
+            notification = listener.try_recv() => match notification? {
+                Some(notification) => wake(subscriptions, notification.channel()),
+                None => return Ok(()),
+            },
+            Some(subscription) = requests.recv() => {
+                // Before it can fail: the next connection must listen to it too.
+                subscriptions.push(subscription);
+                if let Some(subscription) = subscriptions.last() {
+                    listen(listener, subscription).await?;
+                }
+            }
+            () = tokio::time::sleep(ASK_AFTER_SILENCE) => ask(listener).await?,
+        }
     }
 }
 
-fn bump(wake: &watch::Sender<u64>) {
-    wake.send_modify(|generation| *generation = generation.wrapping_add(1));
+fn wake(subscriptions: &[Subscription], channel: &str) {
+    subscriptions
+        .iter()
+        .filter(|subscription| subscription.channel == channel)
+        .for_each(Subscription::bump);
+}
+
+async fn ask(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    let answer = sqlx::query("select 1").execute(listener);
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(answer) => answer.map(drop),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn subscription(channel: &str) -> (Subscription, Wakeups) {
+        let (wake, generation) = watch::channel(0);
+        let channel = channel.to_owned();
+        (Subscription { channel, wake }, Wakeups { generation })
+    }
+
+    async fn is_woken(wakeups: &mut Wakeups) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), wakeups.next())
+            .await
+            .is_ok()
+    }
+
     #[tokio::test]
     async fn several_bumps_become_one_wakeup() {
-        let (wake, generation) = watch::channel(0);
-        let mut wakeups = Wakeups { generation };
-        bump(&wake);
-        bump(&wake);
+        let (subscription, mut wakeups) = subscription("c");
+        subscription.bump();
+        subscription.bump();
         wakeups.next().await;
-        let second = tokio::time::timeout(Duration::from_millis(20), wakeups.next()).await;
-        assert!(second.is_err(), "no second wake-up without another bump");
+        assert!(
+            !is_woken(&mut wakeups).await,
+            "no second wake-up without another bump"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_notification_wakes_only_those_of_its_channel() {
+        let (one, mut of_one) = subscription("one");
+        let (two, mut of_two) = subscription("two");
+        wake(&[one, two], "two");
+        of_two.next().await;
+        assert!(!is_woken(&mut of_one).await);
     }
 }

@@ -18,8 +18,9 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: no new requests, those under way are finished");
+        // First of all: a log pipe that nobody reads any more must not keep the process from stopping.
         stop.cancel();
+        tracing::info!("stopping: nothing new is begun, what is under way is finished");
     });
     Ok(token)
 }

@@ -23,7 +23,10 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub fn init_logs(args: &TelemetryArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter_or_default(&args.log_filter))
         .with_context(|| format!("RUST_LOG is not a valid filter: {:?}", args.log_filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A log pipe that nobody reads any more must not end the process, as a failing eprintln! would.
+        .log_internal_errors(false);
     let installed = match args.log_format {
         LogFormat::Json => builder
             .json()

@@ -12,6 +12,8 @@ const DATABASE: &str = "devart";
 /// One that it does not serve, where wake-ups are plain NOTIFY.
 const PLAIN_DATABASE: &str = "plain_notify";
 const AUTHENTICATOR_PASSWORD: &str = "authenticator";
+const BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
+const BRIDGE_PASSWORD: &str = "bridge";
 
 /// A migrated database with the bare tables beside it.
 pub struct BenchCluster {
@@ -37,6 +39,7 @@ impl BenchCluster {
         let url = cluster.url(database);
         migrate::migrate(&url).await?;
         migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
+        migrate::set_login_password(&url, BRIDGE_ROLE, BRIDGE_PASSWORD).await?;
         let bench = BenchCluster { cluster, database };
         bench.sql(include_str!("../sql/bare.sql"))?;
         Ok(bench)
@@ -60,6 +63,10 @@ impl BenchCluster {
     pub fn authenticator_url(&self) -> String {
         self.cluster
             .url_as("authenticator", AUTHENTICATOR_PASSWORD, self.database)
+    }
+
+    pub fn bridge_url(&self) -> String {
+        self.cluster.url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, self.database)
     }
 
     /// Runs SQL as the owner and gives what it prints.

@@ -3,6 +3,7 @@
 //! Absolute figures belong to a machine; ratios travel. "Bare" is the same transactions as plain SQL
 //! on a table that has nothing but what it needs, run before and after in the same command.
 
+mod broker;
 mod cluster;
 mod pgbench;
 mod report;
@@ -23,6 +24,7 @@ enum Scenario {
     Backlog,
     LongTransaction,
     Pickup,
+    Bridge,
     Memory,
 }
 
@@ -51,6 +53,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::Pickup) {
         scenarios::pickup::run(&cluster, arguments.seconds, &mut report).await?;
+    }
+    if chosen(Scenario::Bridge) {
+        scenarios::bridge::run(&cluster, arguments.seconds, &mut report).await?;
     }
     if chosen(Scenario::Memory) {
         scenarios::memory::run(&cluster, &mut report).await?;

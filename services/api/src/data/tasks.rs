@@ -14,7 +14,7 @@ macro_rules! task_columns {
         "id, title, description, priority::text as priority, status::text as status, parent_task_id,
          workflow_run_id, template_id, service_id, agent_id, required_capabilities, payload, result,
          attempt, retry_count, max_retries, last_error, run_at, lease_expires_at, estimated_cost_usd,
-         is_flagged, created_by, created_at, claimed_at, finished_at"
+         is_flagged, traceparent, created_by, created_at, claimed_at, finished_at"
     };
 }
 
@@ -24,7 +24,8 @@ const CREATE: &str = concat!(
     " from devart.create_task(
         title => $1, description => $2, priority => $3::text::devart.task_priority, payload => $4,
         parent_task_id => $5, service_id => $6, required_capabilities => $7, run_at => $8,
-        max_retries => $9, estimated_cost_usd => $10, depends_on => $11, needs_approval => $12)"
+        max_retries => $9, estimated_cost_usd => $10, depends_on => $11, needs_approval => $12,
+        traceparent => $13)"
 );
 
 const UPDATE: &str = concat!(
@@ -78,6 +79,7 @@ pub async fn create(db: &mut PgConnection, task: &NewTask) -> sqlx::Result<Task>
         .bind(task.estimated_cost_usd)
         .bind(&task.depends_on)
         .bind(task.needs_approval)
+        .bind(&task.traceparent)
         .fetch_one(db)
         .await
 }

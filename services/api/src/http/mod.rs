@@ -7,4 +7,5 @@ pub mod observe;
 pub mod page;
 pub mod reply;
 pub mod timeout;
+pub mod trace_context;
 pub mod url;

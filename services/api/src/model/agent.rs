@@ -99,6 +99,8 @@ pub struct HeartbeatAnswer {
     pub active_task_count: i64,
     /// The agent should finish what it has and stop.
     pub stop: bool,
+    /// Queues of RabbitMQ in which messages arrive about tasks that the agent can do.
+    pub queues: Vec<String>,
 }
 
 /// Whether an agent may work.

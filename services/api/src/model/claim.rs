@@ -44,6 +44,8 @@ pub struct ClaimedTask {
     pub lease_expires_at: Timestamp,
     pub service_id: Option<Uuid>,
     pub workflow_run_id: Option<Uuid>,
+    /// The trace that the task belongs to (W3C Trace Context); work on it continues this trace.
+    pub traceparent: Option<String>,
 }
 
 /// The tasks an agent got.

@@ -1,5 +1,6 @@
 //! Tasks: the row, and what may be asked of it.
 
+use devart_core::traceparent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::FromRow;
@@ -68,6 +69,8 @@ pub struct Task {
     pub estimated_cost_usd: Option<Usd>,
     /// It cost far more than its peers.
     pub is_flagged: bool,
+    /// The trace that the task belongs to, as W3C Trace Context writes it.
+    pub traceparent: Option<String>,
     pub created_by: Option<Uuid>,
     pub created_at: Timestamp,
     pub claimed_at: Option<Timestamp>,
@@ -105,6 +108,8 @@ pub struct NewTask {
     /// A person must approve it before an agent may take it.
     #[serde(default)]
     pub needs_approval: bool,
+    /// The trace that the task belongs to (W3C Trace Context); the header `traceparent` when left out.
+    pub traceparent: Option<String>,
 }
 
 /// Changes to a task. What is left out stays; null clears.
@@ -211,7 +216,8 @@ impl Validate for NewTask {
     fn validate(&self) -> ApiResult<()> {
         check_title(&self.title)?;
         check_description(self.description.as_deref())?;
-        check_payload(&self.payload)
+        check_payload(&self.payload)?;
+        check_traceparent(self.traceparent.as_deref())
     }
 }
 
@@ -250,6 +256,16 @@ fn check_payload(payload: &Value) -> ApiResult<()> {
         return Err(ApiError::invalid(
             "payload",
             "payload must be at most 256 KiB",
+        ));
+    }
+    Ok(())
+}
+
+fn check_traceparent(traceparent: Option<&str>) -> ApiResult<()> {
+    if traceparent.is_some_and(|text| !traceparent::is_valid(text)) {
+        return Err(ApiError::invalid(
+            "traceparent",
+            "traceparent must have the form of W3C Trace Context",
         ));
     }
     Ok(())
@@ -300,6 +316,12 @@ mod tests {
             new_task(description).err().as_deref(),
             Some("\"description\"")
         );
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_named() {
+        let body = json!({"title": "t", "traceparent": "00-abc"});
+        assert_eq!(new_task(body).err().as_deref(), Some("\"traceparent\""));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::http::body::NoBody;
 use crate::http::change::Change;
 use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
+use crate::http::trace_context::Traceparent;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::history::{HistoryQuery, TaskHistory};
 use crate::model::task::{Cancellation, NewTask, Task, TaskChanges, TaskFilter};
@@ -29,14 +30,18 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// Create a task
 ///
-/// Supervisors create any task; an agent creates children of the task it is working on.
+/// Supervisors create any task; an agent creates children of the task it is working on. The task
+/// belongs to the trace of the header `traceparent`, if there is one.
 #[utoipa::path(
     post, path = "/api/tasks", tag = "tasks", request_body = NewTask,
     responses((status = 201, body = Task), Problems),
 )]
-async fn create(change: Change<NewTask>) -> ApiResult<Response> {
+async fn create(Traceparent(trace): Traceparent, change: Change<NewTask>) -> ApiResult<Response> {
     change
-        .run(async |db, task| Reply::created(&data::tasks::create(db, &task).await?))
+        .run(async |db, mut task| {
+            task.traceparent = task.traceparent.or(trace);
+            Reply::created(&data::tasks::create(db, &task).await?)
+        })
         .await
 }
 

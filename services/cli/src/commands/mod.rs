@@ -4,6 +4,7 @@ pub mod agent;
 pub mod doctor;
 pub mod down;
 pub mod migrate;
+pub mod outbox;
 pub mod status;
 pub mod token;
 pub mod up;

@@ -11,9 +11,8 @@ use sqlx::Connection;
 use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
-use crate::ports::Ports;
 use crate::progress::Stage;
-use crate::secrets::{API_ROLE, Secrets};
+use crate::secrets::{API_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets};
 use crate::{demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
@@ -28,7 +27,10 @@ pub struct Options {
 
 const POSTGRES_PATIENCE: Duration = Duration::from_secs(120);
 const RABBITMQ_PATIENCE: Duration = Duration::from_secs(120);
-const API_PATIENCE: Duration = Duration::from_secs(60);
+const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Messages about tasks, which the bridge to RabbitMQ delivers.
+const TASK_TOPIC: &str = "rabbitmq.task";
 
 /// Runs every stage, then prints addresses and login.
 pub async fn run(layout: &Layout, options: Options) -> Result<()> {
@@ -42,7 +44,10 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     let database_url = servers.database_url.clone();
     wait_for_broker(layout, ports.rabbitmq).await?;
     bring_up_to_date(&database_url, &secrets).await?;
-    wait_for_api(layout, &ports).await?;
+    let api = format!("http://127.0.0.1:{}", ports.api);
+    wait_for_service(layout, "api", &api).await?;
+    let bridge = health::bridge_url(ports.rabbitmq_bridge);
+    wait_for_service(layout, "rabbitmq-bridge", &bridge).await?;
     let demonstrated = if options.demo {
         demonstrate(layout, &database_url).await
     } else {
@@ -89,11 +94,10 @@ async fn wait_for_broker(layout: &Layout, port: u16) -> Result<()> {
     stage.end(ready.map(|what| ((), what)))
 }
 
-async fn wait_for_api(layout: &Layout, ports: &Ports) -> Result<()> {
-    let stage = Stage::begin("api");
-    let url = format!("http://127.0.0.1:{}", ports.api);
-    let ready = health::wait(layout, "api", API_PATIENCE, async || {
-        health::api(&url).await
+async fn wait_for_service(layout: &Layout, name: &'static str, url: &str) -> Result<()> {
+    let stage = Stage::begin(name);
+    let ready = health::wait(layout, name, SERVICE_PATIENCE, async || {
+        health::ready(url).await
     })
     .await;
     stage.end(ready.map(|what| ((), what)))
@@ -107,10 +111,16 @@ async fn bring_up_to_date(database_url: &str, secrets: &Secrets) -> Result<()> {
 
 async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<((), String)> {
     let report = migrate::migrate(database_url).await?;
-    migrate::set_login_password(database_url, API_ROLE, &secrets.api_password).await?;
+    for (role, password) in [
+        (API_ROLE, &secrets.api_password),
+        (RABBITMQ_BRIDGE_ROLE, &secrets.rabbitmq_bridge_password),
+    ] {
+        migrate::set_login_password(database_url, role, password).await?;
+    }
     let mut connection = sqlx::PgConnection::connect(database_url)
         .await
         .context("connecting to the database")?;
+    enable_topic(&mut connection, TASK_TOPIC).await?;
     // Only once: later the account belongs to the person, who may have changed its password.
     if !people::exists(&mut connection, &secrets.admin_email).await? {
         people::put(
@@ -127,6 +137,19 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
         count => format!("applied {count} files, extension {}", report.extension),
     };
     Ok(((), what))
+}
+
+/// From now on the database writes messages of this topic.
+async fn enable_topic(connection: &mut sqlx::PgConnection, topic: &str) -> Result<()> {
+    sqlx::query(
+        "update devart.system_settings set value = value || to_jsonb($1::text), updated_at = now()
+         where key = 'outbox_topics' and not value ? $1",
+    )
+    .bind(topic)
+    .execute(connection)
+    .await
+    .with_context(|| format!("enabling the topic {topic}"))?;
+    Ok(())
 }
 
 async fn demonstrate(layout: &Layout, database_url: &str) -> Result<()> {

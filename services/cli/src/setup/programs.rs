@@ -12,7 +12,7 @@ use crate::progress::Stage;
 use crate::shell::run_logged;
 
 /// The programs that the supervisor runs, itself included.
-const PROGRAMS: [&str; 2] = ["devart", "devart-api"];
+const PROGRAMS: [&str; 3] = ["devart", "devart-api", "devart-rabbitmq"];
 
 /// Builds and copies; gives whether a copy changed.
 pub fn ensure(layout: &Layout, stage: &Stage, log: &Path) -> Result<(bool, String)> {

@@ -1,6 +1,7 @@
 //! The servers of an installation, in the order in which they start.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub fn all(layout: &Layout) -> Result<Vec<Part>> {
         postgres(cluster(layout, &ports, &secrets)?),
         rabbitmq(layout, ports, &secrets)?,
         api(layout, &ports, &secrets)?,
+        rabbitmq_bridge(layout, &ports, &secrets)?,
     ])
 }
 
@@ -68,17 +70,51 @@ fn rabbitmq(layout: &Layout, ports: Ports, secrets: &Secrets) -> Result<Part> {
 }
 
 fn api(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
-    // It opens no file of its own, so as root it runs as the user that owns nothing.
-    let user = ServerUser::for_server("nobody")?;
-    let program = layout.bin_dir().join("devart-api");
+    let mut environment = environment(layout, ports, secrets)?;
+    environment.retain(|name, _| !name.starts_with("RABBITMQ_BRIDGE_"));
+    service("api", layout.bin_dir().join("devart-api"), environment)
+}
+
+fn rabbitmq_bridge(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
+    let mut environment = environment(layout, ports, secrets)?;
+    for name in ["DATABASE_URL", "BIND"] {
+        if let Some(value) = environment.remove(&format!("RABBITMQ_BRIDGE_{name}")) {
+            environment.insert(format!("BRIDGE_{name}"), value);
+        }
+    }
+    environment.retain(|name, _| {
+        ["API_", "SUPABASE_", "GITHUB_"]
+            .iter()
+            .all(|others| !name.starts_with(others))
+    });
+    let program = layout.bin_dir().join("devart-rabbitmq");
+    service("rabbitmq-bridge", program, environment)
+}
+
+/// What our services may know: everything but the owner's login and people's passwords.
+fn environment(
+    layout: &Layout,
+    ports: &Ports,
+    secrets: &Secrets,
+) -> Result<BTreeMap<String, String>> {
     let mut environment: BTreeMap<String, String> = secrets.entries(ports).into_iter().collect();
     for (name, value) in layout.env_overrides()? {
         environment.entry(name).or_insert(value);
     }
-    // Not the owner's database: the API only ever logs in as its own role.
+    // Not the owner's database: each service only ever logs in as its own role.
     environment.retain(|name, _| name != "DATABASE_URL" && !name.starts_with("ADMIN_"));
+    Ok(environment)
+}
+
+fn service(
+    name: &'static str,
+    program: PathBuf,
+    environment: BTreeMap<String, String>,
+) -> Result<Part> {
+    // It opens no file of its own, so as root it runs as the user that owns nothing.
+    let user = ServerUser::for_server("nobody")?;
     Ok(Part {
-        name: "api",
+        name,
         command: Box::new(move || {
             let mut command: Command = user.command(&program);
             command

@@ -1,6 +1,7 @@
 //! One file per question.
 
 pub mod backlog;
+pub mod bridge;
 pub mod create;
 pub mod drain;
 pub mod long_transaction;
@@ -24,6 +25,6 @@ fn interleaved(cluster: &BenchCluster, bare: &Run, devart: &Run) -> Result<(f64,
     Ok((mean(&rates[0]), mean(&rates[1])))
 }
 
-fn mean(values: &[f64]) -> f64 {
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -135,7 +135,7 @@ fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
 }
 
 /// Enqueues at a steady rate and waits for the latency of each task. Gives the counted ones, sorted.
-async fn enqueue_and_collect(
+pub(super) async fn enqueue_and_collect(
     pool: &PgPool,
     seconds: u32,
     latencies: &Receiver<u64>,
@@ -164,7 +164,7 @@ async fn enqueue_and_collect(
     Ok(counted)
 }
 
-fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
+pub(super) fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
     let [p50, p99] =
         [50.0, 99.0].map(|percentile| percentile_of(latencies_us, percentile) as f64 / 1e3);
     let target = format!("p99 under {limit_ms:.0} ms");
@@ -176,7 +176,7 @@ fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
     );
 }
 
-fn now_us() -> u64 {
+pub(super) fn now_us() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     since_epoch.map_or(0, |elapsed| elapsed.as_micros() as u64)
 }

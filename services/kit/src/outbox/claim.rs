@@ -1,0 +1,105 @@
+//! Leasing rows as long as there is room, and waiting for more when there are none.
+
+use std::time::Duration;
+
+use devart_core::backoff::Backoff;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::settle::Settled;
+use super::store::{Lease, Row};
+use super::{OutboxHandler, Worker, deliver};
+use crate::listener::Wakeups;
+
+/// The database says that the role may not do this, which waiting does not change.
+const NOT_ALLOWED: &str = "42501";
+
+/// Delays while the database is away.
+pub(super) const DATABASE_BACKOFF: Backoff = Backoff {
+    base_seconds: 0.1,
+    max_seconds: 5.0,
+};
+
+/// Claims and spawns deliveries until shutdown.
+pub(super) async fn run<H: OutboxHandler>(
+    worker: &Arc<Worker<H>>,
+    mut wakeups: Wakeups,
+    settled: &mpsc::UnboundedSender<Settled>,
+    deliveries: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let batch = worker.options.batch_size;
+    let mut failures = 0;
+    loop {
+        let room = tokio::select! {
+            biased;
+            () = worker.shutdown.cancelled() => return Ok(()),
+            room = Arc::clone(&worker.room).acquire_many_owned(batch) => room?,
+        };
+        while deliveries.try_join_next().is_some() {}
+        let asked_at = Instant::now();
+        // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait for their leases' end.
+        let pause = match worker.store.claim(batch, worker.options.lease()).await {
+            Ok(rows) => {
+                failures = 0;
+                let is_full = rows.len() == batch as usize;
+                spawn(worker, rows, asked_at, room, settled, deliveries);
+                if is_full {
+                    continue;
+                }
+                Duration::from_millis(worker.options.poll_ms)
+            }
+            Err(error) if is_refusal(&error) => return Err(error.into()),
+            Err(error) => {
+                let pause = DATABASE_BACKOFF.delay_seconds(failures, rand::random());
+                failures += 1;
+                tracing::warn!(topic = H::TOPIC, %error, "cannot claim messages, trying again in {pause:.1} s");
+                tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+                continue;
+            }
+        };
+        tokio::select! {
+            () = worker.shutdown.cancelled() => return Ok(()),
+            () = wakeups.next() => {}
+            () = worker.look.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NOT_ALLOWED))
+}
+
+fn spawn<H: OutboxHandler>(
+    worker: &Arc<Worker<H>>,
+    rows: Vec<Row>,
+    asked_at: Instant,
+    mut room: OwnedSemaphorePermit,
+    settled: &mpsc::UnboundedSender<Settled>,
+    deliveries: &mut JoinSet<()>,
+) {
+    for row in rows {
+        let lease = Lease {
+            id: row.id,
+            token: row.lease_token,
+        };
+        let hold = worker.hands.take(lease, asked_at + worker.options.lease());
+        let place = room.split(1);
+        let (worker, settled) = (Arc::clone(worker), settled.clone());
+        deliveries.spawn(async move {
+            let keyed = row.key.is_some();
+            let created_at = row.created_at;
+            let outcome = deliver::deliver(&worker, row, hold).await;
+            // Fails only when the worker is being dropped.
+            let _ = settled.send(Settled {
+                lease,
+                keyed,
+                created_at,
+                outcome,
+                place,
+            });
+        });
+    }
+}

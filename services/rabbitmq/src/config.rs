@@ -1,0 +1,84 @@
+//! The bridge's settings, parsed once at start.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Parser;
+use devart_kit::config::milliseconds;
+use devart_kit::sidecar::SidecarArgs;
+use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Seconds without a sign of life after which either side gives the connection up, unless the URL says otherwise.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// Carries messages about tasks to RabbitMQ.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "devart-rabbitmq", version)]
+pub struct Config {
+    /// The broker: amqp://user:password@host:port/vhost, or amqps:// with TLS. The broker's certificate must be
+    /// signed by an authority that this machine trusts, or that the file SSL_CERT_FILE names.
+    #[arg(long, env = "RABBITMQ_URL", hide_env_values = true)]
+    pub rabbitmq_url: SecretString,
+
+    /// How often queues are compared with the lanes of the database, so that no waiting task lacks an invitation.
+    #[arg(long, env = "BRIDGE_LANE_CHECK_INTERVAL_MS", default_value = "30000", value_parser = milliseconds)]
+    pub lane_check_interval: Duration,
+
+    #[command(flatten)]
+    pub sidecar: SidecarArgs,
+}
+
+impl Config {
+    /// Where the broker is.
+    ///
+    /// # Errors
+    /// When RABBITMQ_URL is no AMQP URL. The URL itself is not repeated: it holds a password.
+    pub fn broker_address(&self) -> anyhow::Result<AMQPUri> {
+        let mut address: AMQPUri =
+            self.rabbitmq_url.expose_secret().parse().map_err(|error| {
+                anyhow!("RABBITMQ_URL is not an amqp:// or amqps:// URL: {error}")
+            })?;
+        address.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Config {
+        Config::parse_from([
+            "devart-rabbitmq",
+            "--rabbitmq-url",
+            url,
+            "--database-url",
+            "postgres://a@b/c",
+        ])
+    }
+
+    #[test]
+    fn a_dead_connection_is_noticed_soon_unless_the_url_says_otherwise() {
+        let heartbeat = |url| {
+            let address = parse(url).broker_address().expect("a broker's URL");
+            address.query.heartbeat
+        };
+        assert_eq!(heartbeat("amqp://h/"), Some(HEARTBEAT_SECONDS));
+        assert_eq!(heartbeat("amqps://h/?heartbeat=60"), Some(60));
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_being_repeated() {
+        let error = parse("http://u:hunter2@h/")
+            .broker_address()
+            .expect_err("refused");
+        assert!(error.to_string().contains("RABBITMQ_URL"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn debug_output_hides_the_password() {
+        assert!(!format!("{:?}", parse("amqp://u:hunter2@h/")).contains("hunter2"));
+    }
+}

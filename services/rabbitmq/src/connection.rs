@@ -1,0 +1,179 @@
+//! The connection to the broker: made again, with backoff, whenever it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::StreamExt;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::greeting;
+use crate::publisher::Publisher;
+use crate::topology::{QueueType, Topology};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// Not every way in which a connection ends is told as an event.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A broker that can be published to until it is lost.
+pub struct Broker {
+    pub topology: Topology,
+    pub publisher: Publisher,
+    connection: Arc<Connection>,
+    lost: CancellationToken,
+    has_lanes: AtomicBool,
+}
+
+impl Broker {
+    async fn connect(address: &AMQPUri) -> anyhow::Result<Self> {
+        let major = greeting::major_version(address).await?;
+        let properties =
+            ConnectionProperties::default().with_connection_name("devart-rabbitmq".into());
+        let connection = Arc::new(Connection::connect_uri(address.clone(), properties).await?);
+        let lost = CancellationToken::new();
+        let publisher = Publisher::open(&connection, &lost).await?;
+        tokio::spawn(tell_loss(Arc::clone(&connection), lost.clone()));
+        Ok(Self {
+            topology: Topology::new(Arc::clone(&connection), QueueType::of(major)),
+            publisher,
+            connection,
+            lost,
+            has_lanes: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the connection was lost, as far as it is known.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
+    /// Notes that every lane has its queue.
+    pub fn set_has_lanes(&self) {
+        self.has_lanes.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether agents find their queues, and messages their way.
+    pub fn is_ready(&self) -> bool {
+        !self.is_lost() && self.has_lanes.load(Ordering::Relaxed)
+    }
+
+    /// Gives the connection up, for somebody found that it does not work.
+    pub fn give_up(&self) {
+        self.lost.cancel();
+    }
+
+    async fn close(&self) {
+        self.lost.cancel();
+        let closed = self.connection.close(200, "stopping".into());
+        // A broker that does not answer finds out by itself.
+        let _ = timeout(CLOSE_TIMEOUT, closed).await;
+    }
+}
+
+async fn tell_loss(connection: Arc<Connection>, lost: CancellationToken) {
+    let mut events = connection.events_listener();
+    let mut ticks = interval(STATUS_INTERVAL);
+    while connection.status().connected() && !lost.is_cancelled() {
+        tokio::select! {
+            // Channels tell of their ends too; the connection's status says which it was.
+            _ = events.next() => {}
+            _ = ticks.tick() => {}
+            () = lost.cancelled() => {}
+        }
+    }
+    lost.cancel();
+}
+
+/// The broker of the moment; none while it is away.
+pub type BrokerWatch = watch::Receiver<Option<Arc<Broker>>>;
+
+/// Keeps a connection until it is closed.
+pub struct Keeper {
+    brokers: BrokerWatch,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Connects, and connects again whenever the connection is lost.
+pub fn keep(address: AMQPUri) -> Keeper {
+    let (sender, brokers) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(address, sender, stop.clone()));
+    Keeper {
+        brokers,
+        stop,
+        task,
+    }
+}
+
+impl Keeper {
+    /// Follows the connection from now on.
+    pub fn subscribe(&self) -> BrokerWatch {
+        self.brokers.clone()
+    }
+
+    /// Closes the connection in order.
+    pub async fn close(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+async fn run(
+    address: AMQPUri,
+    brokers: watch::Sender<Option<Arc<Broker>>>,
+    stop: CancellationToken,
+) {
+    let mut backoff = FIRST_BACKOFF;
+    while !stop.is_cancelled() {
+        match connect(&address).await {
+            Ok(broker) => {
+                backoff = FIRST_BACKOFF;
+                serve(Arc::new(broker), &brokers, &stop).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "cannot connect to RabbitMQ, trying again in {backoff:?}: {error:#}"
+                );
+            }
+        }
+        let jitter = rand::random_range(1.0..1.5);
+        stop.run_until_cancelled(sleep(backoff.mul_f64(jitter)))
+            .await;
+        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+async fn connect(address: &AMQPUri) -> anyhow::Result<Broker> {
+    timeout(CONNECT_TIMEOUT, Broker::connect(address))
+        .await
+        .context("no answer")?
+}
+
+/// Offers the broker until it is lost.
+async fn serve(
+    broker: Arc<Broker>,
+    brokers: &watch::Sender<Option<Arc<Broker>>>,
+    stop: &CancellationToken,
+) {
+    tracing::info!(queues = ?broker.topology.queue_type(), "connected to RabbitMQ");
+    metrics::gauge!("devart_rabbitmq_connected").set(1.0);
+    brokers.send_replace(Some(Arc::clone(&broker)));
+    tokio::select! {
+        () = broker.lost.cancelled() => tracing::warn!("lost the connection to RabbitMQ"),
+        () = stop.cancelled() => {}
+    }
+    metrics::gauge!("devart_rabbitmq_connected").set(0.0);
+    brokers.send_replace(None);
+    broker.close().await;
+}

@@ -1,0 +1,168 @@
+//! Seeing to it that every lane has its queue, and every waiting task an invitation.
+//!
+//! Invitations can be missing: the bridge was switched on after tasks were made, the broker lost its queues,
+//! an agent took messages of a lane that it cannot serve, or a message became too old. So the lanes of the
+//! database are compared with the queues, at each connection and now and then.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::connection::{Broker, BrokerWatch};
+use crate::topology::{Found, Route};
+
+/// A task that has waited for so long beside an empty queue has no invitation on its way any more.
+const WAITING_SECONDS: f64 = 60.0;
+
+/// A million waiting tasks take a while to invite.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// After a check that failed, the database being away for instance.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lanes whose queues were lost while messages were on their way.
+#[derive(Clone, Default)]
+pub struct LostLanes(Arc<Lost>);
+
+#[derive(Default)]
+struct Lost {
+    lanes: Mutex<HashSet<String>>,
+    reported: Notify,
+}
+
+impl LostLanes {
+    /// Notes a lane, to have its tasks invited again.
+    pub fn report(&self, lane: String) {
+        self.with(|lanes| lanes.insert(lane));
+        self.0.reported.notify_one();
+    }
+
+    fn with<T>(&self, action: impl FnOnce(&mut HashSet<String>) -> T) -> T {
+        action(&mut self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Keeps lanes and queues together until it is dropped.
+pub struct LaneKeeper {
+    lost: LostLanes,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl LaneKeeper {
+    /// Where to report lost lanes.
+    pub fn lost(&self) -> LostLanes {
+        self.lost.clone()
+    }
+}
+
+/// Compares lanes and queues at each connection and then each `interval`.
+pub fn keep(pool: PgPool, brokers: BrokerWatch, interval: Duration) -> LaneKeeper {
+    let lost = LostLanes::default();
+    let keeper = Lanes {
+        pool,
+        lost: lost.clone(),
+    };
+    LaneKeeper {
+        lost,
+        _task: AbortOnDropHandle::new(tokio::spawn(keeper.run(brokers, interval))),
+    }
+}
+
+struct Lanes {
+    pool: PgPool,
+    lost: LostLanes,
+}
+
+#[derive(sqlx::FromRow)]
+struct Lane {
+    routing_key: String,
+    has_waiting: bool,
+}
+
+impl Lanes {
+    async fn run(self, mut brokers: BrokerWatch, interval: Duration) {
+        loop {
+            let broker = brokers.borrow_and_update().clone();
+            let pause = match broker {
+                None => interval,
+                Some(broker) => match self.check_in_time(&broker).await {
+                    Ok(()) => {
+                        broker.set_has_lanes();
+                        interval
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot compare lanes and queues: {error}");
+                        RETRY_INTERVAL
+                    }
+                },
+            };
+            tokio::select! {
+                changed = brokers.changed() => if changed.is_err() { return },
+                () = self.lost.0.reported.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// A broker out of memory or disk answers nothing for as long as that lasts.
+    async fn check_in_time(&self, broker: &Broker) -> anyhow::Result<()> {
+        timeout(CHECK_TIMEOUT, self.check(broker))
+            .await
+            .context("no answer")?
+    }
+
+    async fn check(&self, broker: &Broker) -> anyhow::Result<()> {
+        let lanes: Vec<Lane> =
+            sqlx::query_as("select routing_key, has_waiting from devart_private.task_lanes($1)")
+                .bind(WAITING_SECONDS)
+                .fetch_all(&self.pool)
+                .await?;
+        for lane in lanes {
+            let found = broker
+                .topology
+                .look_at(&Route::Lane(lane.routing_key.clone()))
+                .await?;
+            if found == Found::Missing {
+                // Remembered until they are invited, since next time the queue is there.
+                self.lost.with(|lost| lost.insert(lane.routing_key.clone()));
+            }
+            // Taken out before inviting: a report that comes in meanwhile asks for another invitation.
+            let is_lost = self.lost.with(|lost| lost.remove(&lane.routing_key));
+            let is_empty = found == Found::Existing { messages: 0 };
+            if (is_lost || (is_empty && lane.has_waiting))
+                && let Err(error) = self.invite(&lane.routing_key).await
+            {
+                self.lost.with(|lost| lost.insert(lane.routing_key));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn invite(&self, lane: &str) -> anyhow::Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        // The function may take as long as the whole check.
+        sqlx::query("set local statement_timeout = 0")
+            .execute(&mut *transaction)
+            .await?;
+        let count: i64 = sqlx::query_scalar("select devart_private.invite_waiting_tasks($1)")
+            .bind(lane)
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        if count > 0 {
+            tracing::info!(
+                lane,
+                count,
+                "invited to {count} waiting tasks of lane {lane} again"
+            );
+        }
+        Ok(())
+    }
+}
