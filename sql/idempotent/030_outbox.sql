@@ -90,34 +90,36 @@ begin
 end
 $$;
 
--- Of rows with a key, which the caller has locked: those that may be leased. Parks the others.
-create or replace function devart_private.sift_outbox_keys(p_topic text, p_ids bigint[])
-returns bigint[] language plpgsql
+-- Of rows with a key, which the caller has locked: those that may be leased. Parks the others. Rows whose key's lock
+-- another has are skipped: waiting for it could be a deadlock, as that one may wait for a row of ours.
+drop function if exists devart_private.sift_outbox_keys(text, bigint[]); -- it may have had another result
+create function devart_private.sift_outbox_keys(
+    p_topic text, p_ids bigint[], out first bigint[], out parked int, out skipped int
+)
+language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     v_locked bigint[];
-    v_first bigint[];
     v_keys text[];
 begin
-    -- Waits for nobody: whoever holds a key's lock will wake us.
     v_locked := array(
         select o.id from devart_private.outbox o
         where o.id = any (p_ids) and pg_try_advisory_xact_lock(devart_private.outbox_key_lock(o.topic, o.key))
     );
-    v_first := array(
+    first := array(
         select o.id from devart_private.outbox o
         cross join lateral devart_private.outbox_key_turn(o.topic, o.key, o.id) turn
         where o.id = any (v_locked) and turn.is_its_turn
     );
-    with parked as (
+    with parked_rows as (
         update devart_private.outbox o set next_attempt_at = 'infinity', lease_token = null, lease_expires_at = null
-        where o.id = any (v_locked) and o.id <> all (v_first)
+        where o.id = any (v_locked) and o.id <> all (first)
         returning o.key
     )
-    select array_agg(distinct p.key) into v_keys from parked p;
+    select count(*), array_agg(distinct p.key) into parked, v_keys from parked_rows p;
+    skipped := cardinality(p_ids) - cardinality(v_locked);
     -- The first row may have been parked behind one that is parked now, its lease having expired.
     perform devart_private.free_outbox_keys(p_topic, v_keys);
-    return v_first;
 end
 $$;
 
@@ -136,8 +138,11 @@ declare
     v_left int := p_limit;
     v_free bigint[];
     v_keyed bigint[];
-    v_found int;
+    v_first bigint[];
+    v_parked int;
+    v_skipped int;
     v_leased int;
+    v_is_contended boolean := false;
 begin
     perform devart_private.require_bridge_of(p_topic);
     if not coalesce(p_limit between 1 and 1000 and p_lease between '1 second' and '1 day', false) then
@@ -155,9 +160,12 @@ begin
             order by o.next_attempt_at, o.id limit v_left
             for update skip locked
         ) d;
-        v_found := cardinality(v_free) + cardinality(v_keyed);
+        v_parked := 0;
         if v_keyed <> '{}' then
-            v_free := v_free || devart_private.sift_outbox_keys(p_topic, v_keyed);
+            select s.first, s.parked, s.skipped into v_first, v_parked, v_skipped
+            from devart_private.sift_outbox_keys(p_topic, v_keyed) s;
+            v_free := v_free || v_first;
+            v_is_contended := v_is_contended or v_skipped > 0;
         end if;
         return query
         with leased as (
@@ -167,9 +175,13 @@ begin
         )
         select l.id, l.key, l.payload, l.attempt, l.created_at, v_token from leased l order by l.id;
         get diagnostics v_leased = row_count;
-        exit when v_found < v_left or v_leased = v_left;
         v_left := v_left - v_leased;
+        exit when v_left = 0 or v_parked = 0;
     end loop;
+    if v_is_contended then
+        -- Nobody else may come back for what was skipped.
+        perform devart_private.wake(p_topic);
+    end if;
 end
 $$;
 

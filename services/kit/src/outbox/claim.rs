@@ -1,12 +1,12 @@
 //! Leasing rows as long as there is room, and waiting for more when there are none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use devart_core::backoff::Backoff;
-use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::settle::Settled;
 use super::store::{Lease, Row};
@@ -31,40 +31,59 @@ pub(super) async fn run<H: OutboxHandler>(
 ) -> anyhow::Result<()> {
     let batch = worker.options.batch_size;
     let mut failures = 0;
-    loop {
-        let room = tokio::select! {
-            biased;
-            () = worker.shutdown.cancelled() => return Ok(()),
-            room = Arc::clone(&worker.room).acquire_many_owned(batch) => room?,
-        };
+    while let Some(room) = room(worker).await {
         while deliveries.try_join_next().is_some() {}
         let asked_at = Instant::now();
         // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait for their leases' end.
-        let pause = match worker.store.claim(batch, worker.options.lease()).await {
+        match worker.store.claim(batch, worker.options.lease()).await {
             Ok(rows) => {
                 failures = 0;
-                let is_full = rows.len() == batch as usize;
+                let is_all = rows.len() < batch as usize;
                 spawn(worker, rows, asked_at, room, settled, deliveries);
-                if is_full {
-                    continue;
+                if is_all {
+                    until_there_may_be_more(worker, &mut wakeups).await;
                 }
-                Duration::from_millis(worker.options.poll_ms)
             }
             Err(error) if is_refusal(&error) => return Err(error.into()),
             Err(error) => {
-                let pause = DATABASE_BACKOFF.delay_seconds(failures, rand::random());
+                drop(room);
+                wait_for_the_database(worker, &error, failures).await;
                 failures += 1;
-                tracing::warn!(topic = H::TOPIC, %error, "cannot claim messages, trying again in {pause:.1} s");
-                tokio::time::sleep(Duration::from_secs_f64(pause)).await;
-                continue;
             }
-        };
-        tokio::select! {
-            () = worker.shutdown.cancelled() => return Ok(()),
-            () = wakeups.next() => {}
-            () = worker.look.notified() => {}
-            () = tokio::time::sleep(pause) => {}
         }
+    }
+    Ok(())
+}
+
+/// Room for a batch; none at shutdown.
+async fn room<H>(worker: &Worker<H>) -> Option<OwnedSemaphorePermit> {
+    let room = Arc::clone(&worker.room).acquire_many_owned(worker.options.batch_size);
+    tokio::select! {
+        biased;
+        () = worker.shutdown.cancelled() => None,
+        room = room => room.ok(),
+    }
+}
+
+async fn until_there_may_be_more<H>(worker: &Worker<H>, wakeups: &mut Wakeups) {
+    tokio::select! {
+        () = worker.shutdown.cancelled() => {}
+        () = wakeups.next() => {}
+        () = worker.look.notified() => {}
+        () = sleep(Duration::from_millis(worker.options.poll_ms)) => {}
+    }
+}
+
+async fn wait_for_the_database<H: OutboxHandler>(
+    worker: &Worker<H>,
+    error: &sqlx::Error,
+    failures: u32,
+) {
+    let pause = DATABASE_BACKOFF.delay_seconds(failures, rand::random());
+    tracing::warn!(topic = H::TOPIC, %error, "cannot claim messages, trying again in {pause:.1} s");
+    tokio::select! {
+        () = worker.shutdown.cancelled() => {}
+        () = sleep(Duration::from_secs_f64(pause)) => {}
     }
 }
 

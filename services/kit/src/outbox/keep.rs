@@ -1,9 +1,10 @@
 //! Extending the leases of what is in hand.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{OutboxHandler, Worker};
-use std::sync::Arc;
 
 /// Extends leases of which a third has passed, so that two attempts may fail before one is lost. Never ends.
 pub(super) async fn run<H: OutboxHandler>(worker: Arc<Worker<H>>) {

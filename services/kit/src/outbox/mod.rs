@@ -76,9 +76,10 @@ pub async fn run<H: OutboxHandler>(
         room: Arc::new(Semaphore::new(options.room())),
         look: Notify::new(),
         abandon: CancellationToken::new(),
+        // A child: stopping for a reason of our own is nobody else's business.
+        shutdown: shutdown.child_token(),
         handler,
         options,
-        shutdown,
     });
     let (settled, outcomes) = mpsc::unbounded_channel();
     let settler = spawn(settle::run(Arc::clone(&worker), outcomes));
