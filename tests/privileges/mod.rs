@@ -203,7 +203,7 @@ async fn operators_manage_everything_but_touch_no_private_table() -> Result<()> 
 }
 
 #[tokio::test]
-async fn nothing_private_is_granted_beyond_what_the_api_logs_in_for() -> Result<()> {
+async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()> {
     let db = Database::create().await?;
     let granted: Vec<String> = sqlx::query_scalar(
         "select format('%s %s', a.grantee::regrole, o.name)
@@ -218,7 +218,7 @@ async fn nothing_private_is_granted_beyond_what_the_api_logs_in_for() -> Result<
     )
     .fetch_all(&db.owner)
     .await?;
-    let expected = [
+    let api = [
         "authenticate_agent_key",
         "authenticate_password_hash",
         "begin_idempotent",
@@ -227,10 +227,25 @@ async fn nothing_private_is_granted_beyond_what_the_api_logs_in_for() -> Result<
         "maintain",
         "receive_github_delivery",
     ];
-    assert_eq!(
-        granted,
-        expected.map(|name| format!("authenticator {name}"))
-    );
+    let rabbitmq = [
+        "acknowledge_outbox",
+        "claim_outbox",
+        "extend_outbox",
+        "fail_outbox",
+        "invite_waiting_tasks",
+        "is_ready",
+        "outbox_depth",
+        "return_outbox",
+        "task_lanes",
+    ];
+    let login = |role: &str, names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| format!("{role} {name}")).collect()
+    };
+    let expected = [
+        login("authenticator", &api),
+        login("devart_bridge_rabbitmq", &rabbitmq),
+    ];
+    assert_eq!(granted, expected.concat());
     Ok(())
 }
 
