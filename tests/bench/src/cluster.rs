@@ -66,7 +66,8 @@ impl BenchCluster {
     }
 
     pub fn bridge_url(&self) -> String {
-        self.cluster.url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, self.database)
+        self.cluster
+            .url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, self.database)
     }
 
     /// Runs SQL as the owner and gives what it prints.
