@@ -72,7 +72,16 @@ impl Cluster {
     }
 
     /// A fresh running cluster with an empty database `devart`, in a temporary directory that goes away with it.
+    ///
+    /// Another process may take the free port between our look and the server's start, so there are further attempts.
     pub fn temporary(options: ClusterOptions) -> Result<Self> {
+        const FURTHER_ATTEMPTS: usize = 3;
+        (0..FURTHER_ATTEMPTS)
+            .find_map(|_| Self::attempt_temporary(options.clone()).ok())
+            .map_or_else(|| Self::attempt_temporary(options), Ok)
+    }
+
+    fn attempt_temporary(options: ClusterOptions) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("devart-{}", random::word(10)));
         let mut cluster = Self::init(&dir, options)?;
         cluster.temporary = true;
