@@ -128,6 +128,26 @@ async fn a_row_is_leased_to_one_until_its_lease_ends() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_claim_may_pass_over_what_was_due_long_ago() -> Result<()> {
+    let db = database().await?;
+    enqueue(&db.owner, None, 1, 1).await?;
+    sqlx::query("update devart_private.outbox set next_attempt_at = now() - interval '1 hour'")
+        .execute(&db.owner)
+        .await?;
+    enqueue(&db.owner, None, 2, 2).await?;
+    let recent: Vec<i64> = sqlx::query_scalar(
+        "select (payload ->> 'n')::bigint
+         from devart_private.claim_outbox($1, 10, '30 s', now() - interval '1 minute')",
+    )
+    .bind(TOPIC)
+    .fetch_all(&db.owner)
+    .await?;
+    assert_eq!(recent, [2]);
+    assert_eq!(numbers(&claim(&db.owner, 10).await?), [1]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn who_lost_a_lease_can_do_nothing_to_the_row() -> Result<()> {
     let db = database().await?;
     enqueue(&db.owner, None, 1, 1).await?;

@@ -1,6 +1,7 @@
 //! Tasks over RabbitMQ, with a real broker, the real bridge and the real API.
 
 use anyhow::{Context, Result};
+use devart_cli::ports;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::support::api::Api;
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, Queues, nobodys_url};
+use crate::support::certificate::Certificate;
 use crate::support::http::{Http, send};
 use crate::support::queue::{create, create_many, history, status};
 use crate::support::wait::eventually;
@@ -464,5 +466,36 @@ async fn messages_survive_a_broker_that_crashes() -> Result<()> {
         ids.insert(message.task_id());
     }
     assert_eq!(ids.len(), 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_broker_can_be_reached_over_tls_by_those_who_trust_its_authority() -> Result<()> {
+    let port = ports::any_free()?;
+    let broker = Broker::start_with(|dir| {
+        let made = Certificate::make(dir)?;
+        Ok(format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n",
+            made.authority.display(),
+            made.certificate.display(),
+            made.key.display(),
+        ))
+    })
+    .await?;
+    let db = database().await?;
+    let url = broker.url().replace("amqp://", "amqps://");
+    let url = url.replace(&format!(":{}/", broker.port()), &format!(":{port}/"));
+    let authority = broker.dir().join("authority.pem");
+    let trusting = [("SSL_CERT_FILE", authority.to_str().context("a path")?)];
+    let mut bridge = Bridge::launch(&db.bridge_url("rabbitmq"), &url, &trusting)?;
+    bridge.wait_until_ready().await;
+    create(&db.owner, json!({"title": "t"})).await?;
+    let queues = Queues::open(&broker.url()).await?;
+    queues.wait_for_count("tasks.todo", 1).await;
+
+    // Whoever does not trust the authority gets no answer that they would believe.
+    let distrusting = Bridge::launch(&db.bridge_url("rabbitmq"), &url, &[])?;
+    distrusting.wait_until_it_failed_to_connect().await;
+    assert!(!distrusting.is_ready().await);
     Ok(())
 }

@@ -125,9 +125,16 @@ $$;
 
 -- Leases up to p_limit due rows of a topic (1 to 1000) for p_lease, the longest due first. Fewer rows than asked for mean
 -- that no more are due. attempt: how often delivering the row has failed so far. All rows have the same lease_token.
+-- p_since passes over what was due before it: the dead entries of delivered rows, which a long transaction of somebody
+-- else keeps in the index, and also what became visible there since.
 -- Errors: 42501 another bridge's topic, 22023 limit or lease out of bounds.
-create or replace function devart_private.claim_outbox(p_topic text, p_limit int, p_lease interval)
-returns table (id bigint, key text, payload jsonb, attempt int, created_at timestamptz, lease_token uuid)
+drop function if exists devart_private.claim_outbox(text, int, interval);
+create or replace function devart_private.claim_outbox(
+    p_topic text, p_limit int, p_lease interval, p_since timestamptz default null
+)
+returns table (
+    id bigint, key text, payload jsonb, attempt int, created_at timestamptz, due_at timestamptz, lease_token uuid
+)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 -- The plan is the one for a full table, also when it was made while the table was empty.
@@ -155,7 +162,8 @@ begin
         into v_free, v_keyed
         from (
             select o.id, o.key from devart_private.outbox o
-            where o.topic = p_topic and o.buried_at is null and o.next_attempt_at <= now()
+            where o.topic = p_topic and o.buried_at is null
+              and o.next_attempt_at between coalesce(p_since, '-infinity') and now()
               and (o.lease_token is null or o.lease_expires_at <= now())
             order by o.next_attempt_at, o.id limit v_left
             for update skip locked
@@ -171,9 +179,9 @@ begin
         with leased as (
             update devart_private.outbox o set lease_token = v_token, lease_expires_at = now() + p_lease
             where o.id = any (v_free)
-            returning o.id, o.key, o.payload, o.attempt, o.created_at
+            returning o.id, o.key, o.payload, o.attempt, o.created_at, o.next_attempt_at
         )
-        select l.id, l.key, l.payload, l.attempt, l.created_at, v_token from leased l order by l.id;
+        select l.id, l.key, l.payload, l.attempt, l.created_at, l.next_attempt_at, v_token from leased l order by l.id;
         get diagnostics v_leased = row_count;
         v_left := v_left - v_leased;
         exit when v_left = 0 or v_parked = 0;

@@ -82,7 +82,7 @@ begin
         execute format('grant usage on schema devart_private to %I', v_role);
         execute format(
             'grant execute on function
-                devart_private.claim_outbox(text, int, interval),
+                devart_private.claim_outbox(text, int, interval, timestamptz),
                 devart_private.acknowledge_outbox(text, bigint[], uuid[]),
                 devart_private.fail_outbox(text, bigint[], uuid[], text[], float8[], int),
                 devart_private.extend_outbox(text, bigint[], uuid[], interval),

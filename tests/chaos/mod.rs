@@ -21,7 +21,7 @@ use world::{Disturbance, World, pause};
 
 const TASKS: usize = 5_000;
 /// Quick disturbances beside one of each kind, for so many tasks.
-const TASKS_PER_DISTURBANCE: usize = 600;
+const TASKS_PER_DISTURBANCE: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_task_is_finished_once_whatever_dies_meanwhile() -> Result<()> {

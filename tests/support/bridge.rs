@@ -56,6 +56,18 @@ impl Bridge {
         .await;
     }
 
+    /// Waits until it has tried to connect to the broker and could not.
+    pub async fn wait_until_it_failed_to_connect(&self) {
+        eventually("the bridge cannot connect", async || {
+            let metrics = self.health.get("/metrics").await.ok()?.text;
+            let failures = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("devart_rabbitmq_connection_failures_total "));
+            failures.filter(|count| *count != "0").map(drop)
+        })
+        .await;
+    }
+
     /// Whether it says at this moment that it reaches both sides.
     pub async fn is_ready(&self) -> bool {
         let answer = self.health.get("/readyz").await;

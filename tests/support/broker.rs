@@ -37,7 +37,12 @@ pub struct Broker {
 impl Broker {
     /// A node of its own, for a test that stops it.
     pub async fn start() -> Result<Self> {
-        let mut broker = Self::prepare()?;
+        Self::start_with(|_| Ok(String::new())).await
+    }
+
+    /// A node of its own, with further lines of configuration that may speak of files in its directory.
+    pub async fn start_with(configuration: impl Fn(&Path) -> Result<String>) -> Result<Self> {
+        let mut broker = Self::prepare(configuration)?;
         broker.resume().await?;
         Ok(broker)
     }
@@ -55,11 +60,11 @@ impl Broker {
         Ok(broker.address(&format!("test{number}")))
     }
 
-    fn prepare() -> Result<Self> {
+    fn prepare(configuration: impl Fn(&Path) -> Result<String>) -> Result<Self> {
         let id = Uuid::now_v7().simple().to_string();
         let dir = std::env::temp_dir().join(format!("devart-rabbitmq-{id}"));
         let ports = free_ports()?;
-        let node = init(&dir, &id, ports)?;
+        let node = init(&dir, &id, ports, configuration)?;
         Ok(Self {
             _guard: guard(&dir, ports.epmd)?,
             dir,
@@ -79,6 +84,11 @@ impl Broker {
             "amqp://{USER}:{PASSWORD}@127.0.0.1:{}/{virtual_host}",
             self.port()
         )
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where it listens on 127.0.0.1.
@@ -159,16 +169,25 @@ impl Drop for Broker {
     }
 }
 
-fn init(dir: &Path, id: &str, ports: Ports) -> Result<RabbitMq> {
+fn init(
+    dir: &Path,
+    id: &str,
+    ports: Ports,
+    configuration: impl Fn(&Path) -> Result<String>,
+) -> Result<RabbitMq> {
     let node = RabbitMq::init(dir, id, ports, PASSWORD)?;
     let definitions = dir.join("definitions.json");
     std::fs::write(&definitions, definitions_of_tests().to_string())?;
-    let configuration = dir.join("rabbitmq.conf");
-    let text = std::fs::read_to_string(&configuration)?;
+    let file = dir.join("rabbitmq.conf");
+    let text = std::fs::read_to_string(&file)?;
+    let further = configuration(dir)?;
     // Rewritten in place, so that it still belongs to the node's user.
     std::fs::write(
-        configuration,
-        format!("{text}load_definitions = {}\n", definitions.display()),
+        file,
+        format!(
+            "{text}load_definitions = {}\n{further}",
+            definitions.display()
+        ),
     )?;
     Ok(node)
 }

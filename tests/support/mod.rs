@@ -4,6 +4,7 @@ pub mod api;
 pub mod bridge;
 pub mod broker;
 pub mod caller;
+pub mod certificate;
 pub mod cluster;
 pub mod database;
 pub mod http;

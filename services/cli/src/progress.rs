@@ -36,7 +36,7 @@ impl Stage {
     /// Says what a long stage is about to do, where no line counts the seconds (in a CI log).
     pub fn note(&self, text: &str) {
         if self.ticker.is_none() {
-            println!("  {:<11}          {text} ...", self.name);
+            println!("  {:<15}          {text} ...", self.name);
         }
     }
 
@@ -92,7 +92,7 @@ fn tick(name: &str, started: Instant, finished: &Receiver<()>) {
 }
 
 fn line(name: &str, elapsed: Duration, what: &str) -> String {
-    format!("  {name:<11} {:>6.1} s  {what}", elapsed.as_secs_f64())
+    format!("  {name:<15} {:>6.1} s  {what}", elapsed.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -30,6 +30,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// Leaves the client library's own log out unless it is asked for: it reports as errors what we are told anyway,
+    /// and that a queue is not there when we ask whether it is.
+    pub fn with_quiet_client(mut self) -> Self {
+        let filter = &mut self.sidecar.telemetry.log_filter;
+        if !filter.contains("lapin") {
+            let asked_for = match filter.trim() {
+                "" => "info",
+                asked_for => asked_for,
+            };
+            *filter = format!("{asked_for},lapin=off");
+        }
+        self
+    }
+
     /// Where the broker is.
     ///
     /// # Errors
@@ -75,6 +89,18 @@ mod tests {
             .expect_err("refused");
         assert!(error.to_string().contains("RABBITMQ_URL"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_client_library_is_heard_only_when_asked_for() {
+        let filter = |asked_for: &str| {
+            let mut config = parse("amqp://h/");
+            config.sidecar.telemetry.log_filter = asked_for.to_owned();
+            config.with_quiet_client().sidecar.telemetry.log_filter
+        };
+        assert_eq!(filter(""), "info,lapin=off");
+        assert_eq!(filter("debug"), "debug,lapin=off");
+        assert_eq!(filter("info,lapin=trace"), "info,lapin=trace");
     }
 
     #[test]

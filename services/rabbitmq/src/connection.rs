@@ -20,7 +20,7 @@ use crate::topology::{QueueType, Topology};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 /// Not every way in which a connection ends is told as an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -141,6 +141,7 @@ async fn run(
                 serve(Arc::new(broker), &brokers, &stop).await;
             }
             Err(error) => {
+                metrics::counter!("devart_rabbitmq_connection_failures_total").increment(1);
                 tracing::warn!(
                     error = format!("{error:#}"),
                     "cannot connect to RabbitMQ, trying again in {backoff:?}: {error:#}"

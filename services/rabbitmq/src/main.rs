@@ -6,7 +6,7 @@ use devart_rabbitmq::config::Config;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+    let config = Config::parse().with_quiet_client();
     let sidecar = Sidecar::start(config.sidecar.clone(), "devart-rabbitmq")?;
     devart_rabbitmq::run(&config, sidecar).await
 }

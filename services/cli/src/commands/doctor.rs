@@ -61,13 +61,13 @@ pub async fn run(layout: &Layout) -> Result<()> {
 
 fn print(check: &Check) {
     match &check.finding {
-        Good(what) => println!("  ok    {:<12} {what}", check.what),
+        Good(what) => println!("  ok    {:<15} {what}", check.what),
         Hint { what, mend } => println!(
-            "  hint  {:<12} {what}\n                     better: {mend}",
+            "  hint  {:<15} {what}\n                        better: {mend}",
             check.what
         ),
         Bad { what, mend } => println!(
-            "  BAD   {:<12} {what}\n                     mend:   {mend}",
+            "  BAD   {:<15} {what}\n                        mend:   {mend}",
             check.what
         ),
     }

@@ -169,7 +169,7 @@ impl Child {
                     eprintln!("{name}: {error:#}");
                 }
                 if echo {
-                    println!("{name:<9} | {text}");
+                    println!("{name:<15} | {text}");
                 }
                 line.clear();
             }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::settle::Settled;
+use super::sight::Sight;
 use super::store::{Lease, Row};
 use super::{OutboxHandler, Worker, deliver};
 use crate::listener::Wakeups;
@@ -30,14 +31,17 @@ pub(super) async fn run<H: OutboxHandler>(
     deliveries: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
     let batch = worker.options.batch_size;
+    let mut sight = Sight::new(worker.options.poll());
     let mut failures = 0;
     while let Some(room) = room(worker).await {
         while deliveries.try_join_next().is_some() {}
-        let asked_at = Instant::now();
+        let (asked_at, since) = (Instant::now(), sight.since());
         // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait for their leases' end.
-        match worker.store.claim(batch, worker.options.lease()).await {
+        let claimed = worker.store.claim(batch, worker.options.lease(), since);
+        match claimed.await {
             Ok(rows) => {
                 failures = 0;
+                sight.looked(since, asked_at, &rows);
                 let is_all = rows.len() < batch as usize;
                 spawn(worker, rows, asked_at, room, settled, deliveries);
                 if is_all {
@@ -70,7 +74,7 @@ async fn until_there_may_be_more<H>(worker: &Worker<H>, wakeups: &mut Wakeups) {
         () = worker.shutdown.cancelled() => {}
         () = wakeups.next() => {}
         () = worker.look.notified() => {}
-        () = sleep(Duration::from_millis(worker.options.poll_ms)) => {}
+        () = sleep(worker.options.poll()) => {}
     }
 }
 

@@ -16,6 +16,7 @@ mod keep;
 mod observe;
 mod options;
 mod settle;
+mod sight;
 mod store;
 
 use std::sync::Arc;

@@ -93,6 +93,10 @@ impl OutboxOptions {
         Duration::from_secs(u64::from(self.lease_seconds))
     }
 
+    pub(super) fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+
     /// The delays between the attempts of one message.
     pub(super) fn backoff(&self) -> Backoff {
         Backoff {

@@ -17,6 +17,7 @@ pub(super) struct Row {
     /// How often delivering it has failed.
     pub attempt: i32,
     pub created_at: OffsetDateTime,
+    pub due_at: OffsetDateTime,
     pub lease_token: Uuid,
 }
 
@@ -62,15 +63,21 @@ impl Store {
         self.topic
     }
 
-    /// Leases up to `limit` rows; fewer mean that no more are due.
-    pub async fn claim(&self, limit: u32, lease: Duration) -> Result<Vec<Row>> {
+    /// Leases up to `limit` rows that are due since then, or at all; fewer mean that no more are.
+    pub async fn claim(
+        &self,
+        limit: u32,
+        lease: Duration,
+        since: Option<OffsetDateTime>,
+    ) -> Result<Vec<Row>> {
         sqlx::query_as(
-            "select id, key, payload::text, attempt, created_at, lease_token
-             from devart_private.claim_outbox($1, $2, $3)",
+            "select id, key, payload::text, attempt, created_at, due_at, lease_token
+             from devart_private.claim_outbox($1, $2, $3, $4)",
         )
         .bind(self.topic)
         .bind(i32::try_from(limit).unwrap_or(i32::MAX))
         .bind(interval(lease))
+        .bind(since)
         .fetch_all(&self.pool)
         .await
     }
