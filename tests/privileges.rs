@@ -14,7 +14,8 @@ const CALLERS: [&str; 5] = ["anon", "viewer", "supervisor", "admin", "agent"];
 
 /// `sql` with `+` for each caller who may and `-` for each who may not, in the order of [`CALLERS`].
 /// A read that gives no rows counts as "may not". `{task}`, `{own}`, `{agent}`, `{approval}`: ids of a waiting
-/// task, of one that the agent works on, of another agent, and of an approval.
+/// task, of one that the agent works on, of another agent, and of an approval;
+/// `{hold}` and `{others_hold}`: holds of the agent and of another.
 const MAY: &[(&str, &str)] = &[
     // read
     (
@@ -27,11 +28,29 @@ const MAY: &[(&str, &str)] = &[
         "-++++",
     ),
     ("read: select from devart.task_dependencies", "-+++-"),
-    ("read: select from devart.charges", "-+++-"),
+    (
+        "read: select from devart.charges where hold_id is null",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.charges where hold_id = '{hold}'",
+        "-++++",
+    ),
     (
         "read: select from devart.agents where id = '{agent}'",
         "-+++-",
     ),
+    (
+        "read: select from devart.holds where id = '{hold}'",
+        "-++++",
+    ),
+    (
+        "read: select from devart.holds where id = '{others_hold}'",
+        "-+++-",
+    ),
+    ("read: select from devart.budgets", "-+++-"),
+    ("read: select from devart.budget_windows", "-+++-"),
+    ("read: select from devart.service_prices", "-++++"),
     ("read: select from devart.service_registry", "-++++"),
     ("read: select from devart.service_status", "-++++"),
     ("read: select from devart.queue_depth", "-+++-"),
@@ -107,6 +126,18 @@ const MAY: &[(&str, &str)] = &[
         "select devart.charge_service((select id from devart.service_registry limit 1), 1)",
         "----+",
     ),
+    (
+        "select devart.reserve_charge((select id from devart.service_registry limit 1), 1)",
+        "----+",
+    ),
+    (
+        "select devart.dispatch_task((select id from devart.service_registry limit 1), 1)",
+        "----+",
+    ),
+    ("select devart.settle_charge('{hold}', 1)", "----+"),
+    ("select devart.release_charge('{hold}')", "----+"),
+    ("select devart.settle_charge('{others_hold}', 1)", "-----"),
+    ("select devart.release_charge('{others_hold}')", "-----"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -128,6 +159,27 @@ const MAY: &[(&str, &str)] = &[
         "---+-",
     ),
     ("update devart.service_registry set spent_usd = 0", "-----"),
+    (
+        "select devart.increase_budget((select id from devart.service_registry limit 1), 1)",
+        "--++-",
+    ),
+    (
+        "select devart.set_service_price((select id from devart.service_registry limit 1), 'second', 1)",
+        "---+-",
+    ),
+    ("delete from devart.service_prices", "-----"),
+    (
+        "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 1)",
+        "---+-",
+    ),
+    (
+        "read: update devart.budgets set budget_usd = 1 returning 1",
+        "---+-",
+    ),
+    ("update devart.budgets set spent_usd = 0", "-----"),
+    ("read: delete from devart.budgets returning 1", "---+-"),
+    ("delete from devart.holds", "-----"),
+    ("update devart.budget_windows set spent_usd = 0", "-----"),
     ("select devart.set_setting('max_rescues', '5')", "---+-"),
     ("update devart.system_settings set value = '5'", "-----"),
     (
@@ -202,6 +254,9 @@ impl World {
         create(&db.owner, json!({"title": "depends", "depends_on": [own]})).await?;
         sqlx::raw_sql(
             "insert into devart.service_registry (name, budget_usd) values ('model', 100);
+             select devart.set_service_price((select id from devart.service_registry), 'request', 0.01);
+             insert into devart.budgets (scope, scope_id, budget_usd) values ('run', gen_random_uuid(), 5), ('user', gen_random_uuid(), 5);
+             update devart.budgets set period = 'month' where scope = 'user';
              select devart.charge_service((select id from devart.service_registry), 1);
              insert into devart.approval_votes (approval_id, voter, approve)
              select id, gen_random_uuid(), true from devart.approvals",
@@ -213,6 +268,8 @@ impl World {
                 .bind(asking)
                 .fetch_one(&db.owner)
                 .await?;
+        let hold = reserve(&db, agent.caller()).await?;
+        let others_hold = reserve(&db, other.caller()).await?;
         let callers = [
             Caller::Anon,
             db.person("viewer").await?,
@@ -228,6 +285,8 @@ impl World {
             ("{agent}", other.id.to_string()),
             ("{key}", other.key_id.clone()),
             ("{approval}", approval.to_string()),
+            ("{hold}", hold),
+            ("{others_hold}", others_hold),
         ];
         Ok(Self {
             db,
@@ -243,6 +302,15 @@ impl World {
                 sql.replace(name, value)
             })
     }
+}
+
+/// A hold of an agent's.
+async fn reserve(db: &Database, caller: Caller) -> Result<String> {
+    let mut session = db.session_as(caller).await?;
+    let hold = sqlx::query_scalar(
+        "select devart.reserve_charge((select id from devart.service_registry), 1) ->> 'hold_id'",
+    );
+    Ok(hold.fetch_one(&mut session).await?)
 }
 
 /// Tries the statement as this session's caller and takes it back.

@@ -6,5 +6,6 @@
 pub mod backoff;
 pub mod cursor;
 pub mod key;
+pub mod price;
 pub mod signature;
 pub mod template;

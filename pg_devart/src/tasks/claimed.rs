@@ -5,7 +5,7 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use crate::raw_json::RawJsonb;
 use crate::spi::Row;
 
-/// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql.
+/// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql; then the hold of its money.
 pub type ClaimedTask = (
     Uuid,
     String,
@@ -17,10 +17,11 @@ pub type ClaimedTask = (
     TimestampWithTimeZone,
     Option<Uuid>,
     Option<Uuid>,
+    Option<Uuid>,
 );
 
-/// Reads a claimed task from the first ten columns of a row.
-pub fn read(row: &Row) -> ClaimedTask {
+/// Reads a claimed task from the first ten columns of a row. `hold_id`: under which its money is set aside, if it costs any.
+pub fn read(row: &Row, hold_id: Option<Uuid>) -> ClaimedTask {
     (
         row.required(1),
         row.required(2),
@@ -32,6 +33,7 @@ pub fn read(row: &Row) -> ClaimedTask {
         row.required(8),
         row.get(9),
         row.get(10),
+        hold_id,
     )
 }
 
@@ -56,6 +58,7 @@ macro_rules! hands_out_tasks {
                     name!(lease_expires_at, TimestampWithTimeZone),
                     name!(service_id, Option<Uuid>),
                     name!(workflow_run_id, Option<Uuid>),
+                    name!(hold_id, Option<Uuid>),
                 ),
             >,
             ErrorReport,

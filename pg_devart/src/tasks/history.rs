@@ -32,6 +32,16 @@ statement!(
     [UUIDOID]
 );
 statement!(
+    END_HOLDS,
+    "select devart_private.end_holds_of_task($1)",
+    [UUIDOID]
+);
+statement!(
+    END_WAIT,
+    "select devart_private.end_budget_wait($1)",
+    [UUIDOID]
+);
+statement!(
     CANCEL,
     "select devart_private.cancel_dependents($1)",
     [UUIDOID]
@@ -42,7 +52,7 @@ mod devart_private {
     use super::*;
 
     /// After update on devart.tasks, for each row: appends to the history when the status changed,
-    /// wakes waiting workers for a task that became TODO, and lets the dependents of a DONE task go.
+    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, and frees money.
     #[pg_trigger]
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -54,6 +64,14 @@ mod devart_private {
             spi::connect(|session| {
                 record(session, &old, &new, &from.name(), &to.name());
                 propagate(session, column(&new, "id"), &to.name());
+                let has_service = optional::<Uuid>(&new, "service_id").is_some();
+                settle_money(
+                    session,
+                    column(&new, "id"),
+                    &from.name(),
+                    &to.name(),
+                    has_service,
+                );
             });
         }
         Ok(None)
@@ -88,6 +106,17 @@ fn propagate(session: &Session, task_id: Uuid, status: &str) {
         "DONE" => if_has_dependents(session, task_id, &UNBLOCK),
         "CANCELLED" => if_has_dependents(session, task_id, &CANCEL),
         _ => (),
+    }
+}
+
+/// Money that was set aside for work that is over is free for others; and who waited for money waits no more.
+/// (A task without a service may hold money, too: that expires. Looking for it here would cost each completion.)
+fn settle_money(session: &Session, task_id: Uuid, from: &str, to: &str, has_service: bool) {
+    if (from == "IN_PROGRESS" && has_service) || to == "CANCELLED" {
+        END_HOLDS.with(|statement| statement.rows(session, &[task_id.into()]).len());
+    }
+    if from == "AWAITING_APPROVAL" {
+        END_WAIT.with(|statement| statement.rows(session, &[task_id.into()]).len());
     }
 }
 
