@@ -7,11 +7,19 @@
 mod support;
 
 mod api_behaviour;
+mod api_budgets;
 mod api_input;
+mod budget_claim;
+mod budget_crash;
+mod budget_model;
+mod budget_race;
+mod budget_scopes;
+mod budget_windows;
 mod claim_order;
 mod claim_race;
 mod dependencies;
 mod failure;
+mod holds;
 mod lease;
 mod migrate;
 mod money;

@@ -15,7 +15,7 @@ const CALLERS: [&str; 5] = ["anon", "viewer", "supervisor", "admin", "agent"];
 /// `sql` with `+` for each caller who may and `-` for each who may not, in the order of [`CALLERS`].
 /// A read that gives no rows counts as "may not". `{task}`, `{own}`, `{agent}`, `{approval}`: ids of a waiting
 /// task, of one that the agent works on, of another agent, and of an approval;
-/// `{hold}` and `{others_hold}`: holds of the agent and of another.
+/// `{hold}` and `{others_hold}`: holds of the agent and of another; `{budget}`: a budget.
 const MAY: &[(&str, &str)] = &[
     // read
     (
@@ -167,6 +167,15 @@ const MAY: &[(&str, &str)] = &[
         "select devart.set_service_price((select id from devart.service_registry limit 1), 'second', 1)",
         "---+-",
     ),
+    (
+        "select devart.update_service((select id from devart.service_registry limit 1), '{\"hard_limit\": false}')",
+        "---+-",
+    ),
+    (
+        "select devart.update_budget('{budget}', '{\"budget_usd\": 6}')",
+        "---+-",
+    ),
+    ("select devart.delete_budget('{budget}')", "---+-"),
     ("delete from devart.service_prices", "-----"),
     (
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 1)",
@@ -268,6 +277,10 @@ impl World {
                 .bind(asking)
                 .fetch_one(&db.owner)
                 .await?;
+        let budget: sqlx::types::Uuid =
+            sqlx::query_scalar("select id from devart.budgets where scope = 'run'")
+                .fetch_one(&db.owner)
+                .await?;
         let hold = reserve(&db, agent.caller()).await?;
         let others_hold = reserve(&db, other.caller()).await?;
         let callers = [
@@ -285,6 +298,7 @@ impl World {
             ("{agent}", other.id.to_string()),
             ("{key}", other.key_id.clone()),
             ("{approval}", approval.to_string()),
+            ("{budget}", budget.to_string()),
             ("{hold}", hold),
             ("{others_hold}", others_hold),
         ];

@@ -189,6 +189,9 @@ returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_exhausted boolean;
+    v_new_limit boolean := tg_op = 'UPDATE'
+        and (new.budget_usd, new.hard_limit, new.period, new.time_zone)
+            is distinct from (old.budget_usd, old.hard_limit, old.period, old.time_zone);
     v_new_calendar boolean := tg_op = 'UPDATE' and (new.period, new.time_zone) is distinct from (old.period, old.time_zone);
 begin
     if v_new_calendar then
@@ -203,9 +206,9 @@ begin
         from devart_private.budget_window(new.period, new.time_zone, clock_timestamp()) w;
     end if;
     v_exhausted := new.hard_limit and coalesce(new.spent_usd >= new.budget_usd, false);
-    if new.status = 'SUSPENDED' and not v_exhausted and tg_op = 'UPDATE' and old.status = 'SUSPENDED' then
+    if v_new_limit and new.status = 'SUSPENDED' and not v_exhausted then
         new.status := 'ACTIVE';
-    elsif new.status = 'ACTIVE' and v_exhausted and tg_op = 'UPDATE' and old.status = 'ACTIVE' then
+    elsif v_new_limit and new.status = 'ACTIVE' and v_exhausted then
         new.status := 'SUSPENDED';
         perform devart_private.alert_service(new, null, true);
     end if;

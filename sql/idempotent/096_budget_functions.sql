@@ -89,3 +89,93 @@ begin
     end if;
 end
 $$;
+
+-- Refuses members of changes that cannot be changed. Errors: 22023.
+create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
+returns void language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_unknown text;
+begin
+    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
+    if found then
+        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
+    end if;
+end
+$$;
+
+-- Edits a service. changes: column to new value. A new period or time zone begins a new window; a budget above what is spent
+-- ends a suspension, one below begins it. status DISABLED takes the service out of use, until it is ACTIVE again.
+-- Errors: P0002 no such service, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+create or replace function devart.update_service(service_id uuid, changes jsonb)
+returns devart.service_registry language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.require_admin();
+    perform devart_private.check_changes(update_service.changes, array[
+        'name', 'description', 'status', 'budget_usd', 'period', 'time_zone', 'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+    perform devart_private.lock_services(array[update_service.service_id], true);
+    select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
+    if not found then
+        raise exception 'service_id names no service: %', update_service.service_id using errcode = 'P0002';
+    end if;
+    v_service := jsonb_populate_record(v_service, update_service.changes);
+    update devart.service_registry s
+    set name = v_service.name, description = v_service.description, status = v_service.status, budget_usd = v_service.budget_usd,
+        period = v_service.period, time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
+        alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit
+    where s.id = update_service.service_id
+    returning s.* into v_service;
+    return v_service;
+end
+$$;
+
+-- The budget, locked, for an admin, in the window of this moment. Errors: P0002, 42501.
+create or replace function devart_private.budget_to_manage(p_budget_id uuid)
+returns devart.budgets language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_budget devart.budgets;
+begin
+    perform devart_private.require_admin();
+    select b.* into v_budget from devart_private.lock_budgets(array[p_budget_id], true) b;
+    if not found then
+        raise exception 'budget_id names no budget: %', p_budget_id using errcode = 'P0002';
+    end if;
+    return v_budget;
+end
+$$;
+
+-- Edits a budget. changes: column to new value. A new period or time zone begins a new window.
+-- Errors: P0002 no such budget, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+create or replace function devart.update_budget(budget_id uuid, changes jsonb)
+returns devart.budgets language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_budget devart.budgets;
+begin
+    v_budget := devart_private.budget_to_manage(update_budget.budget_id);
+    perform devart_private.check_changes(
+        update_budget.changes, array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
+    v_budget := jsonb_populate_record(v_budget, update_budget.changes);
+    update devart.budgets b
+    set budget_usd = v_budget.budget_usd, period = v_budget.period, time_zone = v_budget.time_zone,
+        hard_limit = v_budget.hard_limit, alert_thresholds = v_budget.alert_thresholds
+    where b.id = update_budget.budget_id
+    returning b.* into v_budget;
+    return v_budget;
+end
+$$;
+
+-- Ends a budget. What was charged under it stays in devart.budget_windows. Errors: P0002 no such budget, 42501 not an admin.
+create or replace function devart.delete_budget(budget_id uuid)
+returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.budget_to_manage(delete_budget.budget_id);
+    delete from devart.budgets b where b.id = delete_budget.budget_id;
+    perform devart_private.wake_waiting(delete_budget.budget_id);
+end
+$$;

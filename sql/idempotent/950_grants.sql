@@ -49,7 +49,8 @@ grant execute on function
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric), devart.set_service_price(uuid, text, numeric, timestamptz)
+    devart.increase_budget(uuid, numeric, numeric), devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb), devart.delete_budget(uuid)
     to authenticated;
 
 -- Agents

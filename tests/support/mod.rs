@@ -1,6 +1,7 @@
 //! What the tests stand on: a shared cluster, a database per test, callers, the API as a process.
 
 pub mod api;
+pub mod budget;
 pub mod caller;
 pub mod cluster;
 pub mod database;

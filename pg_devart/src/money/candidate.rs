@@ -74,11 +74,6 @@ impl Candidate {
         })
     }
 
-    /// Whether anything is held that may be given back.
-    pub fn has_holds(&self) -> bool {
-        !self.held.is_zero()
-    }
-
     /// Whether spending this much is only a matter of adding: no window to open, nobody to tell.
     pub fn is_calm(&self, spend: Decimal) -> bool {
         !self.window_ended

@@ -123,15 +123,15 @@ impl Ask<'_> {
         };
         let candidates = candidate::chain(self.session, self.service_id)?;
         match self.choose(&candidates, &budgets) {
-            Choice::Bill(offer) => {
+            Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
                 if let Some(admission) = self.take_unlocked(&candidates, offer, &budgets) {
                     return Ok(Verdict::Admitted(admission));
                 }
             }
-            Choice::Refuse(refusal) if !self.may_change(&candidates, &refusal) => {
+            Choice::Refuse(refusal) if !self.may_change(&candidates) => {
                 return Ok(refused(refusal, &candidates));
             }
-            Choice::Refuse(_) => (),
+            _ => (),
         }
         self.take_locked(&candidates, budgets)
     }
@@ -214,12 +214,12 @@ impl Ask<'_> {
         wanted.then(|| prices::of(self.session, service_id, None))?
     }
 
-    /// Whether a refusal may be another one with the locks: where a window can be opened or a hold given back.
-    fn may_change(&self, candidates: &[Candidate], refusal: &Refusal) -> bool {
-        let held = refusal.budget_id.is_some() || candidates.iter().any(Candidate::has_holds);
+    /// Whether a refusal, by all or by the first of the chain, may be another one with the locks: where a window can be opened or
+    /// a hold given back.
+    fn may_change(&self, candidates: &[Candidate]) -> bool {
+        let window_ended = candidates.iter().any(|candidate| candidate.window_ended);
         let any_due = || ANY_DUE.with(|statement| !statement.rows(self.session, &[]).is_empty());
-        candidates.iter().any(|candidate| candidate.window_ended)
-            || (self.patient && held && any_due())
+        window_ended || (self.patient && any_due())
     }
 
     /// What the request adds to spent and to held.

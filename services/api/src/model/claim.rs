@@ -44,6 +44,8 @@ pub struct ClaimedTask {
     pub lease_expires_at: Timestamp,
     pub service_id: Option<Uuid>,
     pub workflow_run_id: Option<Uuid>,
+    /// Under which the task's estimated cost is set aside; settle or release it.
+    pub hold_id: Option<Uuid>,
 }
 
 /// The tasks an agent got.

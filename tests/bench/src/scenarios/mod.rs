@@ -1,6 +1,7 @@
 //! One file per question.
 
 pub mod backlog;
+pub mod budget;
 pub mod create;
 pub mod drain;
 pub mod long_transaction;
