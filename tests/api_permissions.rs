@@ -62,6 +62,50 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"amount_usd": 0.1}"#,
         "----+",
     ),
+    (
+        "POST",
+        "/api/tasks/dispatch",
+        r#"{"service_id": "{service}", "estimate_usd": 0.1}"#,
+        "----+",
+    ),
+    (
+        "POST",
+        "/api/charges/{hold}/settle",
+        r#"{"amount_usd": 0.1}"#,
+        "----+",
+    ),
+    ("POST", "/api/charges/{hold}/release", "{}", "----+"),
+    (
+        "POST",
+        "/api/services/{service}/increase-budget",
+        r#"{"budget_usd": 5}"#,
+        "--++-",
+    ),
+    (
+        "PUT",
+        "/api/services/{service}",
+        r#"{"hard_limit": false}"#,
+        "---+-",
+    ),
+    (
+        "POST",
+        "/api/services/{service}/prices",
+        r#"{"unit": "second", "usd_per_unit": 1}"#,
+        "---+-",
+    ),
+    (
+        "POST",
+        "/api/budgets",
+        r#"{"scope": "user", "scope_id": "{task}", "budget_usd": 5}"#,
+        "---+-",
+    ),
+    (
+        "PUT",
+        "/api/budgets/{budget}",
+        r#"{"budget_usd": 6}"#,
+        "---+-",
+    ),
+    ("DELETE", "/api/budgets/{budget}", "", "---+-"),
     // Only a key is exchanged for a token, and these callers come with tokens.
     ("POST", "/api/agents/token", "{}", "-----"),
     (
@@ -118,7 +162,18 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
     let approval = one("select id from devart.approvals where subject_id = $1").await?;
     let service = one(
         "insert into devart.service_registry (name) values (gen_random_uuid()::text) returning id",
-    );
+    )
+    .await?;
+    let budget = one(
+        "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', gen_random_uuid(), 5) returning id",
+    )
+    .await?;
+    let mut session = db.session_as(Caller::Agent(agent_id)).await?;
+    let hold: String =
+        sqlx::query_scalar("select devart.reserve_charge($1, 1) ->> 'hold_id'")
+            .bind(service)
+            .fetch_one(&mut session)
+            .await?;
     Ok(vec![
         ("{own}", own.to_string()),
         ("{token}", claim.lease_token.to_string()),
@@ -127,7 +182,9 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         ("{other}", other.id.to_string()),
         ("{key}", other.key_id),
         ("{approval}", approval.to_string()),
-        ("{service}", service.await?.to_string()),
+        ("{service}", service.to_string()),
+        ("{budget}", budget.to_string()),
+        ("{hold}", hold),
         ("{unique}", format!("named {own}")),
     ])
 }
@@ -188,7 +245,7 @@ async fn each_caller_of_the_api_may_what_the_table_says_and_nothing_else() -> Re
 
 #[tokio::test]
 async fn every_documented_endpoint_has_its_line_in_the_table_or_a_test_of_its_own() -> Result<()> {
-    const ELSEWHERE: [&str; 9] = [
+    const ELSEWHERE: [&str; 11] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
@@ -196,6 +253,8 @@ async fn every_documented_endpoint_has_its_line_in_the_table_or_a_test_of_its_ow
         "post /api/webhooks/github",
         "get /api/tasks",
         "get /api/agents",
+        "get /api/budgets",
+        "get /api/services/{id}/prices",
         "get /api/openapi.json",
         "get /api/docs",
     ];

@@ -7,11 +7,18 @@
 mod support;
 
 mod api_behaviour;
+mod api_budgets;
 mod api_endurance;
 mod api_input;
 mod api_permissions;
 mod api_sessions;
 mod approvals;
+mod budget_claim;
+mod budget_crash;
+mod budget_model;
+mod budget_race;
+mod budget_scopes;
+mod budget_windows;
 mod chaos;
 mod claim_order;
 mod claim_race;
@@ -19,6 +26,7 @@ mod creation;
 mod dependencies;
 mod dependency_races;
 mod failure;
+mod holds;
 mod lease;
 mod migrate;
 mod money;

@@ -153,6 +153,10 @@ impl<'s> Rows<'s> {
         self.count == 0
     }
 
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
     pub fn first(&self) -> Option<Row<'_>> {
         self.iter().next()
     }

@@ -20,11 +20,18 @@ set search_path = pg_catalog, pg_temp as $$
     on conflict do nothing
 $$;
 
--- Votes on an approval; with enough approvals, or one rejection, the decision is made.
--- decision: approve or reject. A rejected task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided or the task changed since it was requested,
--- 22023 unknown decision, 23505 voted before, 42501 not a supervisor or one's own request.
-create or replace function devart.decide_approval(approval_id uuid, decision text, comment text default null)
+drop function if exists devart.decide_approval(uuid, text, text);
+
+-- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
+-- decision: approve or reject; of a budget also substitute.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
+--   substitute (subject budget only): the task goes, and service_id pays for it.
+--   reject: the task is cancelled.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
+-- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
+create or replace function devart.decide_approval(
+    approval_id uuid, decision text, comment text default null, service_id uuid default null
+)
 returns devart.approvals language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -32,17 +39,39 @@ declare
     v_voter uuid := devart.my_user_id();
 begin
     perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'reject') then
-        raise exception 'decision must be approve or reject' using errcode = '22023';
+    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+    end if;
+    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
+        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
     end if;
     v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_voter = v_approval.requested_by and decide_approval.decision = 'approve' then
+    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
+        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+    end if;
+    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
         raise exception 'nobody may approve their own request' using errcode = '42501';
     end if;
-    insert into devart.approval_votes (approval_id, voter, approve, comment)
+    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
     values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision = 'approve', decide_approval.comment);
-    return devart_private.conclude_approval(v_approval);
+            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
+    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- Whether the task still is what was to be approved, or still waits for the money that was asked for.
+create or replace function devart_private.approval_is_current(p_approval devart.approvals)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_approval.subject = 'budget' then
+        return exists (
+            select from devart_private.budget_waits w
+            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
+    end if;
+    return exists (
+        select from devart.tasks t
+        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
 end
 $$;
 
@@ -60,25 +89,25 @@ begin
     if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
         raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
     end if;
-    if not exists (
-        select from devart.tasks t
-        where t.id = v_approval.subject_id and devart_private.task_digest(t) = v_approval.digest
-    ) then
+    if not devart_private.approval_is_current(v_approval) then
         raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
     end if;
     return v_approval;
 end
 $$;
 
--- Closes the approval if the votes decide it, and lets its task go or cancels it.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals)
+drop function if exists devart_private.conclude_approval(devart.approvals);
+
+-- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
+create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
 returns devart.approvals language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_status devart.approval_status;
 begin
     select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) >= p_approval.quorum then 'APPROVED'
+                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
+                    then 'APPROVED'
                 else 'PENDING' end
     into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
     if v_status = 'PENDING' then
@@ -86,13 +115,16 @@ begin
     end if;
     update devart.approvals a set status = v_status, decided_at = now()
     where a.id = p_approval.id returning a.* into p_approval;
-    update devart.tasks t
-    set status = case when v_status = 'REJECTED' then 'CANCELLED'
-                      when devart_private.has_open_dependencies(t.id) then 'BLOCKED'
-                      else 'TODO' end::devart.task_status,
-        finished_at = case when v_status = 'REJECTED' then now() end,
-        last_error = case when v_status = 'REJECTED' then 'approval rejected' end
-    where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    if v_status = 'REJECTED' then
+        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    elsif p_approval.subject = 'budget' then
+        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
+    else
+        update devart.tasks t
+        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    end if;
     return p_approval;
 end
 $$;

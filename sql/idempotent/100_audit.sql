@@ -33,7 +33,9 @@ create or replace trigger agents_update_audit after update of name, capabilities
 
 create or replace trigger service_registry_audit after insert or delete on devart.service_registry
     for each row execute function devart_private.audit();
-create or replace trigger service_registry_update_audit after update on devart.service_registry
+create or replace trigger service_registry_update_audit
+    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
+    on devart.service_registry
     for each row when (
         (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
          old.substitute_service_id, old.alert_thresholds, old.hard_limit)
@@ -44,4 +46,13 @@ create or replace trigger service_registry_update_audit after update on devart.s
     execute function devart_private.audit();
 
 create or replace trigger tasks_audit after delete on devart.tasks
+    for each row execute function devart_private.audit();
+
+create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
+    for each row execute function devart_private.audit();
+
+create or replace trigger budgets_audit after insert or delete on devart.budgets
+    for each row execute function devart_private.audit();
+create or replace trigger budgets_update_audit
+    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
     for each row execute function devart_private.audit();

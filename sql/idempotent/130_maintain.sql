@@ -120,6 +120,8 @@ begin
         'rescued', devart_private.rescue_expired_leases(1000),
         'agents_refreshed', devart_private.refresh_agent_status(),
         'approvals_expired', devart_private.expire_approvals(),
+        'holds_expired', devart_private.expire_holds(1000),
+        'tasks_resumed', devart_private.resume_waiting_tasks(),
         'requests_forgotten', devart_private.forget_old_requests()
     );
 end

@@ -1,4 +1,5 @@
 -- What people and dashboards look at. All run as the caller, under the policies.
+-- (A window that has ended is shown until the next charge opens the one after it.)
 
 create or replace view devart.queue_depth with (security_invoker = true) as
 select t.priority, t.status, count(*) as tasks, min(t.ready_at) as oldest_at
@@ -16,6 +17,7 @@ select
     s.id, s.name, s.description, s.status, s.budget_usd, s.period, s.time_zone, s.spent_usd, s.held_usd,
     greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) as remaining_usd,
     round(100 * s.spent_usd / nullif(s.budget_usd, 0), 1) as used_percent,
-    s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit, s.created_at
+    s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit, s.created_at,
+    s.window_start, nullif(s.window_end, 'infinity') as window_end
 from devart.service_registry s
 left join devart.service_registry u on u.id = s.substitute_service_id;

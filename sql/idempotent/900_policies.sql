@@ -78,6 +78,26 @@ create policy charges_read on devart.charges for select to authenticated
 create policy charges_read_own on devart.charges for select to devart_agent
     using (agent_id = (select devart.my_agent_id()));
 
+-- holds, budgets and their closed windows, prices
+create policy holds_read on devart.holds for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+create policy holds_read_own on devart.holds for select to devart_agent
+    using (agent_id = (select devart.my_agent_id()));
+create policy budgets_read on devart.budgets for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+create policy budgets_create on devart.budgets for insert to authenticated
+    with check ((select devart.get_my_role()) = 'admin');
+create policy budgets_edit on devart.budgets for update to authenticated
+    using ((select devart.get_my_role()) = 'admin');
+create policy budgets_delete on devart.budgets for delete to authenticated
+    using ((select devart.get_my_role()) = 'admin');
+create policy budget_windows_read on devart.budget_windows for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+create policy service_prices_read on devart.service_prices for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+create policy service_prices_read_usable on devart.service_prices for select to devart_agent
+    using (service_id in (select s.id from devart.service_registry s));
+
 -- agents
 create policy agents_read on devart.agents for select to authenticated
     using ((select devart.get_my_role()) is not null);

@@ -22,6 +22,7 @@ grant execute on function
 grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
+    devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
     devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
@@ -36,21 +37,26 @@ grant insert (name, description, status, budget_usd, period, time_zone, substitu
     on devart.service_registry to authenticated;
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
+grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
+grant update (budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
+grant delete on devart.budgets to authenticated;
 grant execute on function
     devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text, text),
     devart.create_tasks(jsonb)
     to authenticated, devart_agent;
 grant execute on function
     devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text), devart.retry_task(uuid),
-    devart.decide_approval(uuid, text, text), devart.register_agent(text, text[], text),
+    devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
-    devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb)
+    devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
+    devart.increase_budget(uuid, numeric, numeric), devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb), devart.delete_budget(uuid)
     to authenticated;
 
 -- Agents
 grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
-    devart.service_registry, devart.service_status
+    devart.holds, devart.service_registry, devart.service_prices, devart.service_status
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
@@ -58,7 +64,9 @@ grant execute on function
     devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
-    devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text)
+    devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval), devart.settle_charge(uuid, numeric, jsonb),
+    devart.release_charge(uuid), devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role

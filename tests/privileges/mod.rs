@@ -47,6 +47,9 @@ impl World {
         create(&db.owner, json!({"title": "depends", "depends_on": [own]})).await?;
         sqlx::raw_sql(
             "insert into devart.service_registry (name, budget_usd) values ('model', 100);
+             select devart.set_service_price((select id from devart.service_registry), 'request', 0.01);
+             insert into devart.budgets (scope, scope_id, budget_usd) values ('run', gen_random_uuid(), 5), ('user', gen_random_uuid(), 5);
+             update devart.budgets set period = 'month' where scope = 'user';
              select devart.charge_service((select id from devart.service_registry), 1);
              insert into devart.approval_votes (approval_id, voter, approve)
              select id, gen_random_uuid(), true from devart.approvals",
@@ -58,6 +61,12 @@ impl World {
                 .bind(asking)
                 .fetch_one(&db.owner)
                 .await?;
+        let budget: sqlx::types::Uuid =
+            sqlx::query_scalar("select id from devart.budgets where scope = 'run'")
+                .fetch_one(&db.owner)
+                .await?;
+        let hold = reserve(&db, agent.caller()).await?;
+        let others_hold = reserve(&db, other.caller()).await?;
         let callers = [
             Caller::Anon,
             db.person("viewer").await?,
@@ -73,6 +82,9 @@ impl World {
             ("{agent}", other.id.to_string()),
             ("{key}", other.key_id.clone()),
             ("{approval}", approval.to_string()),
+            ("{budget}", budget.to_string()),
+            ("{hold}", hold),
+            ("{others_hold}", others_hold),
         ];
         Ok(Self {
             db,
@@ -88,6 +100,15 @@ impl World {
                 sql.replace(name, value)
             })
     }
+}
+
+/// A hold of an agent's.
+async fn reserve(db: &Database, caller: Caller) -> Result<String> {
+    let mut session = db.session_as(caller).await?;
+    let hold = sqlx::query_scalar(
+        "select devart.reserve_charge((select id from devart.service_registry), 1) ->> 'hold_id'",
+    );
+    Ok(hold.fetch_one(&mut session).await?)
 }
 
 /// Tries the statement in a transaction of this session's caller, or of the one given, and takes it back.

@@ -5,7 +5,8 @@ pub const CALLERS: [&str; 5] = ["anon", "viewer", "supervisor", "admin", "agent"
 
 /// `sql` with `+` for each caller who may and `-` for each who may not, in the order of [`CALLERS`].
 /// A read that gives no rows counts as "may not". `{task}`, `{own}`, `{agent}`, `{approval}`: ids of a waiting
-/// task, of one that the agent works on, of another agent, and of an approval.
+/// task, of one that the agent works on, of another agent, and of an approval;
+/// `{hold}` and `{others_hold}`: holds of the agent and of another; `{budget}`: a budget.
 pub const MAY: &[(&str, &str)] = &[
     // read
     (
@@ -18,11 +19,29 @@ pub const MAY: &[(&str, &str)] = &[
         "-++++",
     ),
     ("read: select from devart.task_dependencies", "-+++-"),
-    ("read: select from devart.charges", "-+++-"),
+    (
+        "read: select from devart.charges where hold_id is null",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.charges where hold_id = '{hold}'",
+        "-++++",
+    ),
     (
         "read: select from devart.agents where id = '{agent}'",
         "-+++-",
     ),
+    (
+        "read: select from devart.holds where id = '{hold}'",
+        "-++++",
+    ),
+    (
+        "read: select from devart.holds where id = '{others_hold}'",
+        "-+++-",
+    ),
+    ("read: select from devart.budgets", "-+++-"),
+    ("read: select from devart.budget_windows", "-+++-"),
+    ("read: select from devart.service_prices", "-++++"),
     ("read: select from devart.service_registry", "-++++"),
     ("read: select from devart.service_status", "-++++"),
     ("read: select from devart.queue_depth", "-+++-"),
@@ -98,6 +117,18 @@ pub const MAY: &[(&str, &str)] = &[
         "select devart.charge_service((select id from devart.service_registry limit 1), 1)",
         "----+",
     ),
+    (
+        "select devart.reserve_charge((select id from devart.service_registry limit 1), 1)",
+        "----+",
+    ),
+    (
+        "select devart.dispatch_task((select id from devart.service_registry limit 1), 1)",
+        "----+",
+    ),
+    ("select devart.settle_charge('{hold}', 1)", "----+"),
+    ("select devart.release_charge('{hold}')", "----+"),
+    ("select devart.settle_charge('{others_hold}', 1)", "-----"),
+    ("select devart.release_charge('{others_hold}')", "-----"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -119,6 +150,36 @@ pub const MAY: &[(&str, &str)] = &[
         "---+-",
     ),
     ("update devart.service_registry set spent_usd = 0", "-----"),
+    (
+        "select devart.increase_budget((select id from devart.service_registry limit 1), 1)",
+        "--++-",
+    ),
+    (
+        "select devart.set_service_price((select id from devart.service_registry limit 1), 'second', 1)",
+        "---+-",
+    ),
+    (
+        "select devart.update_service((select id from devart.service_registry limit 1), '{\"hard_limit\": false}')",
+        "---+-",
+    ),
+    (
+        "select devart.update_budget('{budget}', '{\"budget_usd\": 6}')",
+        "---+-",
+    ),
+    ("select devart.delete_budget('{budget}')", "---+-"),
+    ("delete from devart.service_prices", "-----"),
+    (
+        "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 1)",
+        "---+-",
+    ),
+    (
+        "read: update devart.budgets set budget_usd = 1 returning 1",
+        "---+-",
+    ),
+    ("update devart.budgets set spent_usd = 0", "-----"),
+    ("read: delete from devart.budgets returning 1", "---+-"),
+    ("delete from devart.holds", "-----"),
+    ("update devart.budget_windows set spent_usd = 0", "-----"),
     ("select devart.set_setting('max_rescues', '5')", "---+-"),
     ("update devart.system_settings set value = '5'", "-----"),
     (

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bridge;
 pub mod broker;
+pub mod budget;
 pub mod caller;
 pub mod certificate;
 pub mod cluster;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod cursor;
 pub mod delay;
 pub mod key;
+pub mod price;
 pub mod signature;
 pub mod template;
 pub mod traceparent;

@@ -1,3 +1,22 @@
-//! Money: what services cost and who spent it.
+//! Money: what services cost, who may spend it, and who spent it (design/budgets.md).
+//!
+//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order: sql/idempotent/091_windows.sql.
 
+mod answer;
+mod budgets;
+mod candidate;
 mod charge;
+mod choice;
+mod cost;
+mod gate;
+mod key;
+mod ledger;
+mod payer;
+mod prices;
+mod release;
+mod reserve;
+mod settle;
+mod subtransaction;
+mod usd;
+
+pub mod claim;

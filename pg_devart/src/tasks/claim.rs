@@ -11,8 +11,9 @@ use super::claimed::{self, ClaimedTask, hands_out_tasks};
 use super::worker::{self, Worker};
 use crate::caller;
 use crate::error::Error;
+use crate::money::claim::{CostlyTask, Outcome};
 use crate::raw_json::RawJsonb;
-use crate::spi::{self, Session, statement};
+use crate::spi::{self, Row, Session, statement};
 
 const PRIORITIES: [i16; 4] = [1, 2, 3, 4];
 const MAX_BATCH: i32 = 1_000;
@@ -27,13 +28,21 @@ statement!(
         FLOAT8OID,
         INT4OID,
         UUIDOID,
-        FLOAT8OID
+        FLOAT8OID,
+        UUIDARRAYOID
     ]
 );
+
+/// The column of claim.sql that says what a task costs.
+const ESTIMATE: i32 = 15;
+/// One claim lets at most so many tasks wait for budget; what is left of their kind is passed over then.
+const MAX_PARKED: usize = 20;
 
 hands_out_tasks! {
     /// Takes the next task that the agent can do: by priority, then age. No row when there is none.
     ///
+    /// A task with a service and an estimate comes with the `hold_id` under which its money is set aside. One whose money is
+    /// refused leaves the queue and waits for budget (design/budgets.md, rule 13), and another is handed out instead.
     /// `agent_id`: null for the calling agent itself. The task is the agent's until `lease_expires_at`.
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
     fn claim_next_task(agent_id: default!(Option<Uuid>, "NULL")) {
@@ -116,6 +125,7 @@ impl Looks {
         }
     }
 
+    /// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make another round necessary.
     fn take(
         &mut self,
         session: &Session,
@@ -123,44 +133,124 @@ impl Looks {
         max_tasks: i32,
         start: impl Fn(&Cursors, Queue) -> Position,
     ) -> Vec<ClaimedTask> {
-        let queues: Vec<Queue> = worker
+        let queues = Queues::of(worker, |queue| start(&self.cursors, queue));
+        let mut round = Round::default();
+        loop {
+            let wanted = max_tasks - round.claimed.len() as i32;
+            let refused_before = round.refused;
+            pick(session, worker, wanted, &queues, &mut round);
+            if round.refused == refused_before || round.claimed.len() as i32 == max_tasks {
+                break;
+            }
+        }
+        if !round.taken.is_empty() {
+            // SAFETY: a row was written, so the transaction has an id.
+            let transaction = unsafe { pg_sys::GetCurrentTransactionId() };
+            self.last_claim = Some((transaction, round.taken));
+        }
+        round.claimed
+    }
+}
+
+/// Where to look, as arguments of claim.sql.
+struct Queues {
+    lanes: Vec<i32>,
+    priorities: Vec<i16>,
+    starts: Vec<TimestampWithTimeZone>,
+}
+
+impl Queues {
+    fn of(worker: &Worker, start: impl Fn(Queue) -> Position) -> Self {
+        let queues = worker
             .lanes
             .iter()
-            .flat_map(|&lane| PRIORITIES.map(|priority| (lane, priority)))
-            .collect();
-        let lanes: Vec<i32> = queues.iter().map(|queue| queue.0).collect();
-        let priorities: Vec<i16> = queues.iter().map(|queue| queue.1).collect();
-        let starts: Vec<TimestampWithTimeZone> = queues
-            .iter()
-            .map(|&queue| timestamp(start(&self.cursors, queue)))
-            .collect();
-        CLAIM.with(|statement| {
-            let rows = statement.rows(
-                session,
-                &[
-                    lanes.into(),
-                    priorities.into(),
-                    starts.into(),
-                    worker.aging_seconds.into(),
-                    max_tasks.into(),
-                    worker.agent_id.into(),
-                    worker.lease_seconds.into(),
-                ],
-            );
-            if !rows.is_empty() {
-                let taken = rows.iter().map(|row| {
-                    let ready_at: TimestampWithTimeZone = row.required(14);
-                    ((row.required(12), row.required(13)), ready_at.into())
-                });
-                // SAFETY: a row was written, so the transaction has an id.
-                self.last_claim = Some((
-                    unsafe { pg_sys::GetCurrentTransactionId() },
-                    taken.collect(),
-                ));
-            }
-            rows.iter().map(|row| claimed::read(&row)).collect()
-        })
+            .flat_map(|&lane| PRIORITIES.map(|priority| (lane, priority)));
+        let mut all = Queues {
+            lanes: Vec::new(),
+            priorities: Vec::new(),
+            starts: Vec::new(),
+        };
+        for queue in queues {
+            all.lanes.push(queue.0);
+            all.priorities.push(queue.1);
+            all.starts.push(timestamp(start(queue)));
+        }
+        all
     }
+}
+
+/// What a claim has come to so far.
+#[derive(Default)]
+struct Round {
+    claimed: Vec<ClaimedTask>,
+    /// What left its queue, and from where.
+    taken: Vec<(Queue, Position)>,
+    holds_money: bool,
+    parked: usize,
+    /// Parked and given back.
+    refused: usize,
+    /// Whose tasks are not worth another try in this claim.
+    unwanted_services: Vec<Uuid>,
+}
+
+/// Picks up to `wanted` tasks and sets the money of those aside that cost any.
+fn pick(session: &Session, worker: &Worker, wanted: i32, queues: &Queues, round: &mut Round) {
+    CLAIM.with(|statement| {
+        let rows = statement.rows(
+            session,
+            &[
+                queues.lanes.clone().into(),
+                queues.priorities.clone().into(),
+                queues.starts.clone().into(),
+                worker.aging_seconds.into(),
+                wanted.into(),
+                worker.agent_id.into(),
+                worker.lease_seconds.into(),
+                round.unwanted_services.clone().into(),
+            ],
+        );
+        rows.iter().for_each(|row| round.add(session, worker, &row));
+    });
+}
+
+impl Round {
+    fn add(&mut self, session: &Session, worker: &Worker, row: &Row) {
+        let hold_id = match CostlyTask::read(row, ESTIMATE) {
+            None => None,
+            Some(task) => match self.start(session, worker, &task) {
+                Outcome::Started(hold_id) => Some(hold_id),
+                Outcome::Parked => return self.taken.push(place(row)),
+                Outcome::GivenBack => return,
+            },
+        };
+        self.taken.push(place(row));
+        self.claimed.push(claimed::read(row, hold_id));
+    }
+
+    fn start(&mut self, session: &Session, worker: &Worker, task: &CostlyTask) -> Outcome {
+        let outcome = task.start(session, worker.agent_id, !self.holds_money);
+        match outcome {
+            Outcome::Started(_) => self.holds_money = true,
+            Outcome::Parked => {
+                self.refused += 1;
+                self.parked += 1;
+                if self.parked >= MAX_PARKED {
+                    self.unwanted_services.push(task.service_id);
+                }
+            }
+            Outcome::GivenBack => {
+                self.refused += 1;
+                self.unwanted_services.push(task.service_id);
+            }
+        }
+        outcome
+    }
+}
+
+/// The queue and the place in it that a row was picked from.
+fn place(row: &Row) -> (Queue, Position) {
+    let ready_at: TimestampWithTimeZone = row.required(14);
+    ((row.required(12), row.required(13)), ready_at.into())
 }
 
 fn timestamp(position: Position) -> TimestampWithTimeZone {

@@ -5,7 +5,7 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use crate::raw_json::RawJsonb;
 use crate::spi::Row;
 
-/// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql.
+/// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql; then the hold of its money.
 pub type ClaimedTask = (
     Uuid,
     String,
@@ -18,10 +18,11 @@ pub type ClaimedTask = (
     Option<Uuid>,
     Option<Uuid>,
     Option<String>,
+    Option<Uuid>,
 );
 
-/// Reads a claimed task from the first eleven columns of a row.
-pub fn read(row: &Row) -> ClaimedTask {
+/// Reads a claimed task from the first eleven columns of a row. `hold_id`: under which its money is set aside, if it costs any.
+pub fn read(row: &Row, hold_id: Option<Uuid>) -> ClaimedTask {
     (
         row.required(1),
         row.required(2),
@@ -34,6 +35,7 @@ pub fn read(row: &Row) -> ClaimedTask {
         row.get(9),
         row.get(10),
         row.get(11),
+        hold_id,
     )
 }
 
@@ -59,6 +61,7 @@ macro_rules! hands_out_tasks {
                     name!(service_id, Option<Uuid>),
                     name!(workflow_run_id, Option<Uuid>),
                     name!(traceparent, Option<String>),
+                    name!(hold_id, Option<Uuid>),
                 ),
             >,
             ErrorReport,

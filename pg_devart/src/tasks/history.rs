@@ -32,6 +32,16 @@ statement!(
     [UUIDOID]
 );
 statement!(
+    END_HOLDS,
+    "select devart_private.end_holds_of_task($1)",
+    [UUIDOID]
+);
+statement!(
+    END_WAIT,
+    "select devart_private.end_budget_wait($1)",
+    [UUIDOID]
+);
+statement!(
     CANCEL,
     "select devart_private.cancel_dependents($1)",
     [UUIDOID]
@@ -47,8 +57,8 @@ mod devart_private {
     use super::*;
 
     /// After update on devart.tasks, for each row: appends to the history when the status changed,
-    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, and
-    /// writes messages for agents that are pushed to.
+    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, writes
+    /// messages for agents that are pushed to, and frees money.
     #[pg_trigger]
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -60,6 +70,14 @@ mod devart_private {
             spi::connect(|session| {
                 record(session, &old, &new, &from.name(), &to.name());
                 propagate(session, column(&new, "id"), &from.name(), &to.name());
+                let has_service = optional::<Uuid>(&new, "service_id").is_some();
+                settle_money(
+                    session,
+                    column(&new, "id"),
+                    &from.name(),
+                    &to.name(),
+                    has_service,
+                );
             });
         }
         Ok(None)
@@ -106,6 +124,17 @@ fn propagate(session: &Session, task_id: Uuid, from: &str, to: &str) {
 /// Writes a message about the task, if anybody delivers such (sql/idempotent/045_task_messages.sql).
 fn send(session: &Session, kind: &str, task_id: Uuid) {
     SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));
+}
+
+/// Money that was set aside for work that is over is free for others; and who waited for money waits no more.
+/// (A task without a service may hold money, too: that expires. Looking for it here would cost each completion.)
+fn settle_money(session: &Session, task_id: Uuid, from: &str, to: &str, has_service: bool) {
+    if (from == "IN_PROGRESS" && has_service) || to == "CANCELLED" {
+        END_HOLDS.with(|statement| statement.rows(session, &[task_id.into()]).len());
+    }
+    if from == "AWAITING_APPROVAL" {
+        END_WAIT.with(|statement| statement.rows(session, &[task_id.into()]).len());
+    }
 }
 
 fn if_has_dependents(

@@ -4,11 +4,15 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::claimed::{self, hands_out_tasks};
+use super::claimed::{self, ClaimedTask, hands_out_tasks};
 use super::worker;
 use crate::caller;
+use crate::money::claim::{CostlyTask, Outcome};
 use crate::raw_json::RawJsonb;
-use crate::spi::{self, statement};
+use crate::spi::{self, Row, Session, statement};
+
+/// The column of start.sql that says what a task costs.
+const ESTIMATE: i32 = 12;
 
 statement!(
     START,
@@ -18,7 +22,8 @@ statement!(
 
 hands_out_tasks! {
     /// Takes the task `task_id`. No row when it is no longer to be had, or not by this agent: a message
-    /// is an invitation, and a late or repeated one is simply dropped.
+    /// is an invitation, and a late or repeated one is simply dropped. A task that costs money comes with the
+    /// `hold_id` under which its estimate is set aside; when that is refused there is no row, and the task waits for budget.
     ///
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
     fn start_task(
@@ -38,9 +43,20 @@ hands_out_tasks! {
                         worker.lanes.into(),
                     ],
                 );
-                rows.first().map(|row| claimed::read(&row))
+                start(session, &rows.first()?, agent_id)
             }))
         })?;
         Ok(TableIterator::new(started))
+    }
+}
+
+/// Sets the money of a task aside that costs any; `None` when that was refused.
+fn start(session: &Session, row: &Row, agent_id: Uuid) -> Option<ClaimedTask> {
+    let Some(costly) = CostlyTask::read(row, ESTIMATE) else {
+        return Some(claimed::read(row, None));
+    };
+    match costly.start(session, agent_id, true) {
+        Outcome::Started(hold_id) => Some(claimed::read(row, Some(hold_id))),
+        Outcome::Parked | Outcome::GivenBack => None,
     }
 }

@@ -37,6 +37,8 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::claims::router())
         .merge(routes::agents::router())
         .merge(routes::services::router())
+        .merge(routes::holds::router())
+        .merge(routes::budgets::router())
         .merge(routes::settings::router())
         .merge(routes::approvals::router())
         .merge(routes::me::router())
@@ -115,7 +117,15 @@ mod tests {
             ("/api/agents/token", "post"),
             ("/api/services", "get post"),
             ("/api/services/status", "get"),
+            ("/api/services/{id}", "put"),
             ("/api/services/{id}/charges", "post"),
+            ("/api/services/{id}/increase-budget", "post"),
+            ("/api/services/{id}/prices", "get post"),
+            ("/api/tasks/dispatch", "post"),
+            ("/api/charges/{hold_id}/settle", "post"),
+            ("/api/charges/{hold_id}/release", "post"),
+            ("/api/budgets", "get post"),
+            ("/api/budgets/{id}", "put delete"),
             ("/api/settings", "get"),
             ("/api/settings/{key}", "get put"),
             ("/api/approvals", "get"),

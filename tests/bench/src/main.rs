@@ -21,6 +21,7 @@ enum Scenario {
     Drain,
     Batch,
     Create,
+    Budget,
     Backlog,
     LongTransaction,
     Pickup,
@@ -50,6 +51,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::Create) {
         scenarios::create::run(&cluster, arguments.seconds, &mut report).await?;
+    }
+    if chosen(Scenario::Budget) {
+        scenarios::budget::run(&cluster, arguments.seconds, &mut report)?;
     }
     if chosen(Scenario::Pickup) {
         scenarios::pickup::run(&cluster, arguments.seconds, &mut report).await?;

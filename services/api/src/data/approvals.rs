@@ -9,14 +9,14 @@ use crate::model::approval::{Approval, ApprovalFilter, Decision};
 macro_rules! approval_columns {
     () => {
         "id, subject::text as subject, subject_id, digest, quorum, status::text as status, requested_by,
-         expires_at, created_at, decided_at"
+         detail, expires_at, created_at, decided_at"
     };
 }
 
 const DECIDE: &str = concat!(
     "select ",
     approval_columns!(),
-    " from devart.decide_approval($1, $2, $3)"
+    " from devart.decide_approval($1, $2, $3, $4)"
 );
 
 /// The approvals the caller may see, newest first.
@@ -56,6 +56,7 @@ pub async fn decide(
         .bind(id)
         .bind(decision.decision.as_str())
         .bind(&decision.comment)
+        .bind(decision.service_id)
         .fetch_one(db)
         .await
 }

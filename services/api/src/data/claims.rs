@@ -11,12 +11,12 @@ use crate::model::claim::{
 
 const CLAIM: &str = "
     select task_id, title, description, priority, payload, attempt, lease_token, lease_expires_at,
-           service_id, workflow_run_id, traceparent
+           service_id, workflow_run_id, traceparent, hold_id
     from devart.claim_tasks(max_tasks => $1)";
 
 const START: &str = "
     select task_id, title, description, priority, payload, attempt, lease_token, lease_expires_at,
-           service_id, workflow_run_id, traceparent
+           service_id, workflow_run_id, traceparent, hold_id
     from devart.start_task($1)";
 
 const FAIL: &str = "

@@ -3,7 +3,9 @@
 
 pub mod agents;
 pub mod approvals;
+pub mod budgets;
 pub mod claims;
+pub mod holds;
 pub mod idempotency;
 pub mod identity;
 pub mod services;

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::http::page::Limit;
 use crate::model::service::{
-    ChargeOutcome, NewCharge, NewService, Service, ServiceFilter, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
+    ServiceFilter, ServicePrice, ServiceStatus,
 };
 
 macro_rules! service_columns {
@@ -22,6 +23,30 @@ const CREATE: &str = concat!(
      values ($1, $2, $3, $4::text::devart.budget_period, $5, $6, $7, $8)
      returning ",
     service_columns!()
+);
+
+const UPDATE: &str = concat!(
+    "select ",
+    service_columns!(),
+    " from devart.update_service($1, $2)"
+);
+
+const INCREASE_BUDGET: &str = concat!(
+    "select ",
+    service_columns!(),
+    " from devart.increase_budget(service_id => $1, amount_usd => $2, budget_usd => $3)"
+);
+
+macro_rules! price_columns {
+    () => {
+        "id, service_id, unit, usd_per_unit, effective_from, effective_to, created_by, created_at"
+    };
+}
+
+const SET_PRICE: &str = concat!(
+    "select ",
+    price_columns!(),
+    " from devart.set_service_price(service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
 );
 
 const CHARGE: &str = "
@@ -53,7 +78,7 @@ pub async fn status(
     let columns = concat!(
         "select ",
         service_columns!(),
-        ", remaining_usd, used_percent, substitute_name from devart.service_status where true"
+        ", remaining_usd, used_percent, substitute_name, window_start, window_end from devart.service_status where true"
     );
     page(columns, filter, limit)
         .build_query_as()
@@ -72,6 +97,70 @@ pub async fn create(db: &mut PgConnection, service: &NewService) -> sqlx::Result
         .bind(service.substitute_service_id)
         .bind(&service.alert_thresholds)
         .bind(service.hard_limit)
+        .fetch_one(db)
+        .await
+}
+
+/// Edits a service.
+pub async fn update(
+    db: &mut PgConnection,
+    id: Uuid,
+    changes: &ServiceChanges,
+) -> sqlx::Result<Service> {
+    sqlx::query_as(UPDATE)
+        .bind(id)
+        .bind(Json(changes))
+        .fetch_one(db)
+        .await
+}
+
+/// Raises a service's budget.
+pub async fn increase_budget(
+    db: &mut PgConnection,
+    id: Uuid,
+    increase: &BudgetIncrease,
+) -> sqlx::Result<Service> {
+    sqlx::query_as(INCREASE_BUDGET)
+        .bind(id)
+        .bind(increase.amount_usd)
+        .bind(increase.budget_usd)
+        .fetch_one(db)
+        .await
+}
+
+/// What a service's units cost, cost before and will cost, newest first.
+pub async fn prices(
+    db: &mut PgConnection,
+    service_id: Uuid,
+    filter: &ServiceFilter,
+    limit: Limit,
+) -> sqlx::Result<Vec<ServicePrice>> {
+    let mut query = QueryBuilder::<Postgres>::new(concat!(
+        "select ",
+        price_columns!(),
+        " from devart.service_prices where service_id = "
+    ));
+    query.push_bind(service_id);
+    if let Some(cursor) = filter.cursor {
+        query.push(" and id < ").push_bind(cursor);
+    }
+    query
+        .push(" order by id desc limit ")
+        .push_bind(limit.rows());
+    query.build_query_as().fetch_all(db).await
+}
+
+/// Sets a price.
+pub async fn set_price(
+    db: &mut PgConnection,
+    service_id: Uuid,
+    price: &NewServicePrice,
+) -> sqlx::Result<ServicePrice> {
+    sqlx::query_as(SET_PRICE)
+        .bind(service_id)
+        .bind(&price.unit)
+        .bind(price.usd_per_unit)
+        .bind(price.effective_from)
         .fetch_one(db)
         .await
 }

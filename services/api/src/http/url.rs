@@ -10,6 +10,9 @@ use crate::error::{ApiError, ApiResult};
 /// The `{id}` of a path.
 pub struct Id(pub Uuid);
 
+/// The `{hold_id}` of a path.
+pub struct HoldId(pub Uuid);
+
 /// The `{key}` or `{key_id}` of a path.
 pub struct Key(pub String);
 
@@ -22,6 +25,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let text = segment(parts, state, |name| name == "id").await?;
         parse_id(&text).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for HoldId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let text = segment(parts, state, |name| name == "hold_id").await?;
+        let malformed = || ApiError::malformed("hold_id must be a UUID").with_field("hold_id");
+        Uuid::parse_str(&text).map(Self).map_err(|_| malformed())
     }
 }
 

@@ -1,11 +1,13 @@
 //! What waits for a person.
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::scalar::Timestamp;
+use crate::error::{ApiError, ApiResult};
 use crate::http::body::Validate;
 
 /// Where an approval stands.
@@ -34,6 +36,8 @@ pub struct Approval {
     pub quorum: i32,
     pub status: ApprovalStatus,
     pub requested_by: Option<Uuid>,
+    /// What exactly is asked: for a budget the service, the amount needed and the reason.
+    pub detail: Option<Value>,
     pub expires_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub decided_at: Option<Timestamp>,
@@ -55,7 +59,11 @@ pub struct ApprovalFilter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vote {
+    /// The task goes on. For a budget: its limits are raised by what is missing.
     Approve,
+    /// Only for a budget: the task goes on, and the service `service_id` pays for it.
+    Substitute,
+    /// The task is cancelled.
     Reject,
 }
 
@@ -66,6 +74,8 @@ pub struct Decision {
     pub decision: Vote,
     #[schema(max_length = 2000)]
     pub comment: Option<String>,
+    /// With `substitute`, and only then: who pays instead.
+    pub service_id: Option<Uuid>,
 }
 
 impl ApprovalStatus {
@@ -85,12 +95,21 @@ impl Vote {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "approve",
+            Self::Substitute => "substitute",
             Self::Reject => "reject",
         }
     }
 }
 
-impl Validate for Decision {}
+impl Validate for Decision {
+    fn validate(&self) -> ApiResult<()> {
+        if (self.decision == Vote::Substitute) == self.service_id.is_some() {
+            return Ok(());
+        }
+        let detail = "service_id must be given with decision substitute and with no other";
+        Err(ApiError::invalid("service_id", detail))
+    }
+}
 
 fn hexadecimal<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex::encode(bytes))

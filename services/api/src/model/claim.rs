@@ -46,6 +46,8 @@ pub struct ClaimedTask {
     pub workflow_run_id: Option<Uuid>,
     /// The trace that the task belongs to (W3C Trace Context); work on it continues this trace.
     pub traceparent: Option<String>,
+    /// Under which the task's estimated cost is set aside; settle or release it.
+    pub hold_id: Option<Uuid>,
 }
 
 /// The tasks an agent got.

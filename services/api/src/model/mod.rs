@@ -3,9 +3,11 @@
 
 pub mod agent;
 pub mod approval;
+pub mod budget;
 pub mod claim;
 pub mod delivery;
 pub mod history;
+pub mod hold;
 pub mod scalar;
 pub mod service;
 pub mod session;

@@ -6,8 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::agent::check_name;
-use super::scalar::{Timestamp, Usd};
-use crate::error::ApiResult;
+use super::scalar::{Timestamp, Usd, present};
+use crate::error::{ApiError, ApiResult};
 use crate::http::body::Validate;
 
 /// Whether a service may be used.
@@ -76,6 +76,9 @@ pub struct ServiceStatus {
     pub alert_thresholds: Vec<i32>,
     pub hard_limit: bool,
     pub created_at: Timestamp,
+    pub window_start: Timestamp,
+    /// When the budget starts anew; null: never.
+    pub window_end: Option<Timestamp>,
 }
 
 /// A service to create.
@@ -102,6 +105,87 @@ pub struct NewService {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub hard_limit: bool,
+}
+
+/// Changes to a service. What is left out stays; null clears.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceChanges {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: Option<String>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub description: Option<Option<String>>,
+    /// DISABLED takes the service out of use. A suspension ends with more budget or with the next window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<ServiceState>,
+    /// Null: no limit.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Usd>, minimum = 0)]
+    pub budget_usd: Option<Option<Usd>>,
+    /// Another period or time zone begins a new window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<BudgetPeriod>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Uuid>)]
+    pub substitute_service_id: Option<Option<Uuid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_thresholds: Option<Vec<i32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_limit: Option<bool>,
+}
+
+/// More budget: by an amount, or to an amount; one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetIncrease {
+    /// By how much.
+    pub amount_usd: Option<Usd>,
+    /// To how much; not less than it is.
+    pub budget_usd: Option<Usd>,
+}
+
+/// What a unit of a service costs.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
+pub struct ServicePrice {
+    pub id: Uuid,
+    pub service_id: Uuid,
+    #[schema(example = "input_token")]
+    pub unit: String,
+    pub usd_per_unit: Usd,
+    pub effective_from: Timestamp,
+    /// Null: until further notice.
+    pub effective_to: Option<Timestamp>,
+    pub created_by: Option<Uuid>,
+    pub created_at: Timestamp,
+}
+
+/// A price to set; it ends the one before it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewServicePrice {
+    #[schema(example = "input_token", pattern = "^[a-z][a-z0-9_]{0,63}$")]
+    pub unit: String,
+    /// At most twelve decimals.
+    #[schema(minimum = 0)]
+    pub usd_per_unit: Usd,
+    /// Left out: now.
+    pub effective_from: Option<Timestamp>,
 }
 
 /// Which services to list, newest first.
@@ -144,6 +228,9 @@ pub struct ChargeOutcome {
     pub remaining_usd: Option<Usd>,
     /// Why it was refused or delegated.
     pub reason: Option<String>,
+    /// With a refusal: budget_exceeded, service_suspended or service_disabled.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 impl BudgetPeriod {
@@ -164,16 +251,34 @@ impl Validate for NewService {
     }
 }
 
+impl Validate for ServiceChanges {
+    fn validate(&self) -> ApiResult<()> {
+        self.name.as_deref().map_or(Ok(()), check_name)
+    }
+}
+
+impl Validate for BudgetIncrease {
+    fn validate(&self) -> ApiResult<()> {
+        if self.amount_usd.is_some() != self.budget_usd.is_some() {
+            return Ok(());
+        }
+        let detail = "amount_usd or budget_usd must be given, and only one of them";
+        Err(ApiError::invalid("amount_usd", detail))
+    }
+}
+
+impl Validate for NewServicePrice {}
+
 impl Validate for NewCharge {}
 
-fn utc() -> String {
+pub(super) fn utc() -> String {
     "UTC".to_owned()
 }
 
-fn default_thresholds() -> Vec<i32> {
+pub(super) fn default_thresholds() -> Vec<i32> {
     vec![50, 80, 100]
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }

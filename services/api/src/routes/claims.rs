@@ -125,7 +125,8 @@ async fn recheck_and_claim(
 
 /// Start a task
 ///
-/// Claims one particular task that arrived by message. 409 when it is no longer to be had.
+/// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when it cannot be paid and
+/// therefore waits for budget.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/start", tag = "agent work", params(("id" = Uuid, Path)),
     responses((status = 200, body = ClaimedTask), Problems),
@@ -133,10 +134,11 @@ async fn recheck_and_claim(
 async fn start(Id(id): Id, change: Change<NoBody>) -> ApiResult<Response> {
     change
         .run(async |db, _| {
-            let task = data::claims::start(db, id)
-                .await?
-                .ok_or_else(no_longer_available)?;
-            Reply::ok(&task)
+            // A result and not an error: a task that cannot be paid waits for budget from now on, which must stay.
+            match data::claims::start(db, id).await? {
+                Some(task) => Reply::ok(&task),
+                None => Ok(Reply::refused(&no_longer_available())),
+            }
         })
         .await
 }

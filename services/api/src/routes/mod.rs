@@ -3,8 +3,10 @@
 pub mod agents;
 pub mod approvals;
 pub mod auth;
+pub mod budgets;
 pub mod claims;
 pub mod health;
+pub mod holds;
 pub mod me;
 pub mod services;
 pub mod settings;

@@ -15,7 +15,8 @@ use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::service::{
-    ChargeOutcome, NewCharge, NewService, Service, ServiceFilter, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
+    ServiceFilter, ServicePrice, ServiceStatus,
 };
 use crate::openapi::{Problem, Problems};
 use crate::state::AppState;
@@ -24,6 +25,9 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(status))
+        .routes(routes!(update))
+        .routes(routes!(increase_budget))
+        .routes(routes!(prices, set_price))
         .routes(routes!(charge))
 }
 
@@ -73,6 +77,64 @@ async fn status(
 async fn create(change: Change<NewService>) -> ApiResult<Response> {
     change
         .run(async |db, service| Reply::created(&data::services::create(db, &service).await?))
+        .await
+}
+
+/// Edit a service
+///
+/// Admins only. What is left out stays.
+#[utoipa::path(
+    put, path = "/api/services/{id}", tag = "services", params(("id" = Uuid, Path)), request_body = ServiceChanges,
+    responses((status = 200, body = Service), Problems),
+)]
+async fn update(Id(id): Id, change: Change<ServiceChanges>) -> ApiResult<Response> {
+    change
+        .run(async |db, changes| Reply::ok(&data::services::update(db, id, &changes).await?))
+        .await
+}
+
+/// Increase a service's budget
+///
+/// By `amount_usd`, or to `budget_usd`. Ends a suspension, and tasks that wait for the money go on.
+#[utoipa::path(
+    post, path = "/api/services/{id}/increase-budget", tag = "services", params(("id" = Uuid, Path)),
+    request_body = BudgetIncrease, responses((status = 200, body = Service), Problems),
+)]
+async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResult<Response> {
+    change
+        .run(async |db, increase| {
+            Reply::ok(&data::services::increase_budget(db, id, &increase).await?)
+        })
+        .await
+}
+
+/// List a service's prices
+///
+/// Those in force, those before them and those to come; newest first.
+#[utoipa::path(
+    get, path = "/api/services/{id}/prices", tag = "services", params(("id" = Uuid, Path), ServiceFilter),
+    responses((status = 200, body = Page<ServicePrice>), Problems),
+)]
+async fn prices(
+    session: Session,
+    Id(id): Id,
+    UrlQuery(filter): UrlQuery<ServiceFilter>,
+) -> ApiResult<Json<Page<ServicePrice>>> {
+    let limit = Limit::new(filter.limit)?;
+    let rows = data::services::prices(&mut *session.begin().await?, id, &filter, limit).await?;
+    Ok(Json(Page::new(rows, limit, |price| price.id.to_string())))
+}
+
+/// Set a price
+///
+/// Admins only. It ends the unit's price before it; holds that are already made keep theirs.
+#[utoipa::path(
+    post, path = "/api/services/{id}/prices", tag = "services", params(("id" = Uuid, Path)),
+    request_body = NewServicePrice, responses((status = 201, body = ServicePrice), Problems),
+)]
+async fn set_price(Id(id): Id, change: Change<NewServicePrice>) -> ApiResult<Response> {
+    change
+        .run(async |db, price| Reply::created(&data::services::set_price(db, id, &price).await?))
         .await
 }
 

@@ -2,6 +2,7 @@
 
 pub mod backlog;
 pub mod bridge;
+pub mod budget;
 pub mod create;
 pub mod drain;
 pub mod long_transaction;

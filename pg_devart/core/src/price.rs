@@ -1,0 +1,266 @@
+//! What usage costs, and how much usage an amount of money buys. Exact: decimal arithmetic, never floating point.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+/// Decimals of an amount of money: `numeric(18,6)`.
+pub const USD_SCALE: u32 = 6;
+
+/// What is more than `numeric(18,6)` can hold.
+const TOO_MUCH: Decimal = Decimal::from_parts(0xD4A5_1000, 0xE8, 0, false, 0);
+
+/// Why usage has no price.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PriceError {
+    /// Nothing says what this unit costs. Never taken as free.
+    #[error("no price for unit {0}")]
+    UnknownUnit(String),
+    #[error("usage must be an object of units and quantities, with at least one unit")]
+    NotUsage,
+    #[error("usage.{0} must be a number of 0 or more")]
+    NotAQuantity(String),
+    #[error("usage must not cost a trillion dollars or more")]
+    TooMuch,
+}
+
+/// Units used, and how many of each: `{"input_token": 1200, "output_token": 300}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage(BTreeMap<String, Decimal>);
+
+/// US dollars for one of each unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prices(BTreeMap<String, Decimal>);
+
+impl Usage {
+    /// Reads usage from JSON.
+    ///
+    /// # Errors
+    /// [`PriceError::NotUsage`] unless it is an object with members, [`PriceError::NotAQuantity`] for a member that is no quantity.
+    pub fn from_json(json: &Value) -> Result<Self, PriceError> {
+        match decimals(json) {
+            Some(Ok(units)) if !units.is_empty() => Ok(Usage(units)),
+            Some(Err(unit)) => Err(PriceError::NotAQuantity(unit)),
+            _ => Err(PriceError::NotUsage),
+        }
+    }
+
+    /// The usage as JSON.
+    pub fn to_json(&self) -> Value {
+        to_json(&self.0)
+    }
+}
+
+impl Prices {
+    /// Reads prices from JSON: unit to US dollars. `None` when they make no sense.
+    pub fn from_json(json: &Value) -> Option<Self> {
+        decimals(json)?.ok().map(Prices)
+    }
+
+    /// The prices as JSON.
+    pub fn to_json(&self) -> Value {
+        to_json(&self.0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes usage free.
+    ///
+    /// # Errors
+    /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used; [`PriceError::TooMuch`].
+    pub fn cost(&self, usage: &Usage) -> Result<Decimal, PriceError> {
+        let cost = self.exact_cost(usage)?;
+        let rounded = cost.round_dp_with_strategy(USD_SCALE, RoundingStrategy::AwayFromZero);
+        (rounded < TOO_MUCH)
+            .then_some(rounded)
+            .ok_or(PriceError::TooMuch)
+    }
+
+    fn exact_cost(&self, usage: &Usage) -> Result<Decimal, PriceError> {
+        usage
+            .0
+            .iter()
+            .try_fold(Decimal::ZERO, |sum, (unit, quantity)| {
+                let price = self
+                    .0
+                    .get(unit)
+                    .ok_or_else(|| PriceError::UnknownUnit(unit.clone()))?;
+                let part = price.checked_mul(*quantity).ok_or(PriceError::TooMuch)?;
+                sum.checked_add(part).ok_or(PriceError::TooMuch)
+            })
+    }
+
+    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units; without, each unit alone.
+    /// `None` where nothing has a price above zero.
+    pub fn affordable(&self, usage: Option<&Usage>, remaining_usd: Decimal) -> Option<Usage> {
+        let remaining_usd = remaining_usd.max(Decimal::ZERO);
+        match usage {
+            Some(usage) => self.affordable_mix(usage, remaining_usd),
+            None => self.affordable_alone(remaining_usd),
+        }
+    }
+
+    fn affordable_mix(&self, usage: &Usage, remaining_usd: Decimal) -> Option<Usage> {
+        let cost = self.exact_cost(usage).ok().filter(|cost| !cost.is_zero())?;
+        let units = usage.0.iter().map(|(unit, quantity)| {
+            let share = remaining_usd.checked_mul(*quantity)?.checked_div(cost)?;
+            Some((unit.clone(), share.floor()))
+        });
+        units.collect::<Option<_>>().map(Usage)
+    }
+
+    fn affordable_alone(&self, remaining_usd: Decimal) -> Option<Usage> {
+        let priced = self.0.iter().filter(|(_, price)| !price.is_zero());
+        let units: BTreeMap<_, _> = priced
+            .filter_map(|(unit, price)| {
+                Some((unit.clone(), remaining_usd.checked_div(*price)?.floor()))
+            })
+            .collect();
+        (!units.is_empty()).then_some(Usage(units))
+    }
+}
+
+/// A JSON number with all of its digits.
+pub fn number(decimal: Decimal) -> Value {
+    Number::from_str(&decimal.to_string()).map_or(Value::Null, Value::Number)
+}
+
+/// `None` unless it is an object; `Err` names a member that is not a number of 0 or more.
+fn decimals(json: &Value) -> Option<Result<BTreeMap<String, Decimal>, String>> {
+    let members = json.as_object()?.iter();
+    Some(
+        members
+            .map(|(name, value)| {
+                decimal(value)
+                    .map(|value| (name.clone(), value))
+                    .ok_or_else(|| name.clone())
+            })
+            .collect(),
+    )
+}
+
+fn decimal(value: &Value) -> Option<Decimal> {
+    let text = value.as_number()?.to_string();
+    let decimal = Decimal::from_str(&text)
+        .or_else(|_| Decimal::from_scientific(&text))
+        .ok()?;
+    (decimal >= Decimal::ZERO).then_some(decimal)
+}
+
+fn to_json(members: &BTreeMap<String, Decimal>) -> Value {
+    let members = members
+        .iter()
+        .map(|(name, value)| (name.clone(), number(value.normalize())));
+    Value::Object(members.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn prices() -> Prices {
+        Prices::from_json(&json!({"input_token": 0.00000015, "output_token": 0.0000006, "request": 0.01, "free": 0})).expect("prices")
+    }
+
+    fn usage(json: Value) -> Usage {
+        Usage::from_json(&json).expect("usage")
+    }
+
+    fn usd(text: &str) -> Decimal {
+        text.parse().expect("a decimal")
+    }
+
+    #[test]
+    fn a_cost_is_the_exact_sum_over_the_units() {
+        let cost = prices().cost(&usage(
+            json!({"input_token": 1_200_000, "output_token": 300_000, "request": 2}),
+        ));
+        assert_eq!(cost, Ok(usd("0.38")));
+    }
+
+    #[test]
+    fn rounding_never_makes_usage_free() {
+        assert_eq!(
+            prices().cost(&usage(json!({"input_token": 1}))),
+            Ok(usd("0.000001"))
+        );
+        assert_eq!(
+            prices().cost(&usage(json!({"input_token": 0}))),
+            Ok(Decimal::ZERO)
+        );
+    }
+
+    #[test]
+    fn an_unknown_unit_has_no_price_even_when_none_was_used() {
+        let unknown = Err(PriceError::UnknownUnit("gpu".to_owned()));
+        assert_eq!(
+            prices().cost(&usage(json!({"request": 1, "gpu": 0}))),
+            unknown
+        );
+    }
+
+    #[test]
+    fn usage_that_makes_no_sense_is_named() {
+        assert_eq!(Usage::from_json(&json!([1])), Err(PriceError::NotUsage));
+        assert_eq!(Usage::from_json(&json!({})), Err(PriceError::NotUsage));
+        for quantity in [json!(-1), json!("1"), json!(null)] {
+            let refused = Usage::from_json(&json!({"request": quantity}));
+            assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_trillion_dollars_are_refused() {
+        let most = usage(json!({"request": 99_999_999_999_999_u64}));
+        assert_eq!(prices().cost(&most), Ok(usd("999999999999.99")));
+        for quantity in ["100000000000000", "1e28", "79228162514264337593543950335"] {
+            let quantity: Value = serde_json::from_str(quantity).expect("a number");
+            assert_eq!(
+                prices().cost(&usage(json!({"request": quantity}))),
+                Err(PriceError::TooMuch)
+            );
+        }
+    }
+
+    #[test]
+    fn an_affordable_mix_costs_no_more_than_what_is_left_and_nearly_all_of_it() {
+        let asked = usage(json!({"input_token": 1000, "output_token": 500}));
+        let affordable = prices()
+            .affordable(Some(&asked), usd("0.000207"))
+            .expect("priced");
+        assert_eq!(
+            affordable.to_json(),
+            json!({"input_token": 460, "output_token": 230})
+        );
+        assert_eq!(prices().cost(&affordable), Ok(usd("0.000207")));
+    }
+
+    #[test]
+    fn without_a_mix_each_unit_alone_is_told() {
+        let affordable = prices().affordable(None, usd("0.05")).expect("priced");
+        assert_eq!(
+            affordable.to_json(),
+            json!({"input_token": 333333, "output_token": 83333, "request": 5})
+        );
+    }
+
+    #[test]
+    fn what_costs_nothing_has_no_limit_to_tell() {
+        assert_eq!(
+            prices().affordable(Some(&usage(json!({"free": 3}))), usd("1")),
+            None
+        );
+        assert_eq!(Prices::default().affordable(None, usd("1")), None);
+        let overdrawn = prices()
+            .affordable(Some(&usage(json!({"request": 3}))), usd("-1"))
+            .expect("priced");
+        assert_eq!(overdrawn.to_json(), json!({"request": 0}));
+    }
+}

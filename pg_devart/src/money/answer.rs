@@ -1,0 +1,105 @@
+//! What callers are told, as JSON. Money keeps all of its digits.
+
+use devart_core::price::{Usage, number};
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::prelude::*;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::choice::Reason;
+use super::cost::Cost;
+use super::gate::{Admission, Refused};
+
+/// Money, or null for none.
+pub fn usd(amount: Option<Decimal>) -> Value {
+    amount.map_or(Value::Null, |mut amount| {
+        amount.rescale(devart_core::price::USD_SCALE);
+        number(amount)
+    })
+}
+
+/// An id, or null.
+pub fn id(id: Option<Uuid>) -> Value {
+    id.map_or(Value::Null, |id| Value::String(id.to_string()))
+}
+
+fn reason(reason: Option<&Reason>) -> Value {
+    reason.map_or(Value::Null, |reason| Value::String(reason.text()))
+}
+
+fn moment(at: TimestampWithTimeZone) -> Value {
+    Value::String(at.to_iso_string())
+}
+
+/// A charge that was made.
+pub fn charged(admission: &Admission) -> Value {
+    json!({
+        "success": true,
+        "charged_service_id": id(Some(admission.service_id)),
+        "delegated": admission.delegated_from.is_some(),
+        "suspended": admission.suspended,
+        "spent_usd": usd(Some(admission.spent)),
+        "remaining_usd": usd(admission.remaining),
+        "reason": reason(admission.reason.as_ref()),
+    })
+}
+
+/// A charge that was refused.
+pub fn not_charged(refused: &Refused) -> Value {
+    json!({
+        "success": false,
+        "charged_service_id": null,
+        "delegated": false,
+        "suspended": refused.asked.is_suspended(),
+        "spent_usd": usd(Some(refused.asked.spent)),
+        "remaining_usd": usd(Some(refused.refusal.remaining)),
+        "reason": refused.refusal.reason.text(),
+        "code": refused.refusal.reason.code(),
+    })
+}
+
+/// A hold that was made.
+pub fn admitted(
+    admission: &Admission,
+    cost: &Cost,
+    hold_id: Uuid,
+    expires_at: TimestampWithTimeZone,
+) -> Value {
+    let affordable = admission.remaining.and_then(|remaining| {
+        admission
+            .prices
+            .as_ref()?
+            .affordable(cost.usage(), remaining)
+    });
+    json!({
+        "admitted": true,
+        "hold_id": id(Some(hold_id)),
+        "service_id": id(Some(admission.service_id)),
+        "delegated_from": id(admission.delegated_from),
+        "held_usd": usd(Some(admission.amount)),
+        "reason": reason(admission.reason.as_ref()),
+        "code": admission.reason.as_ref().map(Reason::code),
+        "remaining_usd": usd(admission.remaining),
+        "max_affordable_units": affordable.as_ref().map(Usage::to_json),
+        "expires_at": moment(expires_at),
+    })
+}
+
+/// A hold that was refused. `scope_id`: what refused, a service or a budget.
+pub fn not_admitted(refused: &Refused) -> Value {
+    let refusal = &refused.refusal;
+    json!({
+        "admitted": false,
+        "hold_id": null,
+        "service_id": null,
+        "delegated_from": null,
+        "reason": refusal.reason.text(),
+        "code": refusal.reason.code(),
+        "scope": refusal.scope,
+        "scope_id": id(Some(refusal.budget_id.unwrap_or(refused.asked.id))),
+        "needed_usd": usd(Some(refusal.needed)),
+        "remaining_usd": usd(Some(refusal.remaining)),
+        "max_affordable_units": refusal.affordable.as_ref().map(Usage::to_json),
+        "expires_at": null,
+    })
+}

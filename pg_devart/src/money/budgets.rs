@@ -1,0 +1,146 @@
+//! Limits beside the service's own: of the agent, the task, the run and the person.
+
+use pgrx::datum::Uuid;
+use rust_decimal::Decimal;
+
+use super::payer::Payer;
+use super::usd;
+use crate::spi::{Row, Session, statement};
+
+statement!(
+    APPLICABLE,
+    "select devart_private.budgets_of($1, $2)",
+    [UUIDOID, UUIDOID]
+);
+statement!(
+    LOCK,
+    include_str!("lock_budgets.sql"),
+    [UUIDARRAYOID, BOOLOID]
+);
+statement!(
+    TAKE,
+    include_str!("take_budgets.sql"),
+    [UUIDARRAYOID, NUMERICOID, NUMERICOID]
+);
+statement!(
+    REACHED,
+    "select devart_private.budget_reached($1)",
+    [UUIDOID]
+);
+
+/// One limit, locked, in its open window.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    pub id: Uuid,
+    pub scope: String,
+    pub window_id: Uuid,
+    hard_limit: bool,
+    limit: Decimal,
+    used: Decimal,
+}
+
+/// The limits that apply to a payer, locked in the order of their ids.
+#[derive(Debug, Clone, Default)]
+pub struct Budgets(pub Vec<Budget>);
+
+impl Budgets {
+    /// Locks the limits that apply. `None` when somebody else has locked one of them and `patient` is false.
+    pub fn lock(session: &Session, payer: &Payer, patient: bool) -> Option<Self> {
+        let ids = applicable(session, payer);
+        let locked = Self::lock_these(session, &ids, patient);
+        (locked.0.len() == ids.len() || patient).then_some(locked)
+    }
+
+    /// The same limits as they stand now; they are locked.
+    pub fn again(&self, session: &Session) -> Self {
+        Self::lock_these(session, &self.ids(), true)
+    }
+
+    fn lock_these(session: &Session, ids: &[Uuid], patient: bool) -> Self {
+        if ids.is_empty() {
+            return Budgets::default();
+        }
+        LOCK.with(|statement| {
+            let rows = statement.rows(session, &[ids.to_vec().into(), patient.into()]);
+            Budgets(rows.iter().map(|row| Budget::read(&row)).collect())
+        })
+    }
+
+    pub fn ids(&self) -> Vec<Uuid> {
+        self.0.iter().map(|budget| budget.id).collect()
+    }
+
+    pub fn window_ids(&self) -> Vec<Uuid> {
+        self.0.iter().map(|budget| budget.window_id).collect()
+    }
+
+    /// The hard limit with the least room, and that room.
+    pub fn tightest(&self) -> Option<(&Budget, Decimal)> {
+        let rooms = self
+            .0
+            .iter()
+            .filter_map(|budget| Some((budget, budget.room()?)));
+        rooms.min_by_key(|(_, room)| *room)
+    }
+
+    /// As they stand after this much was taken of each.
+    pub fn after(mut self, amount: Decimal) -> Self {
+        self.0.iter_mut().for_each(|budget| budget.used += amount);
+        self
+    }
+
+    /// Adds to what is spent and held; tells people of thresholds that this crosses.
+    pub fn take(&self, session: &Session, spent: Decimal, held: Decimal) {
+        if self.0.is_empty() {
+            return;
+        }
+        let reached: Vec<Uuid> = TAKE.with(|statement| {
+            let arguments = [
+                self.ids().into(),
+                usd::datum(spent).into(),
+                usd::datum(held).into(),
+            ];
+            let rows = statement.rows(session, &arguments);
+            rows.iter()
+                .filter(|row| row.required(2))
+                .map(|row| row.required(1))
+                .collect()
+        });
+        reached
+            .into_iter()
+            .for_each(|id| self::reached(session, id));
+    }
+}
+
+/// Tells people of the thresholds that the budget's spending has reached. It is locked.
+pub fn reached(session: &Session, budget_id: Uuid) {
+    REACHED.with(|statement| statement.rows(session, &[budget_id.into()]));
+}
+
+impl Budget {
+    fn read(row: &Row) -> Self {
+        Budget {
+            id: row.required(1),
+            scope: row.required(2),
+            window_id: row.required(3),
+            hard_limit: row.required(4),
+            limit: usd::required(row, 5),
+            used: usd::required(row, 6),
+        }
+    }
+
+    /// What is left; `None` for a soft limit, which refuses nothing.
+    fn room(&self) -> Option<Decimal> {
+        self.hard_limit.then(|| self.limit - self.used)
+    }
+}
+
+fn applicable(session: &Session, payer: &Payer) -> Vec<Uuid> {
+    if payer.agent_id.is_none() && payer.task_id.is_none() {
+        return Vec::new();
+    }
+    APPLICABLE.with(|statement| {
+        let rows = statement.rows(session, &[payer.agent_id.into(), payer.task_id.into()]);
+        rows.first().expect("a function gives a row").required(1)
+    })
+}

@@ -1,0 +1,326 @@
+//! The gate: admits or refuses before anything is spent, and takes the money in the same step.
+//!
+//! It tries three ways, the cheap ones first:
+//! 1. `take_at_once`: one conditional update, when no budget but the service's applies and nothing can stand in for it.
+//! 2. `take_unlocked`: looks at the chain without locking it and updates the one service that it chose, on condition.
+//! 3. `take_locked`: locks the whole chain in id order, opens windows, gives back due holds, and then decides for good.
+//!
+//! The second runs in a subtransaction, since a failed condition can leave the row locked, and a chain's other rows may come before
+//! it in the order of locks.
+
+use devart_core::price::Prices;
+use pgrx::datum::Uuid;
+use rust_decimal::Decimal;
+
+use super::budgets::Budgets;
+use super::candidate::{self, Candidate};
+use super::choice::{Choice, Offer, Reason, Refusal, choose, remaining};
+use super::cost::Cost;
+use super::payer::Payer;
+use super::{prices, subtransaction, usd};
+use crate::error::Error;
+use crate::spi::{Row, Session, statement};
+
+statement!(
+    TAKE,
+    include_str!("take.sql"),
+    [UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, UUIDOID, BOOLOID]
+);
+statement!(
+    TAKE_LOCKED,
+    include_str!("take_locked.sql"),
+    [UUIDOID, NUMERICOID, NUMERICOID]
+);
+statement!(
+    REACHED,
+    "select devart_private.service_reached($1)",
+    [UUIDOID]
+);
+statement!(
+    STATUS,
+    "select s.status::text from devart.service_registry s where s.id = $1",
+    [UUIDOID]
+);
+statement!(
+    LOCK,
+    "select devart_private.lock_services($1, $2)",
+    [UUIDARRAYOID, BOOLOID]
+);
+statement!(
+    EXPIRE,
+    "select devart_private.expire_holds_of($1, $2)",
+    [UUIDARRAYOID, UUIDARRAYOID]
+);
+statement!(
+    ANY_DUE,
+    "select from devart.holds h where h.status = 'HELD' and h.expires_at <= now() limit 1",
+    []
+);
+
+/// What the money is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Spend,
+    Hold,
+}
+
+/// A request for money.
+pub struct Ask<'a> {
+    pub session: &'a Session,
+    pub service_id: Uuid,
+    pub cost: &'a Cost,
+    pub payer: Payer,
+    pub purpose: Purpose,
+    /// Whether the prices of the billed service are wanted although the cost needs none.
+    pub with_prices: bool,
+    /// False: answers [`Verdict::Busy`] instead of waiting for a lock.
+    pub patient: bool,
+}
+
+/// The money is taken.
+pub struct Admission {
+    /// The service that is billed.
+    pub service_id: Uuid,
+    pub window_id: Uuid,
+    pub amount: Decimal,
+    pub budgets: Budgets,
+    pub delegated_from: Option<Uuid>,
+    /// Why another service than the one that was asked for is billed.
+    pub reason: Option<Reason>,
+    pub spent: Decimal,
+    /// What is left of the tightest hard limit; `None` without one.
+    pub remaining: Option<Decimal>,
+    pub suspended: bool,
+    pub prices: Option<Prices>,
+}
+
+/// What the gate says.
+pub enum Verdict {
+    Admitted(Admission),
+    Refused(Refused),
+    /// Only for those who are not patient.
+    Busy,
+}
+
+/// Nothing is taken.
+pub struct Refused {
+    pub refusal: Refusal,
+    /// How the service stands that was asked for.
+    pub asked: Candidate,
+}
+
+impl Ask<'_> {
+    /// Decides, and takes the money if it admits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for no such service.
+    pub fn decide(&self) -> Result<Verdict, Error> {
+        if let Some(admission) = self.take_at_once() {
+            return Ok(Verdict::Admitted(admission));
+        }
+        let Some(budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
+            return Ok(Verdict::Busy);
+        };
+        let candidates = candidate::chain(self.session, self.service_id)?;
+        match self.choose(&candidates, &budgets) {
+            Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
+                if let Some(admission) = self.take_unlocked(&candidates, offer, &budgets) {
+                    return Ok(Verdict::Admitted(admission));
+                }
+            }
+            Choice::Refuse(refusal) if !self.may_change(&candidates) => {
+                return Ok(refused(refusal, &candidates));
+            }
+            _ => (),
+        }
+        self.take_locked(&candidates, budgets)
+    }
+
+    fn take_at_once(&self) -> Option<Admission> {
+        let prices = self.prices_of(self.service_id);
+        let amount = self
+            .cost
+            .at(prices.as_ref())
+            .ok()
+            .filter(|_| self.patient)?;
+        let taken = self.take(self.service_id, amount, false)?;
+        let offer = Offer {
+            index: 0,
+            amount,
+            prices,
+            instead_because: None,
+        };
+        Some(self.admission(self.service_id, offer, taken, Budgets::default()))
+    }
+
+    fn take_unlocked(
+        &self,
+        candidates: &[Candidate],
+        offer: Offer,
+        budgets: &Budgets,
+    ) -> Option<Admission> {
+        let candidate = &candidates[offer.index];
+        let (spent, _) = self.deltas(offer.amount);
+        if !self.patient || !candidate.is_calm(spent) {
+            return None;
+        }
+        let take = || self.take(candidate.id, offer.amount, true);
+        let taken = match candidates.len() {
+            1 => take(),
+            _ => subtransaction::keep_if_some(take),
+        }?;
+        Some(self.admission(candidate.id, offer, taken, budgets.clone()))
+    }
+
+    fn take_locked(&self, candidates: &[Candidate], budgets: Budgets) -> Result<Verdict, Error> {
+        let ids: Vec<Uuid> = candidates.iter().map(|candidate| candidate.id).collect();
+        let locked = LOCK.with(|statement| {
+            statement
+                .rows(self.session, &[ids.clone().into(), self.patient.into()])
+                .len()
+        });
+        if locked < ids.len() && !self.patient {
+            return Ok(Verdict::Busy);
+        }
+        if self.patient {
+            EXPIRE.with(|statement| {
+                statement
+                    .rows(self.session, &[ids.into(), budgets.ids().into()])
+                    .len()
+            });
+        }
+        let (candidates, budgets) = (
+            candidate::chain(self.session, self.service_id)?,
+            budgets.again(self.session),
+        );
+        Ok(match self.choose(&candidates, &budgets) {
+            Choice::Refuse(refusal) => refused(refusal, &candidates),
+            Choice::Bill(offer) => {
+                let service_id = candidates[offer.index].id;
+                let taken = self.take_for_sure(service_id, offer.amount);
+                Verdict::Admitted(self.admission(service_id, offer, taken, budgets))
+            }
+        })
+    }
+
+    fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice {
+        choose(candidates, self.cost, budgets, &|service_id| {
+            self.prices_of(service_id)
+        })
+    }
+
+    fn prices_of(&self, service_id: Uuid) -> Option<Prices> {
+        let wanted = self.with_prices || self.cost.needs_prices();
+        wanted.then(|| prices::of(self.session, service_id, None))?
+    }
+
+    /// Whether a refusal, by all or by the first of the chain, may be another one with the locks: where a window can be opened or
+    /// a hold given back.
+    fn may_change(&self, candidates: &[Candidate]) -> bool {
+        let window_ended = candidates.iter().any(|candidate| candidate.window_ended);
+        let any_due = || ANY_DUE.with(|statement| !statement.rows(self.session, &[]).is_empty());
+        window_ended || (self.patient && any_due())
+    }
+
+    /// What the request adds to spent and to held.
+    fn deltas(&self, amount: Decimal) -> (Decimal, Decimal) {
+        match self.purpose {
+            Purpose::Spend => (amount, Decimal::ZERO),
+            Purpose::Hold => (Decimal::ZERO, amount),
+        }
+    }
+
+    /// Takes the money on condition that it is there and that nobody must be told. `looked`: budgets and substitutes are seen to.
+    fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
+        let (spent, held) = self.deltas(amount);
+        TAKE.with(|statement| {
+            let arguments = [
+                service_id.into(),
+                usd::datum(spent).into(),
+                usd::datum(held).into(),
+                self.payer.agent_id.into(),
+                self.payer.task_id.into(),
+                looked.into(),
+            ];
+            let rows = statement.rows(self.session, &arguments);
+            rows.first().map(|row| Taken::read(&row, false))
+        })
+    }
+
+    /// Takes the money from a service that is locked and was judged; tells people what is to be told, and suspends.
+    fn take_for_sure(&self, service_id: Uuid, amount: Decimal) -> Taken {
+        let (spent, held) = self.deltas(amount);
+        let (taken, reached) = TAKE_LOCKED.with(|statement| {
+            let arguments = [
+                service_id.into(),
+                usd::datum(spent).into(),
+                usd::datum(held).into(),
+            ];
+            let rows = statement.rows(self.session, &arguments);
+            let row = rows.first().expect("the service is locked");
+            (Taken::read(&row, false), row.required(4))
+        });
+        let suspended = reached && service_reached(self.session, service_id);
+        Taken { suspended, ..taken }
+    }
+
+    fn admission(
+        &self,
+        service_id: Uuid,
+        offer: Offer,
+        taken: Taken,
+        budgets: Budgets,
+    ) -> Admission {
+        let (spent, held) = self.deltas(offer.amount);
+        budgets.take(self.session, spent, held);
+        let budgets = budgets.after(offer.amount);
+        Admission {
+            service_id,
+            window_id: taken.window_id,
+            amount: offer.amount,
+            delegated_from: (service_id != self.service_id).then_some(self.service_id),
+            reason: offer.instead_because,
+            spent: taken.spent,
+            remaining: remaining(taken.room, &budgets),
+            suspended: taken.suspended,
+            prices: offer.prices,
+            budgets,
+        }
+    }
+}
+
+/// How a service stands after money was taken.
+struct Taken {
+    window_id: Uuid,
+    spent: Decimal,
+    room: Option<Decimal>,
+    suspended: bool,
+}
+
+impl Taken {
+    fn read(row: &Row, suspended: bool) -> Self {
+        Taken {
+            window_id: row.required(1),
+            spent: usd::required(row, 2),
+            room: usd::read(row, 3),
+            suspended,
+        }
+    }
+}
+
+fn refused(refusal: Refusal, candidates: &[Candidate]) -> Verdict {
+    Verdict::Refused(Refused {
+        refusal,
+        asked: candidates[0].clone(),
+    })
+}
+
+/// Tells people that the service's spending reached a threshold or the limit; gives whether it is suspended now. It is locked.
+pub fn service_reached(session: &Session, service_id: Uuid) -> bool {
+    REACHED.with(|statement| statement.rows(session, &[service_id.into()]).len());
+    STATUS.with(|statement| {
+        let rows = statement.rows(session, &[service_id.into()]);
+        rows.first()
+            .is_some_and(|row| row.required::<String>(1) == "SUSPENDED")
+    })
+}

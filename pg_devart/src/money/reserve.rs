@@ -1,0 +1,165 @@
+//! Reserving: money set aside before a call whose cost is only estimated.
+
+use pgrx::JsonB;
+use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+
+use super::cost::Cost;
+use super::gate::{Admission, Ask, Purpose, Verdict};
+use super::ledger::{NewHold, Place};
+use super::payer::Payer;
+use super::{answer, key, usd};
+use crate::caller;
+use crate::error::Error;
+use crate::spi;
+
+/// A hold must not outlive the process that made it by more than people would notice.
+const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
+
+/// How a hold is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub ttl_seconds: f64,
+    /// Made by a claim, or for one.
+    pub follows_lease: bool,
+    pub idempotency_key: Option<&'a str>,
+}
+
+/// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities, as in
+/// `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit that applies has room for: the service's or,
+/// when it cannot pay, a substitute's; and the budgets of the agent, the task, its run and its creator.
+///
+/// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code, remaining_usd (null: no hard limit),
+/// max_affordable_units (with usage: this mix; else each unit alone), expires_at. A refusal is such an answer, too, with scope, scope_id
+/// and needed_usd. `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless it is settled or
+/// released. The same `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current lease, 22023 an argument makes no
+/// sense, 23505 the key was used for another charge.
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn reserve_charge(
+    service_id: Uuid,
+    estimate_usd: default!(Option<AnyNumeric>, "NULL"),
+    usage: default!(Option<JsonB>, "NULL"),
+    task_id: default!(Option<Uuid>, "NULL"),
+    lease_token: default!(Option<Uuid>, "NULL"),
+    idempotency_key: default!(Option<String>, "NULL"),
+    ttl: default!(Interval, "'10 minutes'"),
+) -> Result<JsonB, ErrorReport> {
+    let cost = Cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let ttl_seconds = check_ttl(&ttl)?;
+    let agent = caller::calling_agent()?;
+    let request = json!({"reserve": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
+    Ok(spi::connect(|session| {
+        key::once(session, agent, idempotency_key.clone(), request, || {
+            let payer = Payer::check(session, agent, task_id, lease_token)?;
+            let ask = Ask {
+                session,
+                service_id,
+                cost: &cost,
+                payer,
+                purpose: Purpose::Hold,
+                with_prices: true,
+                patient: true,
+            };
+            let terms = Terms {
+                ttl_seconds,
+                follows_lease: false,
+                idempotency_key: idempotency_key.as_deref(),
+            };
+            reserve(&ask, terms)
+        })
+    })?)
+}
+
+fn reserve(ask: &Ask, terms: Terms) -> Result<(Value, bool), Error> {
+    match ask.decide()? {
+        Verdict::Admitted(admission) => {
+            let (hold_id, expires_at) = hold(ask, &admission, terms);
+            Ok((
+                answer::admitted(&admission, ask.cost, hold_id, expires_at),
+                true,
+            ))
+        }
+        Verdict::Refused(refused) => Ok((answer::not_admitted(&refused), false)),
+        Verdict::Busy => unreachable!("a patient request waits"),
+    }
+}
+
+/// Makes the hold for money that the gate has taken.
+pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampWithTimeZone) {
+    let place = Place {
+        service_id: admission.service_id,
+        window_id: admission.window_id,
+        budget_window_ids: &admission.budgets.window_ids(),
+        payer: &ask.payer,
+        delegated_from: admission.delegated_from,
+    };
+    place.hold(
+        ask.session,
+        NewHold {
+            amount: admission.amount,
+            budget_ids: admission.budgets.ids(),
+            usage: ask.cost.usage_json(),
+            prices: admission
+                .prices
+                .as_ref()
+                .map(|prices| JsonB(prices.to_json())),
+            ttl_seconds: terms.ttl_seconds,
+            follows_lease: terms.follows_lease,
+            idempotency_key: terms.idempotency_key,
+        },
+    )
+}
+
+fn check_ttl(ttl: &Interval) -> Result<f64, Error> {
+    let seconds = ttl.as_micros() as f64 / 1e6;
+    if seconds > 0.0 && seconds <= MAX_TTL_SECONDS {
+        return Ok(seconds);
+    }
+    Err(Error::InvalidArgument(
+        "ttl must be more than 0 and at most 30 days".to_owned(),
+    ))
+}
+
+#[pg_schema]
+mod devart_private {
+    use super::*;
+
+    /// Sets `amount_usd` aside for the next claim of a task, as people approved. Answers as `reserve_charge`.
+    #[pg_extern(volatile, parallel_unsafe)]
+    fn hold_for_task(
+        service_id: Uuid,
+        amount_usd: AnyNumeric,
+        agent_id: Option<Uuid>,
+        task_id: Uuid,
+        ttl: Interval,
+    ) -> Result<JsonB, ErrorReport> {
+        let cost = Cost::of_amount(usd::argument("amount_usd", &amount_usd)?);
+        let terms = Terms {
+            ttl_seconds: check_ttl(&ttl)?,
+            follows_lease: true,
+            idempotency_key: None,
+        };
+        let payer = Payer {
+            agent_id,
+            task_id: Some(task_id),
+            attempt: None,
+        };
+        Ok(spi::connect(|session| {
+            let ask = Ask {
+                session,
+                service_id,
+                cost: &cost,
+                payer,
+                purpose: Purpose::Hold,
+                with_prices: false,
+                patient: true,
+            };
+            reserve(&ask, terms).map(|(answer, _)| JsonB(answer))
+        })?)
+    }
+}

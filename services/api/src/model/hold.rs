@@ -1,0 +1,125 @@
+//! Money that is set aside, and what becomes of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::scalar::Usd;
+use crate::error::{ApiError, ApiResult};
+use crate::http::body::Validate;
+
+/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dispatch {
+    pub service_id: Uuid,
+    #[schema(minimum = 0)]
+    pub estimate_usd: Option<Usd>,
+    /// Units and quantities.
+    #[schema(value_type = Option<Object>, example = json!({"input_token": 1200, "output_token": 300}))]
+    pub usage: Option<Map<String, Value>>,
+    /// The task it is for.
+    pub task_id: Option<Uuid>,
+    /// Must be the task's current lease.
+    pub lease_token: Option<Uuid>,
+    /// The same key holds once.
+    #[schema(min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
+    /// Whether a refused task waits for budget and asks people. False: it stays with the agent, which may ask for less.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub ask: bool,
+}
+
+/// What the gate says.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DispatchOutcome {
+    pub admitted: bool,
+    /// To settle or release.
+    pub hold_id: Option<Uuid>,
+    /// The service that is billed.
+    pub service_id: Option<Uuid>,
+    /// The service that was asked for, when a substitute is billed.
+    pub delegated_from: Option<Uuid>,
+    #[serde(default)]
+    pub held_usd: Option<Usd>,
+    /// Why it was refused or delegated.
+    pub reason: Option<String>,
+    /// The reason for programs: budget_exceeded, service_suspended, service_disabled, price_unknown.
+    pub code: Option<String>,
+    /// Null: no hard limit.
+    pub remaining_usd: Option<Usd>,
+    /// How much usage that buys: the mix that was asked for or, without usage, each unit alone.
+    #[schema(value_type = Option<Object>)]
+    pub max_affordable_units: Option<Map<String, Value>>,
+    /// When the hold ends by itself (RFC 3339).
+    pub expires_at: Option<String>,
+    /// With a refusal: what limit refused (service, agent, task, run, user).
+    #[serde(default)]
+    pub scope: Option<String>,
+    #[serde(default)]
+    pub needed_usd: Option<Usd>,
+    /// With a refusal of a task that waits now: AWAITING_APPROVAL.
+    #[serde(default)]
+    pub task_status: Option<String>,
+    #[serde(default)]
+    pub approval_id: Option<Uuid>,
+}
+
+/// The real cost: dollars, or usage at the prices that were in force when the money was set aside.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    #[schema(minimum = 0)]
+    pub amount_usd: Option<Usd>,
+    #[schema(value_type = Option<Object>, example = json!({"input_token": 1180, "output_token": 412}))]
+    pub usage: Option<Map<String, Value>>,
+}
+
+/// What was charged.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Settlement {
+    pub charged_usd: Usd,
+    /// Charged beyond what was still held.
+    pub overage_usd: Usd,
+    /// The hold had expired or was released.
+    pub late: bool,
+    /// The service's budget is used up.
+    pub suspended: bool,
+    /// Of the service; null: no hard limit.
+    pub remaining_usd: Option<Usd>,
+}
+
+/// Whether money was given back.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Release {
+    /// False: the hold was settled or released before, or has expired.
+    pub released: bool,
+}
+
+impl Validate for Dispatch {
+    fn validate(&self) -> ApiResult<()> {
+        check_cost("estimate_usd", self.estimate_usd, self.usage.as_ref())
+    }
+}
+
+impl Validate for SettleRequest {
+    fn validate(&self) -> ApiResult<()> {
+        check_cost("amount_usd", self.amount_usd, self.usage.as_ref())
+    }
+}
+
+fn check_cost(name: &str, usd: Option<Usd>, usage: Option<&Map<String, Value>>) -> ApiResult<()> {
+    if usd.is_some() || usage.is_some() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        name,
+        format!("{name} or usage must be given"),
+    ))
+}
+
+fn yes() -> bool {
+    true
+}
