@@ -1,4 +1,4 @@
-//! The Python SDK's own tests and the example's, against the real API.
+//! The Python SDK's own tests, the examples' and the template's, against the real API and a real broker.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use crate::support::Database;
 use crate::support::api::{Api, WEBHOOK_SECRET};
+use crate::support::broker::Broker;
 use crate::webhooks;
 
 fn agents() -> PathBuf {
@@ -25,14 +26,16 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Runs pytest in that environment.
-async fn pytest(folder: &Path, api: &Api, db: &Database) -> Result<()> {
+/// Runs pytest in that environment. `broker`: a virtual host without a bridge, whose queues are the tests' own.
+async fn pytest(folder: &Path, api: &Api, db: &Database, broker: &str) -> Result<()> {
     let admin = db.person("admin").await?;
     let output = Command::new(python()?)
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .current_dir(folder)
         .env("DEVART_API_URL", &api.url)
         .env("DEVART_ADMIN_TOKEN", admin.token().unwrap_or_default())
+        .env("DEVART_TEST_RABBITMQ_URL", broker)
+        .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null())
         .output()
         .await?;
@@ -43,17 +46,20 @@ async fn pytest(folder: &Path, api: &Api, db: &Database) -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_sdks_tests_pass_against_the_real_api() -> Result<()> {
+async fn the_tests_of_the_sdk_the_examples_and_the_template_pass() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
-    pytest(&agents().join("sdk"), &api, &db).await
-}
-
-#[tokio::test]
-async fn the_examples_tests_pass() -> Result<()> {
-    let db = Database::create().await?;
-    let api = Api::start(&db).await?;
-    pytest(&agents().join("examples/code_review"), &api, &db).await
+    let broker = Broker::shared().await?;
+    for folder in [
+        "sdk",
+        "examples/code_review",
+        "examples/research",
+        "examples/pipeline",
+        "template",
+    ] {
+        pytest(&agents().join(folder), &api, &db, &broker).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use super::Registered;
 use super::api::Api;
+use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::logs;
 
@@ -94,6 +95,7 @@ fn spawn(layout: &Layout, api_url: &str, api_key: &str, service: &str) -> Result
         .open(layout.log_file("demo-agent"))
         .context("opening the agent's log")?;
     let errors = log.try_clone().context("sharing the agent's log")?;
+    let installation = Installation::open(layout)?;
     Command::new(layout.venv().join("bin/python"))
         .arg("agent.py")
         .args(["--max-tasks", "1"])
@@ -101,6 +103,7 @@ fn spawn(layout: &Layout, api_url: &str, api_key: &str, service: &str) -> Result
         .env("DEVART_API_URL", api_url)
         .env("DEVART_API_KEY", api_key)
         .env("DEVART_SERVICE_ID", service)
+        .env("RABBITMQ_URL", installation.get("RABBITMQ_URL")?)
         // The API is on this machine: no proxy of the environment is to be asked.
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null())
