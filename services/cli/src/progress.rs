@@ -103,7 +103,7 @@ mod tests {
     fn a_line_has_name_time_and_outcome() {
         assert_eq!(
             line("cluster", Duration::from_millis(1234), "running"),
-            "  cluster        1.2 s  running"
+            "  cluster            1.2 s  running"
         );
     }
 
