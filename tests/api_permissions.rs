@@ -161,7 +161,7 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
     };
     let approval = one("select id from devart.approvals where subject_id = $1").await?;
     let service = one(
-        "insert into devart.service_registry (name) values (gen_random_uuid()::text) returning id",
+        "insert into devart.service_registry (name, budget_usd) values (gen_random_uuid()::text, 4) returning id",
     )
     .await?;
     let budget = one(

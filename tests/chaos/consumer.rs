@@ -1,7 +1,7 @@
 //! An agent as the chaos test needs it: consumes from RabbitMQ, works through the HTTP API, and writes down what it did.
 //!
-//! Each line of its journal is `<what> <task_id> <lease_token>`: `work` when it does the work, `done` when the
-//! API accepted the result. It goes on through every failure until its input ends or it is killed.
+//! Each line of its journal is `<what> <id> <lease_token>`: `work` with the task when it does the work, `paid` with the hold when
+//! the API accepted a settlement, `done` with the task when it accepted the result. It goes on through every failure until its input ends or it is killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -23,6 +23,8 @@ const PREFETCH: u16 = 10;
 /// Of the API and of the broker; a network that swallows everything must be noticed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the work on a task takes at most, in milliseconds.
+const LONGEST_WORK: u64 = 30;
 /// So often it asks whether there are new queues.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -132,6 +134,11 @@ impl Agent {
             return Ok(());
         }
         self.note("work", id, lease)?;
+        let hold = self.set_aside(id, task).await;
+        sleep(Duration::from_millis(rand::random_range(0..LONGEST_WORK))).await;
+        if let Some(hold) = hold {
+            self.pay(&hold, lease).await?;
+        }
         let change = json!({"status": "DONE", "lease_token": lease});
         let (status, _) = self
             .insist(Method::PUT, &format!("tasks/{id}/status"), &change)
@@ -140,6 +147,41 @@ impl Agent {
             self.note("done", id, lease)?;
         }
         Ok(())
+    }
+
+    /// The hold that the task came with, or one of its own.
+    async fn set_aside(&self, id: &str, task: &Value) -> Option<String> {
+        let service = &task["payload"]["spends_at"];
+        if service.is_null() {
+            return task["hold_id"].as_str().map(str::to_owned);
+        }
+        let request = json!({
+            "service_id": service, "task_id": id, "lease_token": task["lease_token"], "estimate_usd": 0.01, "ask": false,
+        });
+        let (_, answer) = self.insist(Method::POST, "tasks/dispatch", &request).await;
+        answer["hold_id"].as_str().map(str::to_owned)
+    }
+
+    /// Settles, at times above the hold; releases some, and forgets some.
+    async fn pay(&mut self, hold: &str, lease: &Value) -> Result<()> {
+        match rand::random_range(0..10) {
+            0 => Ok(()),
+            1 => {
+                self.insist(Method::POST, &format!("charges/{hold}/release"), &json!({}))
+                    .await;
+                Ok(())
+            }
+            _ => {
+                let cost = json!({"amount_usd": f64::from(rand::random_range(1..15)) / 1_000.0});
+                let (status, _) = self
+                    .insist(Method::POST, &format!("charges/{hold}/settle"), &cost)
+                    .await;
+                if status == 200 {
+                    self.note("paid", hold, lease)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn note(&mut self, what: &str, id: &str, lease: &Value) -> Result<()> {

@@ -1,8 +1,9 @@
-//! Tasks over RabbitMQ while everything around them dies: each is finished, none twice, none is lost.
+//! Tasks over RabbitMQ while everything around them dies: each is finished, none twice, none is lost, and the money adds up.
 //!
 //! `DEVART_CHAOS_TASKS` says how many (5,000 by default), `DEVART_CHAOS_SEED` repeats a run's disturbances:
-//! `DEVART_CHAOS_TASKS=100000 cargo test --release -p devart-tests -- chaos --nocapture`
+//! `DEVART_CHAOS_TASKS=100000 cargo test --release --locked -- chaos --nocapture`
 
+mod accounts;
 mod network;
 mod world;
 
@@ -116,7 +117,8 @@ async fn check(world: &World, tasks: i64) -> Result<()> {
         "{finished} of {tasks} tasks are finished"
     );
     ensure!(finishes == tasks, "{finishes} finishes of {tasks} tasks");
-    check_journals(world).await
+    check_journals(world).await?;
+    accounts::check(world).await
 }
 
 /// The lease under which a task was finished is one under which somebody did the work, and nobody was told that
@@ -128,13 +130,13 @@ async fn check_journals(world: &World) -> Result<()> {
     let finished_under: BTreeMap<Uuid, Uuid> = leases.into_iter().collect();
     let mut worked = BTreeMap::new();
     for (what, task, lease) in world.journals()? {
-        if what == "work" {
-            *worked.entry((task, lease)).or_insert(0) += 1;
-        } else {
-            ensure!(
+        match what.as_str() {
+            "work" => *worked.entry((task, lease)).or_insert(0) += 1,
+            "done" => ensure!(
                 finished_under.get(&task) == Some(&lease),
                 "task {task} was finished under another lease than {lease}, which was accepted"
-            );
+            ),
+            _ => {}
         }
     }
     for (task, lease) in &finished_under {

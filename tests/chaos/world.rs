@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use devart_cli::cluster::{Cluster, StopMode};
+use devart_cli::cluster::StopMode;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -18,7 +18,8 @@ use super::network::{Network, State};
 use crate::support::api::Api;
 use crate::support::bridge::Bridge;
 use crate::support::broker::Broker;
-use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD};
+use crate::support::budget;
+use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, Guarded};
 
 const CONSUMERS: usize = 8;
 /// What half of the consumers can do beyond the others.
@@ -26,6 +27,12 @@ const CAPABILITY: &str = "deep";
 const PRIORITIES: [&str; 4] = ["CRITICAL", "HIGH", "MEDIUM", "LOW"];
 /// The rows of one insert.
 const BATCH: usize = 500;
+
+/// What the first service may spend; then its substitute pays.
+const SMALL_BUDGET: &str = "2";
+const LARGE_BUDGET: &str = "1000000";
+/// Longer than the leases here, which are of 5 s: somebody else does the task meanwhile.
+const FROZEN: std::ops::Range<u64> = 5_500..9_000;
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,18 +43,21 @@ pub enum Disturbance {
     PostgresCrashed,
     PostgresRestarted,
     ConsumerKilled,
+    /// Stopped for so long that its lease goes to somebody else, and then it goes on as if nothing had happened.
+    ConsumerFrozen,
     NetworkCut,
     NetworkSilent,
 }
 
 impl Disturbance {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BridgeKilled,
         Self::BrokerKilled,
         Self::BrokerRestarted,
         Self::PostgresCrashed,
         Self::PostgresRestarted,
         Self::ConsumerKilled,
+        Self::ConsumerFrozen,
         Self::NetworkCut,
         Self::NetworkSilent,
     ];
@@ -67,7 +77,9 @@ pub struct World {
     _api: Api,
     broker: Broker,
     pub pool: PgPool,
-    cluster: Cluster,
+    cluster: Guarded,
+    /// The service that costs of tasks are charged to.
+    service: Uuid,
     created: usize,
 }
 
@@ -97,6 +109,7 @@ impl World {
             bridge: None,
             _api: Api::start_with(&database, &[]).await?,
             broker: Broker::start().await?,
+            service: services(&pool).await?,
             pool,
             cluster,
             created: 0,
@@ -164,7 +177,9 @@ impl World {
         let last = self.created + count;
         while self.created < last {
             let batch = BATCH.min(last - self.created);
-            let tasks: Vec<Value> = (0..batch).map(|n| task(self.created + n, random)).collect();
+            let tasks: Vec<Value> = (0..batch)
+                .map(|n| task(self.created + n, self.service, random))
+                .collect();
             while !self.try_create(&json!(tasks)).await {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -206,6 +221,7 @@ impl World {
             Disturbance::PostgresCrashed => self.restart_postgres(StopMode::Immediate)?,
             Disturbance::PostgresRestarted => self.restart_postgres(StopMode::Fast)?,
             Disturbance::ConsumerKilled => self.consumers[victim].restart()?,
+            Disturbance::ConsumerFrozen => self.consumers[victim].freeze(random).await,
             Disturbance::NetworkCut => self.break_network(victim, State::Cut, random).await,
             Disturbance::NetworkSilent => self.break_network(victim, State::Silent, random).await,
         }
@@ -219,7 +235,7 @@ impl World {
     async fn break_network(&self, victim: usize, state: State, random: &mut StdRng) {
         let network = &self.consumers[victim].network;
         network.set(state);
-        pause(random, 500..3_000).await;
+        pause(random, 500..9_000).await;
         network.set(State::Whole);
     }
 
@@ -242,19 +258,39 @@ pub async fn pause(random: &mut StdRng, milliseconds: std::ops::Range<u64>) {
     tokio::time::sleep(Duration::from_millis(random.random_range(milliseconds))).await;
 }
 
-fn task(number: usize, random: &mut impl Rng) -> Value {
+/// A service with a budget that is soon spent, and one that stands in for it then.
+async fn services(pool: &PgPool) -> Result<Uuid> {
+    let substitute = budget::service(pool, "large", LARGE_BUDGET).await?;
+    let small = json!({
+        "name": "small", "budget_usd": budget::number(SMALL_BUDGET), "substitute_service_id": substitute,
+    });
+    Ok(budget::service_with(pool, small).await?)
+}
+
+/// Some need what not every agent can do, some fail at first. Of those that cost money some say so, and are started with a
+/// hold; for the others the agent asks.
+fn task(number: usize, service: Uuid, random: &mut impl Rng) -> Value {
     let capabilities: &[&str] = if random.random_bool(0.2) {
         &[CAPABILITY]
     } else {
         &[]
     };
-    json!({
+    let mut task = json!({
         "title": format!("task {number}"),
         "idempotency_key": format!("chaos {number}"),
         "priority": PRIORITIES.choose(random),
         "required_capabilities": capabilities,
         "payload": {"fails_first": random.random_bool(0.03)},
-    })
+    });
+    match random.random_range(0..10) {
+        0..2 => {
+            task["service_id"] = json!(service);
+            task["estimated_cost_usd"] = json!(0.01);
+        }
+        2..4 => task["payload"]["spends_at"] = json!(service),
+        _ => {}
+    }
+    task
 }
 
 impl Consumer {
@@ -262,6 +298,17 @@ impl Consumer {
         self.end();
         self.child = launch(&self.variables)?;
         Ok(())
+    }
+
+    async fn freeze(&self, random: &mut StdRng) {
+        self.signal(libc::SIGSTOP);
+        pause(random, FROZEN).await;
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child is ours and was not waited for.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
     fn end(&mut self) {

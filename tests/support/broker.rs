@@ -15,6 +15,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::wait::{eventually, within};
@@ -22,6 +23,7 @@ use super::wait::{eventually, within};
 const USER: &str = "devart";
 const PASSWORD: &str = "a-password-of-the-tests";
 const START_PATIENCE: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Each test that shares the node has a virtual host of its own.
 const VIRTUAL_HOSTS: u32 = 40;
 
@@ -244,9 +246,13 @@ fn guard(dir: &Path, epmd: u16) -> Result<Child> {
         .context("starting the broker's guard")
 }
 
-/// A connection as an agent has one.
+/// A connection as an agent has one. A node that starts or dies may take connections and never answer.
 pub async fn connect(url: &str) -> lapin::Result<Connection> {
-    Connection::connect(url, ConnectionProperties::default()).await
+    let connecting = Connection::connect(url, ConnectionProperties::default());
+    match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+    }
 }
 
 /// A message as an agent gets it.

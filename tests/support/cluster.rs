@@ -1,5 +1,6 @@
 //! One Postgres cluster for the whole run, with a migrated template to copy databases from.
 
+use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,31 +19,48 @@ pub const BRIDGE_PASSWORD: &str = "bridge-password-of-the-tests";
 /// The database that tests copy.
 pub const TEMPLATE: &str = "devart_template";
 
-struct Shared {
+/// A cluster that ends with this value, and with this process however that ends.
+pub struct Guarded {
     cluster: Cluster,
     /// Holds the pipe that tells the guard when this process is gone.
     _guard: Child,
 }
 
+impl Guarded {
+    fn start(options: ClusterOptions) -> Result<Self> {
+        let cluster = Cluster::temporary(options)?;
+        Ok(Self {
+            _guard: guard(&cluster)?,
+            cluster,
+        })
+    }
+}
+
+impl Deref for Guarded {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
 /// The cluster of this test process; started by the first test that asks.
 pub fn shared() -> &'static Cluster {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    &SHARED
-        .get_or_init(|| start().expect("the tests' cluster starts"))
-        .cluster
+    static SHARED: OnceLock<Guarded> = OnceLock::new();
+    SHARED.get_or_init(|| start().expect("the tests' cluster starts"))
 }
 
 /// A cluster of its own for a test that restarts it, with a migrated database `devart`.
-pub async fn durable() -> Result<Cluster> {
-    let cluster = Cluster::temporary(ClusterOptions::default())?;
+pub async fn durable() -> Result<Guarded> {
+    let cluster = Guarded::start(ClusterOptions::default())?;
     migrate::migrate(&cluster.url("devart")).await?;
     set_login_passwords(&cluster, "devart").await?;
     Ok(cluster)
 }
 
 /// A cluster whose notifier serves the migrated database `devart`.
-pub async fn with_notifier(options: ClusterOptions) -> Result<Cluster> {
-    let cluster = Cluster::temporary(ClusterOptions {
+pub async fn with_notifier(options: ClusterOptions) -> Result<Guarded> {
+    let cluster = Guarded::start(ClusterOptions {
         preload: true,
         ..options
     })?;
@@ -51,22 +69,18 @@ pub async fn with_notifier(options: ClusterOptions) -> Result<Cluster> {
 }
 
 /// Without `pg_devart` in `shared_preload_libraries`, since it must work like that too.
-fn start() -> Result<Shared> {
+fn start() -> Result<Guarded> {
     let options = ClusterOptions {
         preload: false,
         settings: vec![("max_connections".to_owned(), "400".to_owned())],
         ..ClusterOptions::for_tests()
     };
-    let cluster = Cluster::temporary(options)?;
-    let guard = guard(&cluster)?;
+    let cluster = Guarded::start(options)?;
     cluster.create_database(TEMPLATE)?;
     // A runtime of its own: the first test's may be busy running this very function.
     std::thread::scope(|scope| scope.spawn(|| prepare_template(&cluster)).join())
         .expect("preparing the template does not panic")?;
-    Ok(Shared {
-        cluster,
-        _guard: guard,
-    })
+    Ok(cluster)
 }
 
 fn prepare_template(cluster: &Cluster) -> Result<()> {
