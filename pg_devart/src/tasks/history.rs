@@ -1,7 +1,7 @@
-//! History: what follows, in the same transaction, from a change of a task's status.
+//! History: what follows, in the same transaction, from a new task and from a change of its status.
 //!
-//! A native trigger, because it runs twice in the life of every task: written in PL/pgSQL it cost
-//! more than the claim and the completion together.
+//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL they
+//! cost more than the claim and the completion together.
 
 use pgrx::datum::{Datum, Uuid};
 use pgrx::enum_helper::lookup_enum_by_oid;
@@ -20,6 +20,18 @@ statement!(
      values ($1, $2::devart.task_status, $3::devart.task_status, $4, $5, $6,
              case when $7 is not null then jsonb_build_object('error', $7) end)",
     [UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, INT4OID, TEXTOID]
+);
+statement!(
+    RECORD_NEW,
+    "insert into devart.task_events (task_id, to_status, actor, agent_id, attempt)
+     select t.id, t.status, $1, t.agent_id, t.attempt from new_tasks t
+     returning task_id, to_status",
+    [TEXTOID]
+);
+statement!(
+    REQUEST_APPROVAL,
+    "select devart_private.request_task_approval($1)",
+    [UUIDOID]
 );
 statement!(
     HAS_DEPENDENTS,
@@ -58,6 +70,41 @@ mod devart_private {
         }
         Ok(None)
     }
+
+    /// After insert on devart.tasks, once per statement, so that bulk inserts stay fast: begins the
+    /// tasks' history, requests approvals, and wakes waiting workers.
+    #[pg_trigger]
+    fn tasks_after_insert<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
+        spi::as_owner(trigger, || {
+            spi::connect(|session| match Row::only_inserted(trigger) {
+                Some(task) => record_one_new(session, &task),
+                None => record_all_new(session, trigger),
+            });
+        });
+        Ok(None)
+    }
+}
+
+fn record_new(session: &Session) {
+    RECORD_NEW.with(|statement| {
+        for task in statement.rows(session, &[caller::actor().into()]).iter() {
+            propagate_new(session, task.required(1), &Label(task.required(2)).name());
+        }
+    });
+}
+
+fn propagate_new(session: &Session, task_id: Uuid, status: &str) {
+    match status {
+        "TODO" => wake::wake("tasks"),
+        "AWAITING_APPROVAL" => request_approval(session, task_id),
+        _ => (),
+    }
+}
+
+fn request_approval(session: &Session, task_id: Uuid) {
+    REQUEST_APPROVAL.with(|statement| statement.rows(session, &[task_id.into()]));
 }
 
 fn record(
