@@ -57,6 +57,11 @@ pub fn calling_agent() -> Result<Option<Uuid>, Error> {
     }
 }
 
+/// The person or agent that calls, or `None` for anonymous callers and operators.
+pub fn person_or_agent() -> Option<Uuid> {
+    matches!(kind(), Kind::Person | Kind::Agent).then(subject)?
+}
+
 /// How history and the audit log name the caller: `agent:<uuid>`, `user:<uuid>` or `role:<name>`.
 pub fn actor() -> String {
     let subject = || subject().map_or_else(|| "unknown".to_owned(), |id| id.to_string());

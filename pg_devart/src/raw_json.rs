@@ -19,6 +19,19 @@ impl RawJsonb {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Length in bytes as text.
+    pub fn text_len(&self) -> usize {
+        let mut value = self.0.clone();
+        // SAFETY: behind the header comes the container; the text is zero-terminated, and palloc'ed.
+        unsafe {
+            let container = value.as_mut_ptr().add(pg_sys::VARHDRSZ).cast();
+            let text = pg_sys::JsonbToCString(std::ptr::null_mut(), container, self.len() as i32);
+            let length = std::ffi::CStr::from_ptr(text).count_bytes();
+            pg_sys::pfree(text.cast());
+            length
+        }
+    }
 }
 
 impl FromDatum for RawJsonb {

@@ -123,6 +123,37 @@ pub fn connect<R>(work: impl FnOnce(&Session) -> R) -> R {
     Spi::connect_mut(|_| work(&Session(PhantomData)))
 }
 
+/// Does `work` with the rights of the owner of the trigger's table, as a definer function would.
+///
+/// SECURITY DEFINER with a pinned search_path costs a trigger more than its own work. Without the
+/// pinned path, statements run under it must qualify every name: functions, types and operators too.
+pub fn as_owner<R>(trigger: &PgTrigger, work: impl FnOnce() -> R) -> R {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: while the trigger runs, its table is open. After an error in between, Postgres restores
+    // user and context when it aborts the (sub)transaction.
+    unsafe {
+        let owner = (*(*trigger.trigger_data().tg_relation).rd_rel).relowner;
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let restricted = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(owner, restricted);
+        let result = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        result
+    }
+}
+
+/// Lets statements read the transition tables of a trigger by their names.
+pub fn register_transition_tables(_session: &Session, trigger: &PgTrigger) {
+    let data: *const pg_sys::TriggerData = trigger.trigger_data();
+    // SAFETY: SPI is connected, as `_session` proves, and forgets the tables when it is left, before
+    // the trigger ends. It only reads the data.
+    let status = unsafe { pg_sys::SPI_register_trigger_data(data.cast_mut()) };
+    assert!(
+        status >= 0,
+        "SPI refused the transition tables with code {status}"
+    );
+}
+
 /// The rows of a statement. Values are copied out, so they may outlive it.
 pub struct Rows<'s> {
     table: *mut pg_sys::SPITupleTable,

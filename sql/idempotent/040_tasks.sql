@@ -23,60 +23,6 @@ begin
 end
 $$;
 
--- Refuses a payload of more than 256 KiB. A check constraint would measure it again at every update.
-create or replace function devart_private.check_payload(p_payload jsonb)
-returns void language plpgsql immutable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if octet_length(p_payload::text) > 262144 then
-        raise exception 'payload must not be longer than 256 KiB' using errcode = '22023';
-    end if;
-end
-$$;
-
--- Gives a new row what its writer left open: priority, lane, status, creator.
-create or replace function devart_private.tasks_before_insert()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if new.priority is null then
-        new.priority := coalesce(
-            (select p.priority from devart.tasks p where p.id = new.parent_task_id), 'MEDIUM');
-    end if;
-    if new.required_capabilities = '{}' then
-        new.lane_id := 1;
-    else
-        new.required_capabilities := devart_private.canonical_capabilities(new.required_capabilities);
-        new.lane_id := devart_private.lane_of(new.required_capabilities);
-    end if;
-    if new.payload <> '{}' then
-        perform devart_private.check_payload(new.payload);
-    end if;
-    if coalesce(new.status, 'TODO') in ('TODO', 'SCHEDULED') then
-        new.status := case when new.run_at > now() then 'SCHEDULED' else 'TODO' end;
-    end if;
-    if new.created_by is null then
-        new.created_by := coalesce(devart.my_user_id(), devart.my_agent_id());
-    end if;
-    return new;
-end
-$$;
-
--- History, approvals and wake-up for new tasks; once per statement, so that bulk inserts stay fast.
-create or replace function devart_private.tasks_after_insert()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    insert into devart.task_events (task_id, to_status, actor, agent_id, attempt)
-    select t.id, t.status, devart_private.actor(), t.agent_id, t.attempt from new_tasks t;
-    perform devart_private.request_task_approval(t.id) from new_tasks t where t.status = 'AWAITING_APPROVAL';
-    if exists (select from new_tasks t where t.status = 'TODO') then
-        perform devart_private.wake('tasks');
-    end if;
-    return null;
-end
-$$;
-
 -- Keeps an edited task in the right lane and state, and gives a task that becomes TODO its place.
 create or replace function devart_private.tasks_before_requeue()
 returns trigger language plpgsql security definer
@@ -94,6 +40,7 @@ begin
 end
 $$;
 
+-- Native: pg_devart/src/tasks/arrival.rs and history.rs.
 create or replace trigger tasks_before_insert before insert on devart.tasks
     for each row execute function devart_private.tasks_before_insert();
 
@@ -101,16 +48,7 @@ create or replace trigger tasks_after_insert after insert on devart.tasks
     referencing new table as new_tasks
     for each statement execute function devart_private.tasks_after_insert();
 
--- Separate, and by column, because comparing two large payloads at each claim would cost more than the claim.
-create or replace function devart_private.tasks_before_payload_update()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.check_payload(new.payload);
-    return new;
-end
-$$;
-
+-- Native: pg_devart/src/tasks/arrival.rs.
 create or replace trigger tasks_before_payload_update before update of payload on devart.tasks
     for each row execute function devart_private.tasks_before_payload_update();
 

@@ -1,7 +1,7 @@
 -- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
 -- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
 -- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
--- leave a task to those who claim. Changes of status are noticed in pg_devart/src/tasks/history.rs.
+-- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
 
 -- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
 -- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
@@ -46,23 +46,6 @@ begin
     end if;
 end
 $$;
-
--- Invites to new tasks; once per statement, so that bulk inserts stay fast.
-create or replace function devart_private.tasks_after_insert_invite()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages(
-            'invite', array(select t.id from new_tasks t where t.status = 'TODO' order by t.ready_at));
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger tasks_after_insert_invite after insert on devart.tasks
-    referencing new table as new_tasks
-    for each statement execute function devart_private.tasks_after_insert_invite();
 
 -- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
 -- with another priority.

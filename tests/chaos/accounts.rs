@@ -20,14 +20,21 @@ pub async fn check(world: &World) -> Result<()> {
     for (what, hold, _) in world.journals()? {
         if what == "paid" {
             told += 1;
-            ensure!(settled.contains_key(&hold), "the settlement of hold {hold} was lost");
+            ensure!(
+                settled.contains_key(&hold),
+                "the settlement of hold {hold} was lost"
+            );
         }
     }
-    let billed: i64 = sqlx::query_scalar("select count(*) from devart.service_registry where spent_usd > 0")
-        .fetch_one(&world.pool)
-        .await?;
+    let billed: i64 =
+        sqlx::query_scalar("select count(*) from devart.service_registry where spent_usd > 0")
+            .fetch_one(&world.pool)
+            .await?;
     ensure!(billed == 2, "{billed} services were billed, not both");
-    say(&format!("{} holds settled, {told} of them told of", settled.len()));
+    say(&format!(
+        "{} holds settled, {told} of them told of",
+        settled.len()
+    ));
     budget::audit(&world.pool).await;
     Ok(())
 }

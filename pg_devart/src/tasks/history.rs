@@ -1,7 +1,7 @@
-//! History: what follows, in the same transaction, from a change of a task's status.
+//! History: what follows, in the same transaction, from a new task and from a change of its status.
 //!
-//! A native trigger, because it runs twice in the life of every task: written in PL/pgSQL it cost
-//! more than the claim and the completion together.
+//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL they
+//! cost more than the claim and the completion together.
 
 use pgrx::datum::{Datum, Uuid};
 use pgrx::enum_helper::lookup_enum_by_oid;
@@ -20,6 +20,28 @@ statement!(
      values ($1, $2::devart.task_status, $3::devart.task_status, $4, $5, $6,
              case when $7 is not null then jsonb_build_object('error', $7) end)",
     [UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, INT4OID, TEXTOID]
+);
+statement!(
+    RECORD_NEW,
+    "insert into devart.task_events (task_id, to_status, actor, agent_id, attempt)
+     select t.id, t.status, $1, t.agent_id, t.attempt from new_tasks t
+     returning task_id, to_status",
+    [TEXTOID]
+);
+// The query of task_messages_wanted(), written out: for nearly every new task it is all there is to do.
+statement!(
+    INVITE_NEW,
+    "select devart_private.send_task_messages('invite', array(
+         select t.id from new_tasks t
+         where t.status operator(pg_catalog.=) 'TODO'::devart.task_status order by t.ready_at))
+     from devart.system_settings s
+     where s.key operator(pg_catalog.=) 'outbox_topics' and s.value operator(pg_catalog.?) 'rabbitmq.task'",
+    []
+);
+statement!(
+    REQUEST_APPROVAL,
+    "select devart_private.request_task_approval($1)",
+    [UUIDOID]
 );
 statement!(
     HAS_DEPENDENTS,
@@ -82,6 +104,46 @@ mod devart_private {
         }
         Ok(None)
     }
+
+    /// After insert on devart.tasks, once per statement, so that bulk inserts stay fast: begins the tasks' history, requests
+    /// approvals, wakes waiting workers and writes messages for agents that are pushed to.
+    #[pg_trigger]
+    fn tasks_after_insert<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
+        spi::as_owner(trigger, || {
+            spi::connect(|session| {
+                spi::register_transition_tables(session, trigger);
+                record_new(session);
+            });
+        });
+        Ok(None)
+    }
+}
+
+fn record_new(session: &Session) {
+    let actor = caller::actor();
+    let new = RECORD_NEW.with(|statement| {
+        let rows = statement.rows(session, &[actor.into()]);
+        let tasks = rows.iter().map(|row| (row.required(1), row.required(2)));
+        tasks.collect::<Vec<(Uuid, Label)>>()
+    });
+    let mut any_to_do = false;
+    for (task_id, status) in new {
+        match status.name().as_str() {
+            "TODO" => any_to_do = true,
+            "AWAITING_APPROVAL" => request_approval(session, task_id),
+            _ => (),
+        }
+    }
+    if any_to_do {
+        wake::wake("tasks");
+        INVITE_NEW.with(|statement| statement.rows(session, &[]).len());
+    }
+}
+
+fn request_approval(session: &Session, task_id: Uuid) {
+    REQUEST_APPROVAL.with(|statement| statement.rows(session, &[task_id.into()]).len());
 }
 
 fn record(

@@ -1,12 +1,13 @@
 //! What workers do with tasks, from claim to completion (design/data-model.md, "A task's life").
 
+mod arrival;
 mod claim;
 mod claimed;
 mod complete;
 mod fail;
 mod history;
 mod lease;
+mod new_row;
 mod outcome;
-
 mod start;
 mod worker;

@@ -83,8 +83,7 @@ fn serve() {
             send();
         } else if database::is_wanted_alone() {
             return;
-        }
-        if !BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {
+        } else if shared::may_sleep() && !BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {
             return;
         }
     }

@@ -22,6 +22,8 @@ static IS_THERE: AtomicBool = AtomicBool::new(false);
 struct Board {
     /// Channels that wait for a NOTIFY.
     waiting: AtomicU64,
+    /// Whether the notifier sleeps, and has to be roused; it looks by itself while it is busy.
+    sleeps: AtomicBool,
     /// The running notifier's; null when there is none.
     latch: AtomicPtr<Latch>,
     /// The database that the notifier serves.
@@ -80,14 +82,17 @@ pub fn tell_notifier(bits: u64) {
     if bits == 0 {
         return;
     }
-    let before = BOARD.get().waiting.fetch_or(bits, SeqCst);
-    let latch = BOARD.get().latch.load(SeqCst);
-    // Whoever set a bit that is still set has roused the notifier already. Without a latch the next
-    // notifier finds the bits when it starts.
-    if before & bits != bits && !latch.is_null() {
-        // SAFETY: latches live in shared memory as long as the server. Should the notifier have
-        // ended in this moment, its latch is nobody's, or wakes a process that does not mind.
-        unsafe { pg_sys::SetLatch(latch) };
+    let board = BOARD.get();
+    board.waiting.fetch_or(bits, SeqCst);
+    // One of us rouses it: a signal for each commit would cost more than the wake-up. The notifier looks at the bits after
+    // it has said that it sleeps, so either it sees ours or we see that. Without a latch the next one finds the bits.
+    if board.sleeps.swap(false, SeqCst) {
+        let latch = board.latch.load(SeqCst);
+        if !latch.is_null() {
+            // SAFETY: latches live in shared memory as long as the server. Should the notifier have
+            // ended in this moment, its latch is nobody's, or wakes a process that does not mind.
+            unsafe { pg_sys::SetLatch(latch) };
+        }
     }
 }
 
@@ -107,6 +112,12 @@ pub mod notifier {
     /// From now on sessions send for themselves.
     pub fn end() {
         BOARD.get().latch.store(std::ptr::null_mut(), SeqCst);
+    }
+
+    /// From now on whoever sets a bit rouses this process. False when bits are set already.
+    pub fn may_sleep() -> bool {
+        BOARD.get().sleeps.store(true, SeqCst);
+        BOARD.get().waiting.load(SeqCst) == 0
     }
 
     /// The channels that wait; they are the caller's to notify now.

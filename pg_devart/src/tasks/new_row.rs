@@ -1,0 +1,106 @@
+//! The row that a "before" trigger on tasks lets pass, with changes.
+
+use std::ffi::CStr;
+
+use pgrx::enum_helper::lookup_enum_by_oid;
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::prelude::*;
+use pgrx::{AllocatedByPostgres, PgTupleDesc};
+
+/// Gives the row as it came; changes take effect together, in [`NewRow::finish`].
+pub struct NewRow {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+    changed: Vec<i32>,
+    values: Vec<pg_sys::Datum>,
+}
+
+impl NewRow {
+    /// The row that is inserted, or the one that an update makes, in a trigger for each row.
+    pub fn of(trigger: &PgTrigger) -> Self {
+        let data = trigger.trigger_data();
+        let tuple = match trigger.op() {
+            Ok(PgTriggerOperation::Update) => data.tg_newtuple,
+            _ => data.tg_trigtuple,
+        };
+        assert!(!tuple.is_null(), "not a trigger for each row");
+        NewRow {
+            tuple,
+            // SAFETY: while the trigger runs, its table is open.
+            descriptor: unsafe { (*data.tg_relation).rd_att },
+            changed: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// The value of a column, which must be of that type; `None` for SQL null.
+    pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
+        let mut is_null = false;
+        // SAFETY: the tuple belongs to the descriptor; both live while the trigger runs.
+        unsafe {
+            let number = self.number(column);
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+
+    /// The label in a column of an enumerated type.
+    pub fn label(&self, column: &CStr) -> Option<String> {
+        // The datum of such a type is the OID of its label.
+        let oid: pg_sys::Oid = self.get(column)?;
+        Some(lookup_enum_by_oid(oid).0)
+    }
+
+    fn number(&self, column: &CStr) -> i32 {
+        // SAFETY: looks the name up in a descriptor that lives while the trigger runs.
+        let number = unsafe { pg_sys::SPI_fnumber(self.descriptor, column.as_ptr()) };
+        assert!(number > 0, "no column {column:?}");
+        number
+    }
+
+    pub fn set(&mut self, column: &CStr, value: impl IntoDatum) {
+        let datum = value.into_datum().expect("no column is set to null");
+        self.changed.push(self.number(column));
+        self.values.push(datum);
+    }
+
+    /// Sets a column of an enumerated type.
+    pub fn set_label(&mut self, column: &CStr, label: &str) {
+        // SAFETY: the column's type is known while its table is open.
+        let enumeration = unsafe { pg_sys::SPI_gettypeid(self.descriptor, self.number(column)) };
+        self.set(column, label_oid(enumeration, label));
+    }
+
+    /// The row with its changes, for the trigger to return.
+    pub fn finish<'t>(mut self) -> PgHeapTuple<'t, AllocatedByPostgres> {
+        let mut nulls = vec![false; self.values.len()];
+        // SAFETY: the three lists are equally long; numbers and values are of columns of this table.
+        unsafe {
+            let changed = pg_sys::heap_modify_tuple_by_cols(
+                self.tuple,
+                self.descriptor,
+                self.changed.len() as i32,
+                self.changed.as_mut_ptr(),
+                self.values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            PgHeapTuple::from_heap_tuple(PgTupleDesc::from_pg_unchecked(self.descriptor), changed)
+        }
+    }
+}
+
+fn label_oid(enumeration: pg_sys::Oid, label: &str) -> pg_sys::Oid {
+    let label = std::ffi::CString::new(label).expect("labels contain no zero byte");
+    // SAFETY: a look-up in the catalog's cache, whose entry is released after use.
+    unsafe {
+        let entry = pg_sys::SearchSysCache2(
+            pg_sys::SysCacheIdentifier::ENUMTYPOIDNAME as i32,
+            enumeration.into(),
+            label.as_ptr().into(),
+        );
+        assert!(!entry.is_null(), "the type has no label {label:?}");
+        let oid = (*pg_sys::GETSTRUCT(entry).cast::<pg_sys::FormData_pg_enum>()).oid;
+        pg_sys::ReleaseSysCache(entry);
+        oid
+    }
+}
