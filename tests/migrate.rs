@@ -1,10 +1,11 @@
 //! Migrating, and taking a database elsewhere.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use devart_cli::cluster::{Cluster, ClusterOptions};
-use devart_cli::migrate::migrate;
+use devart_cli::migrate::{self, migrate};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -152,6 +153,14 @@ async fn populate(db: &Database) -> Result<()> {
     )
     .execute(&db.owner)
     .await?;
+    Ok(())
+}
+
+#[test]
+fn the_schema_for_supabase_is_that_of_sql() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../supabase/schema.sql");
+    let is_current = std::fs::read_to_string(file)? == migrate::script()?;
+    assert!(is_current, "run: devart schema > supabase/schema.sql");
     Ok(())
 }
 

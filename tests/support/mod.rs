@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod database;
 pub mod http;
 pub mod outbox;
+pub mod outbox_rows;
 pub mod program;
 pub mod queue;
 pub mod snapshot;

@@ -104,8 +104,10 @@ impl QueueType {
         match route {
             Route::Lane(_) => {
                 arguments.number("x-message-ttl", INVITATION_LIFETIME_MS);
-                if self == Self::Classic {
-                    arguments.number("x-max-priority", 4);
+                match self {
+                    Self::Classic => arguments.number("x-max-priority", 4),
+                    // An agent without a free hand gives messages back, and that is no failure.
+                    Self::Quorum => arguments.number("x-delivery-limit", -1),
                 }
             }
             Route::Delay { seconds, .. } => {
@@ -140,7 +142,7 @@ impl Arguments {
             .insert(name.into(), AMQPValue::LongString(value.into()));
     }
 
-    fn number(&mut self, name: &str, value: u32) {
+    fn number(&mut self, name: &str, value: impl Into<i64>) {
         self.0
             .insert(name.into(), AMQPValue::LongLongInt(value.into()));
     }
@@ -255,53 +257,35 @@ impl Topology {
     }
 
     async fn peek(channel: &Channel, route: &Route) -> lapin::Result<u32> {
-        let exchange = ExchangeDeclareOptions {
-            passive: true,
-            ..ExchangeDeclareOptions::default()
-        };
         let queue = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        let nothing = FieldTable::default;
-        channel
-            .exchange_declare(
-                route.exchange().into(),
-                route.exchange_kind(),
-                exchange,
-                nothing(),
-            )
-            .await?;
-        let queue = channel
-            .queue_declare(route.queue().into(), queue, nothing())
-            .await?;
-        bind(channel, route).await?;
-        Ok(queue.message_count())
+        let exchange = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        establish(channel, route, exchange, queue, FieldTable::default()).await
     }
 
     async fn declare(&self, route: &Route) -> lapin::Result<()> {
         let channel = self.connection.create_channel().await?;
-        let exchange = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
         let queue = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
         };
-        let nothing = FieldTable::default;
-        channel
-            .exchange_declare(
-                route.exchange().into(),
-                route.exchange_kind(),
-                exchange,
-                nothing(),
-            )
-            .await?;
-        channel
-            .queue_declare(route.queue().into(), queue, self.queues.arguments(route))
-            .await?;
-        bind(&channel, route).await?;
+        let exchange = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        establish(
+            &channel,
+            route,
+            exchange,
+            queue,
+            self.queues.arguments(route),
+        )
+        .await?;
         channel.close(200, "done".into()).await
     }
 
@@ -312,6 +296,29 @@ impl Topology {
     fn known(&self) -> MutexGuard<'_, HashMap<String, bool>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Declares or looks for exchange and queue, and binds them. Gives how many messages wait.
+async fn establish(
+    channel: &Channel,
+    route: &Route,
+    exchange: ExchangeDeclareOptions,
+    queue: QueueDeclareOptions,
+    arguments: FieldTable,
+) -> lapin::Result<u32> {
+    channel
+        .exchange_declare(
+            route.exchange().into(),
+            route.exchange_kind(),
+            exchange,
+            FieldTable::default(),
+        )
+        .await?;
+    let queue = channel
+        .queue_declare(route.queue().into(), queue, arguments)
+        .await?;
+    bind(channel, route).await?;
+    Ok(queue.message_count())
 }
 
 async fn bind(channel: &Channel, route: &Route) -> lapin::Result<()> {

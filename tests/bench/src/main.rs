@@ -25,6 +25,7 @@ enum Scenario {
     Backlog,
     LongTransaction,
     Pickup,
+    RoundTrips,
     Bridge,
     Memory,
 }
@@ -57,6 +58,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::Pickup) {
         scenarios::pickup::run(&cluster, arguments.seconds, &mut report).await?;
+    }
+    if chosen(Scenario::RoundTrips) {
+        scenarios::round_trips::run(&cluster, arguments.seconds, &mut report).await?;
     }
     if chosen(Scenario::Bridge) {
         scenarios::bridge::run(&cluster, arguments.seconds, &mut report).await?;

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod long_transaction;
 pub mod memory;
 pub mod pickup;
+pub mod round_trips;
 
 use anyhow::Result;
 

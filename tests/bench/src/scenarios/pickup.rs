@@ -109,13 +109,20 @@ async fn by_sdk(
     Ok(())
 }
 
-/// Starts the agent with the Python that `devart setup` prepared; it prints one latency a line.
-fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
+/// An agent of this folder, run by the Python that `devart setup` prepared.
+pub(super) fn python_agent(file: &str, api_url: &str, key: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut agent = Command::new(root.join(".devart/venv/bin/python"))
-        .arg(root.join("tests/bench/pickup_agent.py"))
+    let mut agent = Command::new(root.join(".devart/venv/bin/python"));
+    agent
+        .arg(root.join("tests/bench").join(file))
         .env("DEVART_API_URL", api_url)
-        .env("DEVART_API_KEY", key)
+        .env("DEVART_API_KEY", key);
+    agent
+}
+
+/// Starts the agent; it prints one latency a line.
+fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
+    let mut agent = python_agent("pickup_agent.py", api_url, key)
         .stdout(Stdio::piped())
         .spawn()
         .context("starting the agent; did `devart setup` run?")?;
