@@ -13,6 +13,7 @@ pub mod outbox;
 pub mod program;
 pub mod queue;
 pub mod snapshot;
+pub mod telegram;
 pub mod wait;
 
 pub use caller::Caller;

@@ -4,7 +4,9 @@
 mod agent;
 mod api;
 mod delivery;
+mod markdown_v2;
 mod report;
+pub mod telegram;
 
 use std::time::{Duration, Instant};
 
