@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::Database;
-use crate::support::budget::{audit, budget, charge, service, service_with, usd};
+use crate::support::budget::{audit, budget, charge, service, service_with};
 use crate::support::outbox::{buried, count};
 use crate::support::telegram::{Bridge, TOKEN};
 use crate::support::wait::{eventually, within};

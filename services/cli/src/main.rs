@@ -76,7 +76,7 @@ enum Command {
     /// Messages on their way outside: list, replay, purge
     #[command(subcommand)]
     Outbox(outbox::Outbox),
-    /// Run the main job: a pull request becomes a task, an agent finishes it
+    /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget to its end
     Demo,
     /// Stand in for Telegram (what `up` starts as long as no bot's token is set)
     #[command(hide = true)]
