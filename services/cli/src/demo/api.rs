@@ -117,11 +117,15 @@ async fn answer(request: RequestBuilder) -> Result<(u16, Value)> {
         return Ok((status, Value::Null));
     }
     let value = serde_json::from_str(&body);
-    let value = value.with_context(|| format!("the API answered something else than JSON: {body}"))?;
+    let value =
+        value.with_context(|| format!("the API answered something else than JSON: {body}"))?;
     Ok((status, value))
 }
 
 fn success(path: &str, (status, body): (u16, Value)) -> Result<Value> {
-    ensure!((200..300).contains(&status), "{path} answered {status}: {body}");
+    ensure!(
+        (200..300).contains(&status),
+        "{path} answered {status}: {body}"
+    );
     Ok(body)
 }

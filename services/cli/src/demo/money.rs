@@ -39,9 +39,16 @@ struct Service {
 pub async fn run(admin: &Api, supervisor: &Api, alerts: Alerts) -> Result<()> {
     let steps = Steps::begin("Money: an agent spends a small budget, and a supervisor raises it.");
     let run = random::word(6).to_lowercase();
-    let substitute = create_service(admin, &format!("small-model-{run}"), 0.30, None, &steps).await?;
-    let service =
-        create_service(admin, &format!("big-model-{run}"), 1.00, Some(&substitute), &steps).await?;
+    let substitute =
+        create_service(admin, &format!("small-model-{run}"), 0.30, None, &steps).await?;
+    let service = create_service(
+        admin,
+        &format!("big-model-{run}"),
+        1.00,
+        Some(&substitute),
+        &steps,
+    )
+    .await?;
     let capability = format!("spend-{run}");
     let agent = register_agent(admin, "example-spender", &capability, &steps).await?;
     let mut cast = Cast {
@@ -74,7 +81,9 @@ async fn create_service(
     let created = admin.post("/api/services", &body).await;
     let created = created.context("creating a service")?;
     let substitute = substitute.map_or(String::new(), |it| format!(", substitute {}", it.name));
-    steps.say(&format!("service {name} may spend {budget_usd:.2} USD a day{substitute}"));
+    steps.say(&format!(
+        "service {name} may spend {budget_usd:.2} USD a day{substitute}"
+    ));
     Ok(Service {
         id: text(&created, "id")?,
         name: name.to_owned(),
@@ -84,7 +93,9 @@ async fn create_service(
 /// One task: call after call until neither the service nor its substitute can pay for another.
 async fn spend_it_all(cast: &mut Cast<'_>) -> Result<()> {
     create_task(cast, "Summarise the archive", json!({})).await?;
-    let task = claim(cast).await?.context("the agent found nothing to do")?;
+    let task = claim(cast)
+        .await?
+        .context("the agent found nothing to do")?;
     for (estimate, cost) in CALLS {
         let hold = admitted(cast, &task, estimate).await?;
         settle(cast, &text(&hold, "hold_id")?, cost).await?;
@@ -121,7 +132,10 @@ async fn admitted(cast: &Cast<'_>, task: &Value, estimate: f64) -> Result<Value>
 /// Neither of the two has so much left.
 async fn refused(cast: &Cast<'_>, task: &Value, estimate: f64) -> Result<()> {
     let (status, answer) = dispatch(cast, task, estimate).await?;
-    ensure!(status == 402, "nobody could pay, but the answer was {status}: {answer}");
+    ensure!(
+        status == 402,
+        "nobody could pay, but the answer was {status}: {answer}"
+    );
     cast.steps.say(&format!(
         "{estimate:.2} USD are refused (402): {}; remaining {} USD, needed {} USD",
         answer["reason"].as_str().unwrap_or("no reason"),
@@ -142,7 +156,11 @@ async fn dispatch(cast: &Cast<'_>, task: &Value, estimate: f64) -> Result<(u16, 
 async fn settle(cast: &Cast<'_>, hold: &str, cost: f64) -> Result<()> {
     let path = format!("/api/charges/{hold}/settle");
     let settled = cast.agent.post(&path, &json!({"amount_usd": cost})).await?;
-    let suspended = if settled["suspended"] == true { ", suspended" } else { "" };
+    let suspended = if settled["suspended"] == true {
+        ", suspended"
+    } else {
+        ""
+    };
     cast.steps.say(&format!(
         "settled at {} USD, {} USD remain{suspended}",
         settled["charged_usd"], settled["remaining_usd"]
@@ -154,7 +172,10 @@ async fn settle(cast: &Cast<'_>, hold: &str, cost: f64) -> Result<()> {
 async fn ask_for_more(cast: &Cast<'_>) -> Result<String> {
     let costs = json!({"service_id": cast.service.id, "estimated_cost_usd": 0.5});
     let task_id = create_task(cast, "Translate the archive", costs).await?;
-    ensure!(claim(cast).await?.is_none(), "a task without money was handed out");
+    ensure!(
+        claim(cast).await?.is_none(),
+        "a task without money was handed out"
+    );
     let task = cast.admin.get(&format!("/api/tasks/{task_id}")).await?;
     ensure!(
         task["status"] == "AWAITING_APPROVAL",
@@ -171,8 +192,13 @@ async fn ask_for_more(cast: &Cast<'_>) -> Result<String> {
 }
 
 async fn approval_for(cast: &Cast<'_>, task_id: &str) -> Result<Value> {
-    let pending = cast.supervisor.get("/api/approvals?status=PENDING&limit=200").await?;
-    let items = pending["items"].as_array().context("the approvals have no items")?;
+    let pending = cast
+        .supervisor
+        .get("/api/approvals?status=PENDING&limit=200")
+        .await?;
+    let items = pending["items"]
+        .as_array()
+        .context("the approvals have no items")?;
     let ours = items.iter().find(|it| it["subject_id"] == task_id);
     ours.cloned().context("nobody was asked about the task")
 }
@@ -180,7 +206,10 @@ async fn approval_for(cast: &Cast<'_>, task_id: &str) -> Result<Value> {
 /// The supervisor raises the budget, which ends the suspension and lets the task go. Gives the finished task.
 async fn go_on(cast: &mut Cast<'_>, task_id: &str) -> Result<Value> {
     let path = format!("/api/services/{}/increase-budget", cast.service.id);
-    let raised = cast.supervisor.post(&path, &json!({"amount_usd": 1})).await?;
+    let raised = cast
+        .supervisor
+        .post(&path, &json!({"amount_usd": 1}))
+        .await?;
     cast.steps.say(&format!(
         "a supervisor raises the budget of {} to {} USD: it is {}",
         cast.service.name,
@@ -188,7 +217,10 @@ async fn go_on(cast: &mut Cast<'_>, task_id: &str) -> Result<Value> {
         raised["status"].as_str().unwrap_or("?"),
     ));
     let task = claim_within(cast, PATIENCE).await?;
-    ensure!(task["task_id"] == task_id, "another task was handed out: {task}");
+    ensure!(
+        task["task_id"] == task_id,
+        "another task was handed out: {task}"
+    );
     settle(cast, &text(&task, "hold_id")?, 0.45).await?;
     complete(cast, &task).await?;
     cast.alerts.show_new(cast.steps).await?;
@@ -200,12 +232,17 @@ async fn create_task(cast: &Cast<'_>, title: &str, more: Value) -> Result<String
     for (name, value) in more.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    let task = cast.admin.post("/api/tasks", &body).await.context("creating a task")?;
+    let task = cast
+        .admin
+        .post("/api/tasks", &body)
+        .await
+        .context("creating a task")?;
     let estimate = match more.get("estimated_cost_usd") {
         Some(estimate) => format!(" (estimated {estimate} USD)"),
         None => String::new(),
     };
-    cast.steps.say(&format!("task appears: \"{title}\"{estimate}"));
+    cast.steps
+        .say(&format!("task appears: \"{title}\"{estimate}"));
     text(&task, "id")
 }
 
@@ -214,9 +251,14 @@ async fn claim(cast: &Cast<'_>) -> Result<Option<Value>> {
     match status {
         200 => {
             let task = answer["items"][0].clone();
-            let held = if task["hold_id"].is_string() { ", its money is held" } else { "" };
+            let held = if task["hold_id"].is_string() {
+                ", its money is held"
+            } else {
+                ""
+            };
             let title = text(&task, "title")?;
-            cast.steps.say(&format!("the agent claims \"{title}\"{held}"));
+            cast.steps
+                .say(&format!("the agent claims \"{title}\"{held}"));
             Ok(Some(task))
         }
         204 => Ok(None),
@@ -230,7 +272,10 @@ async fn claim_within(cast: &Cast<'_>, patience: Duration) -> Result<Value> {
         if let Some(task) = claim(cast).await? {
             return Ok(task);
         }
-        ensure!(started.elapsed() < patience, "the task did not come back to the queue");
+        ensure!(
+            started.elapsed() < patience,
+            "the task did not come back to the queue"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -238,17 +283,25 @@ async fn claim_within(cast: &Cast<'_>, patience: Duration) -> Result<Value> {
 async fn complete(cast: &Cast<'_>, task: &Value) -> Result<()> {
     let path = format!("/api/tasks/{}/status", text(task, "task_id")?);
     let body = json!({"status": "DONE", "lease_token": task["lease_token"]});
-    cast.agent.put(&path, &body).await.context("completing the task")?;
-    cast.steps.say(&format!("task \"{}\" is DONE", text(task, "title")?));
+    cast.agent
+        .put(&path, &body)
+        .await
+        .context("completing the task")?;
+    cast.steps
+        .say(&format!("task \"{}\" is DONE", text(task, "title")?));
     Ok(())
 }
 
 async fn close(cast: &Cast<'_>, agent: &Registered, task: &Value) -> Result<()> {
     let listed = cast.admin.get("/api/services/status?limit=200").await?;
-    let listed = listed["items"].as_array().context("the services have no items")?;
+    let listed = listed["items"]
+        .as_array()
+        .context("the services have no items")?;
     // Newest first, as they were made.
     let ours = [&cast.service, &cast.substitute].map(|it| it.id.as_str());
-    let ours = listed.iter().filter(|row| ours.iter().any(|id| row["id"] == *id));
+    let ours = listed
+        .iter()
+        .filter(|row| ours.iter().any(|id| row["id"] == *id));
     println!("\n{}", report::services(ours)?);
     print_task(cast.admin, task, agent).await
 }

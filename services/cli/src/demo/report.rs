@@ -18,9 +18,8 @@ pub fn event(event: &Value) -> String {
 
 /// The closing table of a task: who did it, how long it took, what it cost.
 pub fn task(finished: &Value, history: &Value, agent: &str) -> Result<String> {
-    let at = |field: &str| {
-        time_of(&finished[field]).with_context(|| format!("the task has no {field}"))
-    };
+    let at =
+        |field: &str| time_of(&finished[field]).with_context(|| format!("the task has no {field}"));
     let waiting = at("claimed_at")? - at("created_at")?;
     let working = at("finished_at")? - at("claimed_at")?;
     let rows = [
@@ -101,12 +100,17 @@ fn table(rows: &[Vec<String>]) -> String {
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let rule: String = widths.iter().map(|width| format!("+-{}-", "-".repeat(*width))).collect();
+    let rule: String = widths
+        .iter()
+        .map(|width| format!("+-{}-", "-".repeat(*width)))
+        .collect();
     let rule = format!("  {rule}+");
     let mut text = format!("{rule}\n");
     for row in rows {
         let cells = row.iter().zip(&widths);
-        let cells: String = cells.map(|(cell, width)| format!("| {cell:<width$} ")).collect();
+        let cells: String = cells
+            .map(|(cell, width)| format!("| {cell:<width$} "))
+            .collect();
         text.push_str(&format!("  {cells}|\n"));
     }
     text + &rule
