@@ -139,11 +139,10 @@ mod tests {
     #[test]
     fn services_are_listed_in_columns() {
         let service = json!({"name": "m", "budget_usd": 1, "spent_usd": "0.5", "held_usd": 0, "status": "ACTIVE"});
-        let expected = "\
-  +---------+----------+----------+----------+--------+
-  | service | limit    | spent    | held     | status |
-  | m       | 1.000000 | 0.500000 | 0.000000 | ACTIVE |
-  +---------+----------+----------+----------+--------+";
+        let rule = "  +---------+----------+----------+----------+--------+";
+        let head = "  | service | limit    | spent    | held     | status |";
+        let row = "  | m       | 1.000000 | 0.500000 | 0.000000 | ACTIVE |";
+        let expected = [rule, head, row, rule].join("\n");
         assert_eq!(services([&service]).expect("a table"), expected);
     }
 
