@@ -13,6 +13,7 @@ use crate::support::Database;
 use crate::support::budget::{audit, budget, charge, service, service_with};
 use crate::support::outbox::{buried, count};
 use crate::support::telegram::{Bridge, TOKEN};
+use crate::support::tls::Tls;
 use crate::support::wait::{eventually, within};
 
 const SPECIAL: &str = r"_*[]()~`>#+-=|{}.!\ 50%, ü & <b>🙂</b>";
@@ -429,5 +430,31 @@ async fn the_token_is_in_no_log_and_no_reason() -> Result<()> {
         assert!(!reason.contains(secret), "{reason}");
         assert!(!buried(&it.db.owner).await?[0].last_error.contains(secret));
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_https_only_a_trusted_server_gets_the_token() -> Result<()> {
+    let it = Alerting::start().await?;
+    let tls = Tls::before(it.telegram.address())?;
+    let (url, authority) = (tls.url(), tls.authority());
+    let database = it.db.bridge_url("telegram");
+    it.exhaust("model").await?;
+    let strangers = [("TELEGRAM_API_URL", url.as_str())];
+    let suspicious = Bridge::start_with(&database, &strangers).await?;
+    let reason: String = eventually("the server is not trusted", async || {
+        sqlx::query_scalar("select last_error from devart_private.outbox where attempt > 0")
+            .fetch_optional(&it.db.owner)
+            .await
+            .ok()?
+    })
+    .await;
+    assert!(reason.contains("certificate"), "{reason}");
+    suspicious.kill();
+    assert!(it.telegram.received().is_empty());
+    let trusted = [strangers[0], ("SSL_CERT_FILE", authority.as_str())];
+    let _bridge = Bridge::start_with(&database, &trusted).await?;
+    it.wait_until_all_is_told(0).await;
+    assert_eq!(it.telegram.accepted().len(), 1);
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod program;
 pub mod queue;
 pub mod snapshot;
 pub mod telegram;
+pub mod tls;
 pub mod wait;
 
 pub use caller::Caller;

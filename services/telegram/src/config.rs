@@ -23,7 +23,13 @@ pub struct Config {
     pub telegram_bot_token: Option<SecretString>,
 
     /// Who is told: ids of chats or @names of channels, separated by commas, 30 at most.
-    #[arg(long, env = "TELEGRAM_CHAT_ID", default_value = "")]
+    // Ids of groups are negative.
+    #[arg(
+        long,
+        env = "TELEGRAM_CHAT_ID",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
     pub telegram_chat_id: String,
 
     /// Where the Bot API answers. The server's certificate must be signed by an authority that this machine

@@ -135,6 +135,11 @@ impl StandIn {
         url(self.address.port())
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What becomes of the next messages, one after the other. Those after them are accepted.
     pub fn plan(&self, troubles: impl IntoIterator<Item = Trouble>) {
         lock(&self.book.troubles).extend(troubles);
