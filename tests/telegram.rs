@@ -259,7 +259,7 @@ async fn what_telegram_refuses_is_buried_with_its_words_and_the_rest_goes_on() -
 async fn one_alert_that_telegram_refuses_takes_no_other_along() -> Result<()> {
     let it = Alerting::start().await?;
     // Keeps the chat busy until the others wait together.
-    it.telegram.plan([Trouble::Limited { retry_after: 2 }]);
+    it.telegram.plan([Trouble::Limited { retry_after: 5 }]);
     let _bridge = it.bridge().await?;
     it.exhaust("zero").await?;
     eventually("the first message came", async || {
