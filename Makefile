@@ -11,7 +11,7 @@ up: devart
 down: devart
 	$(DEVART) down
 
-# A pull request becomes a task, an agent finishes it.
+# A pull request becomes a task, an agent finishes it; another agent spends a budget to its end.
 demo: devart
 	$(DEVART) demo
 

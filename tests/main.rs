@@ -42,5 +42,6 @@ mod restart;
 mod schema_lints;
 mod sdk;
 mod task_messages;
+mod telegram;
 mod wakeups;
 mod webhooks;

@@ -66,7 +66,8 @@ set search_path = pg_catalog, pg_temp as $$
         'scope', 'service', 'scope_id', p_service.id, 'service_id', p_service.id, 'service', p_service.name,
         'threshold_percent', p_percent, 'spent_usd', p_service.spent_usd, 'budget_usd', p_service.budget_usd,
         'window_start', p_service.window_start, 'window_end', p_service.window_end,
-        'substitute_service_id', p_service.substitute_service_id))
+        'substitute_service_id', p_service.substitute_service_id,
+        'substitute', (select s.name from devart.service_registry s where s.id = p_service.substitute_service_id)))
 $$;
 
 -- What follows from spending up to next_alert_usd: the alert, and suspension at a hard limit. The service is locked.

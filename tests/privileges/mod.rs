@@ -259,12 +259,22 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
         "return_outbox",
         "task_lanes",
     ];
+    let telegram = [
+        "acknowledge_outbox",
+        "claim_outbox",
+        "extend_outbox",
+        "fail_outbox",
+        "is_ready",
+        "outbox_depth",
+        "return_outbox",
+    ];
     let login = |role: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{role} {name}")).collect()
     };
     let expected = [
         login("authenticator", &api),
         login("devart_bridge_rabbitmq", &rabbitmq),
+        login("devart_bridge_telegram", &telegram),
     ];
     assert_eq!(granted, expected.concat());
     Ok(())

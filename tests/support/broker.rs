@@ -223,6 +223,8 @@ fn free_ports() -> Result<Ports> {
         postgres: 0,
         api: 0,
         rabbitmq_bridge: 0,
+        telegram_bridge: 0,
+        telegram_stand_in: 0,
     })
 }
 

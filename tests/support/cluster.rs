@@ -93,7 +93,8 @@ fn prepare_template(cluster: &Cluster) -> Result<()> {
 async fn set_login_passwords(cluster: &Cluster, database: &str) -> Result<()> {
     let url = cluster.url(database);
     migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
-    migrate::set_login_password(&url, "devart_bridge_rabbitmq", BRIDGE_PASSWORD).await
+    migrate::set_login_password(&url, "devart_bridge_rabbitmq", BRIDGE_PASSWORD).await?;
+    migrate::set_login_password(&url, "devart_bridge_telegram", BRIDGE_PASSWORD).await
 }
 
 /// Statics are never dropped, and a killed process drops nothing. So a shell waits for the end of its

@@ -14,6 +14,8 @@ pub mod outbox_rows;
 pub mod program;
 pub mod queue;
 pub mod snapshot;
+pub mod telegram;
+pub mod tls;
 pub mod wait;
 
 pub use caller::Caller;

@@ -38,6 +38,17 @@ pub async fn all(layout: &Layout) -> Result<Vec<PartHealth>> {
             "rabbitmq-bridge",
             ready(&bridge_url(ports.rabbitmq_bridge)).await,
         ),
+        (
+            "telegram",
+            ready(&bridge_url(ports.telegram_bridge)).await.map(|well| {
+                match installation.get("TELEGRAM_BOT_TOKEN") {
+                    Ok(_) => well,
+                    Err(_) => format!(
+                        "{well}; no TELEGRAM_BOT_TOKEN is set, so a stand-in takes the alerts"
+                    ),
+                }
+            }),
+        ),
     ];
     Ok(outcomes
         .into_iter()
@@ -90,7 +101,7 @@ fn broker(port: u16) -> Result<String> {
     Ok(format!("answers on port {port}"))
 }
 
-/// Where the bridge to RabbitMQ tells of its health.
+/// Where a bridge tells of its health.
 pub fn bridge_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }

@@ -40,7 +40,7 @@ enum Command {
     Status,
     /// Say what is wrong and the command that mends it
     Doctor,
-    /// Show the log of a part: api, postgres, rabbitmq, supervisor, setup
+    /// Show the log of a part: api, postgres, rabbitmq, telegram, supervisor, setup
     Logs {
         /// Which log
         name: String,
@@ -76,8 +76,14 @@ enum Command {
     /// Messages on their way outside: list, replay, purge
     #[command(subcommand)]
     Outbox(outbox::Outbox),
-    /// Run the main job: a pull request becomes a task, an agent finishes it
+    /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget to its end
     Demo,
+    /// Stand in for Telegram (what `up` starts as long as no bot's token is set)
+    #[command(hide = true)]
+    TelegramStandIn {
+        #[arg(long)]
+        port: u16,
+    },
     /// Own the servers (what `up` starts in the background)
     #[command(hide = true)]
     Supervise {
@@ -164,6 +170,7 @@ async fn run(command: Command) -> Result<()> {
         }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Demo => demo::run(&Layout::find()?).await,
+        Command::TelegramStandIn { port } => demo::telegram::serve(port).await,
         Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
     }
 }

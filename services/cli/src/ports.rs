@@ -26,6 +26,10 @@ pub struct Ports {
     pub epmd: u16,
     /// Health and metrics of the bridge to RabbitMQ.
     pub rabbitmq_bridge: u16,
+    /// Health and metrics of the bridge to Telegram.
+    pub telegram_bridge: u16,
+    /// What stands in for Telegram as long as there is no bot's token.
+    pub telegram_stand_in: u16,
 }
 
 /// One port as it is known to people: its variable and where to look first.
@@ -58,6 +62,14 @@ const RABBITMQ_BRIDGE: Port = Port {
     variable: "DEVART_RABBITMQ_BRIDGE_PORT",
     default: 8090,
 };
+const TELEGRAM_BRIDGE: Port = Port {
+    variable: "DEVART_TELEGRAM_BRIDGE_PORT",
+    default: 8091,
+};
+const TELEGRAM_STAND_IN: Port = Port {
+    variable: "DEVART_TELEGRAM_STAND_IN_PORT",
+    default: 8092,
+};
 
 impl Ports {
     /// The ports recorded in `file`, overridden by the environment, completed with free ones; then recorded again.
@@ -84,6 +96,8 @@ impl Ports {
             rabbitmq_dist: port(&RABBITMQ_DIST)?,
             epmd: port(&EPMD)?,
             rabbitmq_bridge: port(&RABBITMQ_BRIDGE)?,
+            telegram_bridge: port(&TELEGRAM_BRIDGE)?,
+            telegram_stand_in: port(&TELEGRAM_STAND_IN)?,
         })
     }
 
@@ -107,6 +121,8 @@ impl Ports {
             rabbitmq_dist: pick(&RABBITMQ_DIST)?,
             epmd: pick(&EPMD)?,
             rabbitmq_bridge: pick(&RABBITMQ_BRIDGE)?,
+            telegram_bridge: pick(&TELEGRAM_BRIDGE)?,
+            telegram_stand_in: pick(&TELEGRAM_STAND_IN)?,
         })
     }
 
@@ -118,7 +134,7 @@ impl Ports {
     }
 
     /// Each port with its variable and what listens there.
-    pub fn named(&self) -> [(&'static str, &'static str, u16); 6] {
+    pub fn named(&self) -> [(&'static str, &'static str, u16); 8] {
         [
             (POSTGRES.variable, "Postgres", self.postgres),
             (API.variable, "the API", self.api),
@@ -133,6 +149,16 @@ impl Ports {
                 RABBITMQ_BRIDGE.variable,
                 "the bridge to RabbitMQ",
                 self.rabbitmq_bridge,
+            ),
+            (
+                TELEGRAM_BRIDGE.variable,
+                "the bridge to Telegram",
+                self.telegram_bridge,
+            ),
+            (
+                TELEGRAM_STAND_IN.variable,
+                "the stand-in for Telegram",
+                self.telegram_stand_in,
             ),
         ]
     }

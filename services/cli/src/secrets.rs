@@ -19,6 +19,9 @@ pub const API_ROLE: &str = "authenticator";
 /// Role the bridge to RabbitMQ logs in as.
 pub const RABBITMQ_BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
 
+/// Role the bridge to Telegram logs in as.
+pub const TELEGRAM_BRIDGE_ROLE: &str = "devart_bridge_telegram";
+
 const COMMENT: &str =
     "Addresses and secrets of this installation. Made once by `devart up`; keep it private.";
 
@@ -31,6 +34,8 @@ pub struct Secrets {
     pub api_password: String,
     /// Password of the login role of the bridge to RabbitMQ.
     pub rabbitmq_bridge_password: String,
+    /// Password of the login role of the bridge to Telegram.
+    pub telegram_bridge_password: String,
     /// Password of the RabbitMQ user.
     pub rabbitmq_password: String,
     /// Key that signs people's tokens.
@@ -41,7 +46,7 @@ pub struct Secrets {
     pub admin_email: String,
     /// The first admin's first password.
     pub admin_password: String,
-    /// Lines of the record that are not ours.
+    /// Lines of the record that are not ours, and what people chose about Telegram.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -66,6 +71,7 @@ impl Secrets {
             postgres_password: recorded_password("DATABASE_URL"),
             api_password: recorded_password("API_DATABASE_URL"),
             rabbitmq_bridge_password: recorded_password("RABBITMQ_BRIDGE_DATABASE_URL"),
+            telegram_bridge_password: recorded_password("TELEGRAM_BRIDGE_DATABASE_URL"),
             rabbitmq_password: recorded_password("RABBITMQ_URL"),
             jwt_secret: keep_or("SUPABASE_JWT_SECRET", || random::word(48)),
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
@@ -74,9 +80,19 @@ impl Secrets {
             extra: recorded
                 .iter()
                 .filter(|(name, _)| !OURS.contains(&name.as_str()))
+                .chain(
+                    chosen
+                        .iter()
+                        .filter(|(name, _)| TELEGRAM.contains(&name.as_str())),
+                )
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
         }
+    }
+
+    /// Whether alerts have somewhere to go; else the stand-in takes them.
+    pub fn has_telegram(&self) -> bool {
+        self.extra.contains_key("TELEGRAM_BOT_TOKEN")
     }
 
     /// The lines of `.devart/env`.
@@ -102,6 +118,8 @@ impl Secrets {
             format!("127.0.0.1:{}", ports.api),
             database(RABBITMQ_BRIDGE_ROLE, &self.rabbitmq_bridge_password),
             format!("127.0.0.1:{}", ports.rabbitmq_bridge),
+            database(TELEGRAM_BRIDGE_ROLE, &self.telegram_bridge_password),
+            format!("127.0.0.1:{}", ports.telegram_bridge),
         ];
         let ours = OURS
             .iter()
@@ -121,7 +139,7 @@ impl Secrets {
 }
 
 /// Our lines of the record, in the order of [`Secrets::entries`].
-const OURS: [&str; 11] = [
+const OURS: [&str; 13] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
@@ -133,7 +151,12 @@ const OURS: [&str; 11] = [
     "API_BIND",
     "RABBITMQ_BRIDGE_DATABASE_URL",
     "RABBITMQ_BRIDGE_BIND",
+    "TELEGRAM_BRIDGE_DATABASE_URL",
+    "TELEGRAM_BRIDGE_BIND",
 ];
+
+/// What is nobody's to make up: chosen, then kept as secrets are.
+const TELEGRAM: [&str; 3] = ["TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID", "TELEGRAM_API_URL"];
 
 fn password_of(url: &str) -> Option<String> {
     Url::parse(url).ok()?.password().map(str::to_owned)
@@ -150,6 +173,8 @@ mod tests {
         rabbitmq_dist: 4,
         epmd: 5,
         rabbitmq_bridge: 6,
+        telegram_bridge: 7,
+        telegram_stand_in: 8,
     };
 
     fn record(secrets: &Secrets) -> BTreeMap<String, String> {
@@ -170,6 +195,15 @@ mod tests {
         let settled = Secrets::settle(&chosen, &recorded);
         assert_eq!(settled.webhook_secret, "mine");
         assert_eq!(record(&settled).get("RUST_LOG"), Some(&"debug".to_owned()));
+    }
+
+    #[test]
+    fn a_bots_token_is_chosen_once_and_kept() {
+        let chosen = BTreeMap::from([("TELEGRAM_BOT_TOKEN".to_owned(), "1:a".to_owned())]);
+        let first = Secrets::settle(&chosen, &BTreeMap::new());
+        let later = Secrets::settle(&BTreeMap::new(), &record(&first));
+        assert!(later.has_telegram());
+        assert!(!Secrets::settle(&BTreeMap::new(), &BTreeMap::new()).has_telegram());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::progress::Stage;
-use crate::secrets::{API_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets};
+use crate::secrets::{API_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
 use crate::{demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
@@ -29,8 +29,8 @@ const POSTGRES_PATIENCE: Duration = Duration::from_secs(120);
 const RABBITMQ_PATIENCE: Duration = Duration::from_secs(120);
 const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Messages about tasks, which the bridge to RabbitMQ delivers.
-const TASK_TOPIC: &str = "rabbitmq.task";
+/// What the bridges deliver: messages about tasks, and alerts of budgets.
+const TOPICS: [&str; 2] = ["rabbitmq.task", "telegram.alert"];
 
 /// Runs every stage, then prints addresses and login.
 pub async fn run(layout: &Layout, options: Options) -> Result<()> {
@@ -48,6 +48,8 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     wait_for_service(layout, "api", &api).await?;
     let bridge = health::bridge_url(ports.rabbitmq_bridge);
     wait_for_service(layout, "rabbitmq-bridge", &bridge).await?;
+    let telegram = health::bridge_url(ports.telegram_bridge);
+    wait_for_service(layout, "telegram", &telegram).await?;
     let demonstrated = if options.demo {
         demonstrate(layout, &database_url).await
     } else {
@@ -114,13 +116,16 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
     for (role, password) in [
         (API_ROLE, &secrets.api_password),
         (RABBITMQ_BRIDGE_ROLE, &secrets.rabbitmq_bridge_password),
+        (TELEGRAM_BRIDGE_ROLE, &secrets.telegram_bridge_password),
     ] {
         migrate::set_login_password(database_url, role, password).await?;
     }
     let mut connection = sqlx::PgConnection::connect(database_url)
         .await
         .context("connecting to the database")?;
-    enable_topic(&mut connection, TASK_TOPIC).await?;
+    for topic in TOPICS {
+        enable_topic(&mut connection, topic).await?;
+    }
     // Only once: later the account belongs to the person, who may have changed its password.
     if !people::exists(&mut connection, &secrets.admin_email).await? {
         people::put(

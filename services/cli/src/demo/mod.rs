@@ -1,10 +1,14 @@
 //! `devart demo`: the main job, start to end, against the running installation. A real pull request arrives as GitHub
-//! would deliver it, becomes a task, and an agent takes and finishes it.
+//! would deliver it, becomes a task, and an agent takes and finishes it. Then an agent spends a budget to its end.
 
 mod agent;
+mod alerts;
 mod api;
 mod delivery;
+mod markdown_v2;
+mod money;
 mod report;
+pub mod telegram;
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +21,7 @@ use crate::layout::Layout;
 use crate::people::Role;
 use crate::random;
 use agent::ExampleAgent;
+use alerts::Alerts;
 use api::Api;
 
 /// The service that the review is charged to.
@@ -28,26 +33,38 @@ const CAPABILITY: &str = "code-review";
 /// How long the agent may take for the task, its start included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Runs the main job once and prints each step.
+/// Runs the main job and the story about money once, and prints each step.
 pub async fn run(layout: &Layout) -> Result<()> {
     let installation = Installation::open(layout)?;
     let admin = token::make(layout, Role::Admin, 1).await?;
     let api = Api::new(installation.get("API_URL")?, &admin)?;
-    let steps = Steps::begin();
+    review(layout, &installation, &api).await?;
+    println!();
+    let supervisor = token::make(layout, Role::Supervisor, 1).await?;
+    let alerts = Alerts::open(layout).await?;
+    money::run(&api, &api.with_token(&supervisor), alerts).await
+}
 
-    let service = ensure_service(&api, &steps).await?;
-    let task_id = deliver(&api, installation.get("GITHUB_WEBHOOK_SECRET")?, &steps).await?;
-    let task = expect_review_task(&api, &task_id, &steps).await?;
-    let agent = register_agent(&api, &steps).await?;
-    let mut process = ExampleAgent::start(layout, &api, &agent, &service)?;
+/// The main job.
+async fn review(layout: &Layout, installation: &Installation, api: &Api) -> Result<()> {
+    let steps = Steps::begin("The main job: a pull request becomes a task, an agent finishes it.");
+    let service = ensure_service(api, &steps).await?;
+    let task_id = deliver(api, installation.get("GITHUB_WEBHOOK_SECRET")?, &steps).await?;
+    expect_review_task(api, &task_id, &steps).await?;
+    let agent = register_agent(api, "example-reviewer", CAPABILITY, &steps).await?;
+    let mut process = ExampleAgent::start(layout, api, &agent, &service)?;
     steps.say("the example agent starts (agents/examples/code_review/agent.py)");
-    let finished = follow(&api, &task_id, &mut process, &steps).await;
+    let finished = follow(api, &task_id, &mut process, &steps).await;
     process.stop().await;
-    let finished = finished?;
-    let history = api
-        .get(&format!("/api/tasks/{task_id}/events?limit=200"))
-        .await?;
-    report::print(&task, &finished, &history, &agent.name)
+    print_task(api, &finished?, &agent).await
+}
+
+/// The table with which a task's story ends.
+async fn print_task(api: &Api, finished: &Value, agent: &Registered) -> Result<()> {
+    let path = format!("/api/tasks/{}/events?limit=200", text(finished, "id")?);
+    let history = api.get(&path).await?;
+    println!("\n{}", report::task(finished, &history, &agent.name)?);
+    Ok(())
 }
 
 /// Prints steps with the time since the start.
@@ -56,8 +73,8 @@ struct Steps {
 }
 
 impl Steps {
-    fn begin() -> Self {
-        println!("The main job: a pull request becomes a task, an agent finishes it.\n");
+    fn begin(title: &str) -> Self {
+        println!("{title}\n");
         Self {
             started: Instant::now(),
         }
@@ -131,7 +148,7 @@ async fn deliver(api: &Api, secret: &str, steps: &Steps) -> Result<String> {
     }
 }
 
-async fn expect_review_task(api: &Api, task_id: &str, steps: &Steps) -> Result<Value> {
+async fn expect_review_task(api: &Api, task_id: &str, steps: &Steps) -> Result<()> {
     let task = api
         .get(&format!("/api/tasks/{task_id}"))
         .await
@@ -143,18 +160,24 @@ async fn expect_review_task(api: &Api, task_id: &str, steps: &Steps) -> Result<V
         );
     }
     steps.say(&format!("task appears: {priority} \"{title}\""));
-    Ok(task)
+    Ok(())
 }
 
-async fn register_agent(api: &Api, steps: &Steps) -> Result<Registered> {
-    let name = format!("example-reviewer-{}", random::word(6).to_lowercase());
-    let body = json!({"name": name, "capabilities": [CAPABILITY]});
+/// Registers an agent with a name that nobody has yet.
+async fn register_agent(
+    api: &Api,
+    kind: &str,
+    capability: &str,
+    steps: &Steps,
+) -> Result<Registered> {
+    let name = format!("{kind}-{}", random::word(6).to_lowercase());
+    let body = json!({"name": name, "capabilities": [capability]});
     let row = api
         .post("/api/agents/register", &body)
         .await
-        .context("registering the example agent")?;
+        .context("registering an example agent")?;
     steps.say(&format!(
-        "agent {name} registers with capability {CAPABILITY}"
+        "agent {name} registers with capability {capability}"
     ));
     Ok(Registered {
         name,

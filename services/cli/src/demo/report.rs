@@ -16,13 +16,12 @@ pub fn event(event: &Value) -> String {
     }
 }
 
-/// The closing table.
-pub fn print(created: &Value, finished: &Value, history: &Value, agent: &str) -> Result<()> {
-    let at = |task: &Value, field: &str| {
-        time_of(&task[field]).with_context(|| format!("the task has no {field}"))
-    };
-    let waiting = at(finished, "claimed_at")? - at(created, "created_at")?;
-    let working = at(finished, "finished_at")? - at(finished, "claimed_at")?;
+/// The closing table of a task: who did it, how long it took, what it cost.
+pub fn task(finished: &Value, history: &Value, agent: &str) -> Result<String> {
+    let at =
+        |field: &str| time_of(&finished[field]).with_context(|| format!("the task has no {field}"));
+    let waiting = at("claimed_at")? - at("created_at")?;
+    let working = at("finished_at")? - at("claimed_at")?;
     let rows = [
         ("task", finished["title"].as_str().unwrap_or("?").to_owned()),
         ("agent", agent.to_owned()),
@@ -30,11 +29,30 @@ pub fn print(created: &Value, finished: &Value, history: &Value, agent: &str) ->
         ("time working", format!("{:.3} s", working.as_seconds_f64())),
         ("cost", format!("{} USD", usd(cost_millionths(history)?))),
     ];
-    println!("\n{}", table(&rows));
-    Ok(())
+    let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+    Ok(table(&rows))
 }
 
-/// What was charged for the task, in millionths of a dollar. A task that cost nothing was not charged, so the demo failed.
+/// The closing table of services, each as `/api/services/status` lists it.
+pub fn services<'a>(services: impl IntoIterator<Item = &'a Value>) -> Result<String> {
+    let head = ["service", "limit", "spent", "held", "status"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for service in services {
+        let amount = |field: &str| Ok::<_, anyhow::Error>(usd(millionths(&service[field])?));
+        let word = |field: &str| service[field].as_str().unwrap_or("?").to_owned();
+        rows.push(vec![
+            word("name"),
+            amount("budget_usd")?,
+            amount("spent_usd")?,
+            amount("held_usd")?,
+            word("status"),
+        ]);
+    }
+    Ok(table(&rows))
+}
+
+/// What was spent for the task, in millionths of a dollar; what was only held does not count. A task that cost nothing was
+/// not charged, so the demo failed.
 fn cost_millionths(history: &Value) -> Result<i64> {
     let charges = history["charges"]
         .as_array()
@@ -43,8 +61,12 @@ fn cost_millionths(history: &Value) -> Result<i64> {
         !charges.is_empty(),
         "the agent finished the task, but charged nothing for it"
     );
+    let is_spent = |charge: &&Value| {
+        ["settle", "overage", "adjustment"].contains(&charge["kind"].as_str().unwrap_or_default())
+    };
     charges
         .iter()
+        .filter(is_spent)
         .map(|charge| millionths(&charge["amount_usd"]))
         .sum()
 }
@@ -70,18 +92,28 @@ fn time_of(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
-fn table(rows: &[(&str, String)]) -> String {
-    let width = rows
+/// Rows of equally many cells, with lines around them.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let rule: String = widths
         .iter()
-        .map(|(_, value)| value.chars().count())
-        .max()
-        .unwrap_or(0);
-    let rule = format!("  +--------------+-{}-+\n", "-".repeat(width));
-    let mut text = rule.clone();
-    for (name, value) in rows {
-        text.push_str(&format!("  | {name:<12} | {value:<width$} |\n"));
+        .map(|width| format!("+-{}-", "-".repeat(*width)))
+        .collect();
+    let rule = format!("  {rule}+");
+    let mut text = format!("{rule}\n");
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let cells: String = cells
+            .map(|(cell, width)| format!("| {cell:<width$} "))
+            .collect();
+        text.push_str(&format!("  {cells}|\n"));
     }
-    text + rule.trim_end()
+    text + &rule
 }
 
 #[cfg(test)]
@@ -90,14 +122,28 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn charges_are_added_exactly() {
-        let history = json!({"charges": [{"amount_usd": 0.1}, {"amount_usd": 0.2}, {"amount_usd": "0.000001"}]});
+    fn what_was_spent_is_added_exactly() {
+        let history = json!({"charges": [
+            {"kind": "hold", "amount_usd": 5}, {"kind": "release", "amount_usd": 4.9},
+            {"kind": "settle", "amount_usd": 0.1}, {"kind": "settle", "amount_usd": 0.2},
+            {"kind": "overage", "amount_usd": "0.000001"},
+        ]});
         assert_eq!(usd(cost_millionths(&history).expect("a sum")), "0.300001");
     }
 
     #[test]
     fn a_task_without_a_charge_is_a_failed_demo() {
         assert!(cost_millionths(&json!({"charges": []})).is_err());
+    }
+
+    #[test]
+    fn services_are_listed_in_columns() {
+        let service = json!({"name": "m", "budget_usd": 1, "spent_usd": "0.5", "held_usd": 0, "status": "ACTIVE"});
+        let rule = "  +---------+----------+----------+----------+--------+";
+        let head = "  | service | limit    | spent    | held     | status |";
+        let row = "  | m       | 1.000000 | 0.500000 | 0.000000 | ACTIVE |";
+        let expected = [rule, head, row, rule].join("\n");
+        assert_eq!(services([&service]).expect("a table"), expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::progress::Stage;
 use crate::shell::run_logged;
 
 /// The programs that the supervisor runs, itself included.
-const PROGRAMS: [&str; 3] = ["devart", "devart-api", "devart-rabbitmq"];
+const PROGRAMS: [&str; 4] = ["devart", "devart-api", "devart-rabbitmq", "devart-telegram"];
 
 /// Builds and copies; gives whether a copy changed.
 pub fn ensure(layout: &Layout, stage: &Stage, log: &Path) -> Result<(bool, String)> {

@@ -1,0 +1,3 @@
+-- The login of the bridge to Telegram.
+
+select devart_private.create_bridge('telegram');
