@@ -131,7 +131,11 @@ impl World {
     }
 
     async fn consumer(&self, number: usize) -> Result<Consumer> {
-        let capabilities: &[&str] = if number.is_multiple_of(2) { &[] } else { &[CAPABILITY] };
+        let capabilities: &[&str] = if number.is_multiple_of(2) {
+            &[]
+        } else {
+            &[CAPABILITY]
+        };
         let agent: Value = sqlx::query_scalar("select devart.register_agent($1, $2)")
             .bind(format!("consumer {number}"))
             .bind(capabilities)
