@@ -169,11 +169,10 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
     )
     .await?;
     let mut session = db.session_as(Caller::Agent(agent_id)).await?;
-    let hold: String =
-        sqlx::query_scalar("select devart.reserve_charge($1, 1) ->> 'hold_id'")
-            .bind(service)
-            .fetch_one(&mut session)
-            .await?;
+    let hold: String = sqlx::query_scalar("select devart.reserve_charge($1, 1) ->> 'hold_id'")
+        .bind(service)
+        .fetch_one(&mut session)
+        .await?;
     Ok(vec![
         ("{own}", own.to_string()),
         ("{token}", claim.lease_token.to_string()),

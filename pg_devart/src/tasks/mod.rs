@@ -7,6 +7,6 @@ mod fail;
 mod history;
 mod lease;
 mod outcome;
-
+mod recall;
 mod start;
 mod worker;

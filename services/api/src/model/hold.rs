@@ -30,6 +30,9 @@ pub struct Dispatch {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub ask: bool,
+    /// How long the hold lasts unless it is settled or released: 1 second to 30 days, 10 minutes when left out.
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub ttl_seconds: Option<u32>,
 }
 
 /// What the gate says.
