@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from admin import Admin, Agent
 
-from devart import BudgetExceeded, Client, InvalidArgument, NotFound
+from devart import BudgetRefused, Client, InvalidArgument, NotFound
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_one_key_charges_once(client: Client, service_id: str) -> None:
 def test_what_the_budget_does_not_admit_is_refused(admin: Admin, client: Client, service_id: str) -> None:
     client.charge(service_id, Decimal("0.7"))
 
-    with pytest.raises(BudgetExceeded) as refusal:
+    with pytest.raises(BudgetRefused) as refusal:
         client.charge(service_id, Decimal("0.4"))
 
     assert refusal.value.remaining_usd == Decimal("0.3")
