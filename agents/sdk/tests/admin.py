@@ -30,6 +30,10 @@ class Money(NamedTuple):
     held: Decimal
 
 
+def money(spent: str, held: str = "0") -> Money:
+    return Money(Decimal(spent), Decimal(held))
+
+
 class Admin:
     """The management side of the API."""
 
@@ -58,6 +62,10 @@ class Admin:
     def task(self, task_id: str) -> dict[str, Any]:
         row: dict[str, Any] = self._send("GET", f"/api/tasks/{task_id}")
         return row
+
+    def charges(self, task_id: str) -> list[tuple[str, Decimal]]:
+        charges = self._send("GET", f"/api/tasks/{task_id}/events")["charges"]
+        return [(charge["kind"], Decimal(charge["amount_usd"])) for charge in charges]
 
     def lease_left(self, task_id: str) -> timedelta:
         return parse_time(self.task(task_id)["lease_expires_at"]) - datetime.now(timezone.utc)

@@ -11,11 +11,6 @@ from admin import Admin, Agent
 from devart import BudgetRefused, Client, InvalidArgument, NotFound
 
 
-@pytest.fixture
-def service_id(admin: Admin) -> str:
-    return admin.create_service(Decimal("1.000000"))
-
-
 def test_a_charge_is_exact(admin: Admin, client: Client, service_id: str) -> None:
     charge = client.charge(service_id, Decimal("0.100001"))
 

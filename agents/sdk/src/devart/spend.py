@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -80,12 +81,15 @@ class Spend:
         self._leave(error)
 
     async def __aenter__(self) -> Spend:
-        entering = asyncio.ensure_future(asyncio.to_thread(self.__enter__))
+        # A future and not a task, which whoever ends the loop would cancel.
+        entering = asyncio.get_running_loop().run_in_executor(None, copy_context().run, self.__enter__)
         try:
             return await asyncio.shield(entering)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             # The thread goes on, and what it holds would be nobody's.
-            entering.add_done_callback(self._leave_unentered)
+            await asyncio.wait([entering])
+            if entering.exception() is None:
+                await asyncio.to_thread(self._leave, cancelled)
             raise
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -149,10 +153,6 @@ class Spend:
             self._give_back(self.hold_id)
         else:
             self._settle_at_last(self.hold_id)
-
-    def _leave_unentered(self, entering: asyncio.Future[Spend]) -> None:
-        if not entering.cancelled() and entering.exception() is None:
-            asyncio.get_running_loop().run_in_executor(None, self._leave, asyncio.CancelledError())
 
     def _give_back(self, hold_id: str) -> None:
         try:
