@@ -36,9 +36,12 @@ pub fn print(created: &Value, finished: &Value, history: &Value, agent: &str) ->
 
 /// What was charged for the task, in millionths of a dollar. A task that cost nothing was not charged, so the demo failed.
 fn cost_millionths(history: &Value) -> Result<i64> {
-    let charges = history["charges"]
+    let charges: Vec<&Value> = history["charges"]
         .as_array()
-        .context("the history has no charges")?;
+        .context("the history has no charges")?
+        .iter()
+        .filter(|charge| is_spent(charge))
+        .collect();
     anyhow::ensure!(
         !charges.is_empty(),
         "the agent finished the task, but charged nothing for it"
@@ -47,6 +50,11 @@ fn cost_millionths(history: &Value) -> Result<i64> {
         .iter()
         .map(|charge| millionths(&charge["amount_usd"]))
         .sum()
+}
+
+/// Money that was only set aside, or given back, costs nothing.
+fn is_spent(charge: &Value) -> bool {
+    !["hold", "release"].contains(&charge["kind"].as_str().unwrap_or_default())
 }
 
 /// Exact decimals, whether they came as a JSON number or as a string.
@@ -91,7 +99,13 @@ mod tests {
 
     #[test]
     fn charges_are_added_exactly() {
-        let history = json!({"charges": [{"amount_usd": 0.1}, {"amount_usd": 0.2}, {"amount_usd": "0.000001"}]});
+        let history = json!({"charges": [
+            {"kind": "settle", "amount_usd": 0.1},
+            {"kind": "overage", "amount_usd": 0.2},
+            {"kind": "settle", "amount_usd": "0.000001"},
+            {"kind": "hold", "amount_usd": 0.3},
+            {"kind": "release", "amount_usd": 0.2},
+        ]});
         assert_eq!(usd(cost_millionths(&history).expect("a sum")), "0.300001");
     }
 
