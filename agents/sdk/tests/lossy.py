@@ -1,4 +1,4 @@
-"""A proxy before the real API that lets requests through and loses answers to them."""
+"""A proxy before the real API that loses requests, or the answers to them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ _NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 class Lossy:
     """Breaks the connection off in place of the first `times` answers to requests whose path ends in `path_end`.
 
-    The API has done what it was asked by then.
+    The API has done what it was asked by then, or was never asked when requests get lost.
     """
 
-    def __init__(self, api_url: str, path_end: str, times: int) -> None:
+    def __init__(self, api_url: str, path_end: str, times: int, *, requests: bool) -> None:
         self._api = httpx.Client(base_url=api_url, timeout=60)
         self._path_end = path_end
         self._left = times
+        self._requests = requests
         self._lock = threading.Lock()
         self.lost: list[bytes] = []
         """The answers that nobody got."""
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        loses = self._loses(request.path)
+        if loses and self._requests:
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
         answer = self._api.request(request.command, request.path, content=body, headers=headers)
-        if self._loses(request.path, answer):
+        if loses:
+            self.lost.append(answer.content)
             request.connection.shutdown(socket.SHUT_RDWR)
             return
         request.send_response(answer.status_code)
@@ -45,19 +51,20 @@ class Lossy:
     def close(self) -> None:
         self._api.close()
 
-    def _loses(self, path: str, answer: httpx.Response) -> bool:
+    def _loses(self, path: str) -> bool:
         with self._lock:
             if self._left == 0 or not path.endswith(self._path_end):
                 return False
             self._left -= 1
-            self.lost.append(answer.content)
             return True
 
 
 @contextmanager
-def losing_answers(api_url: str, path_end: str, times: int = 1) -> Iterator[tuple[str, Lossy]]:
+def losing_answers(
+    api_url: str, path_end: str, times: int = 1, *, requests: bool = False
+) -> Iterator[tuple[str, Lossy]]:
     """Serve on a free port; yield the URL and the proxy."""
-    lossy = Lossy(api_url, path_end, times)
+    lossy = Lossy(api_url, path_end, times, requests=requests)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -130,14 +130,17 @@ def test_an_exception_gives_the_money_back(admin: Admin, client: Client, service
     assert admin.money(service_id) == money("0")
 
 
-def test_an_exception_after_the_settlement_changes_nothing(admin: Admin, client: Client, service_id: str) -> None:
+def test_an_exception_after_the_settlement_changes_nothing(
+    admin: Admin, client: Client, service_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def spend_and_fail() -> None:
         with client.spend(service_id, estimate=1) as spend:
             spend.settle("0.3")
             raise CallFailedError
 
-    with pytest.raises(CallFailedError):
+    with caplog.at_level(logging.DEBUG, "devart.spend"), pytest.raises(CallFailedError):
         spend_and_fail()
+    assert not caplog.records
     assert admin.money(service_id) == money("0.3")
 
 
@@ -238,11 +241,12 @@ def test_a_refusal_whose_answer_was_lost_is_the_same_refusal(admin: Admin, agent
     assert refusal.value.task_status == "AWAITING_APPROVAL"
 
 
+@pytest.mark.parametrize("requests", [True, False])
 def test_a_settlement_without_an_answer_is_tried_once_more_at_the_end_of_the_block(
-    admin: Admin, agent: Agent, service_id: str
+    admin: Admin, agent: Agent, service_id: str, requests: bool
 ) -> None:
     with (
-        losing_answers(admin.api_url, "/settle") as (url, _),
+        losing_answers(admin.api_url, "/settle", requests=requests) as (url, _),
         Client(url, agent.api_key, retry_seconds=0) as client,
         pytest.raises(Unavailable),
         client.spend(service_id, estimate="0.4") as spend,

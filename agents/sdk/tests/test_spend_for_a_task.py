@@ -91,6 +91,7 @@ def test_a_refused_task_waits_for_budget_and_goes_on_when_there_is_some(
     assert (waiting["status"], waiting["retry_count"]) == ("AWAITING_APPROVAL", 0)
     assert f"no money for task {task_id}" in caplog.text
     assert "Traceback" not in caplog.text
+    assert "dropped the outcome" not in caplog.text
 
     admin.increase_budget(service_id, Decimal(2))
     client.run(handle, max_tasks=1)

@@ -72,7 +72,7 @@ class Money:
             _estimate(estimate),
             units=units,
             task=task,
-            idempotency_key=idempotency_key or str(uuid.uuid4()),
+            idempotency_key=idempotency_key,
             ttl=ttl,
             ask=ask,
         )
