@@ -1,30 +1,36 @@
 //! A claim whose answer was lost: asked for again under its key, it gives the same leases.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use sqlx::PgExecutor;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::support::api::Api;
 use crate::support::budget::{Funded, audit, costly_task, service};
 use crate::support::http::{Http, send};
 use crate::support::queue::{Claim, complete, create, create_many, expire_lease};
+use crate::support::wait::eventually;
 use crate::support::{Agent, Database};
 
-async fn claim_under(
-    db: &Database,
-    agent: &Agent,
+async fn claim<T>(
+    executor: impl PgExecutor<'_>,
+    agent_id: Uuid,
     key: Uuid,
     max_tasks: i32,
-) -> Result<Vec<Claim>> {
-    let claimed = sqlx::query_as("select * from devart.claim_tasks($1, $2, claim_key => $3)")
-        .bind(agent.id)
+) -> sqlx::Result<Vec<T>>
+where
+    T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+{
+    sqlx::query_as("select * from devart.claim_tasks($1, $2, claim_key => $3)")
+        .bind(agent_id)
         .bind(max_tasks)
         .bind(key)
-        .fetch_all(&db.owner)
-        .await?;
-    Ok(claimed)
+        .fetch_all(executor)
+        .await
 }
 
 async fn start_under(db: &Database, agent: &Agent, key: Uuid, task: Uuid) -> Result<Option<Claim>> {
@@ -48,11 +54,11 @@ async fn a_claim_under_the_same_key_gives_the_same_leases_and_one_under_another_
     let agent = db.agent(&[]).await?;
     create_many(&db.owner, 5).await?;
     let key = Uuid::new_v4();
-    let first = claim_under(&db, &agent, key, 2).await?;
+    let first: Vec<Claim> = claim(&db.owner, agent.id, key, 2).await?;
     assert_eq!(first.len(), 2);
-    let again = claim_under(&db, &agent, key, 2).await?;
+    let again: Vec<Claim> = claim(&db.owner, agent.id, key, 2).await?;
     assert_eq!(leases(&again), leases(&first));
-    let others = claim_under(&db, &agent, Uuid::new_v4(), 2).await?;
+    let others: Vec<Claim> = claim(&db.owner, agent.id, Uuid::new_v4(), 2).await?;
     assert_eq!(others.len(), 2);
     assert!(leases(&others).is_disjoint(&leases(&first)));
     Ok(())
@@ -64,9 +70,9 @@ async fn what_has_ended_is_not_given_again() -> Result<()> {
     let agent = db.agent(&[]).await?;
     create_many(&db.owner, 3).await?;
     let key = Uuid::new_v4();
-    let first = claim_under(&db, &agent, key, 2).await?;
+    let first: Vec<Claim> = claim(&db.owner, agent.id, key, 2).await?;
     complete(&db.owner, &first[0]).await?;
-    let again = claim_under(&db, &agent, key, 2).await?;
+    let again: Vec<Claim> = claim(&db.owner, agent.id, key, 2).await?;
     assert_eq!(leases(&again), leases(&first[1..]));
     Ok(())
 }
@@ -113,16 +119,31 @@ async fn a_started_task_is_given_again_to_its_agent_under_its_key_only() -> Resu
     Ok(())
 }
 
+/// Whether somebody waits for the claim of another.
+async fn somebody_waits(db: &Database) -> Result<bool> {
+    let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted)";
+    Ok(sqlx::query_scalar(waits).fetch_one(&db.owner).await?)
+}
+
 #[tokio::test]
-async fn claims_under_one_key_at_the_same_time_are_one_claim() -> Result<()> {
-    let db = Database::create().await?;
+async fn a_claim_waits_for_an_earlier_one_under_its_key_and_is_answered_the_same() -> Result<()> {
+    let db = Arc::new(Database::create().await?);
     let agent = db.agent(&[]).await?;
-    create_many(&db.owner, 64).await?;
+    create_many(&db.owner, 4).await?;
     let key = Uuid::new_v4();
-    let claims = (0..8).map(|_| claim_under(&db, &agent, key, 2));
-    let claimed = futures::future::try_join_all(claims).await?;
-    let all: BTreeSet<Uuid> = claimed.iter().flat_map(|claims| leases(claims)).collect();
-    assert_eq!(all.len(), 2);
+    let mut under_way = db.owner.begin().await?;
+    let first: Vec<Claim> = claim(&mut *under_way, agent.id, key, 2).await?;
+    let again = tokio::spawn({
+        let db = db.clone();
+        async move { claim::<Claim>(&db.owner, agent.id, key, 2).await }
+    });
+    eventually("the second claim waits, or is through", async || {
+        let waits = somebody_waits(&db).await.expect("an answer");
+        (waits || again.is_finished()).then_some(())
+    })
+    .await;
+    under_way.commit().await?;
+    assert_eq!(leases(&again.await??), leases(&first));
     Ok(())
 }
 
@@ -135,13 +156,8 @@ async fn a_task_that_is_given_again_still_has_its_money() -> Result<()> {
     let key = Uuid::new_v4();
     let mut holds = Vec::new();
     for _ in 0..2 {
-        let claimed: Funded =
-            sqlx::query_as("select * from devart.claim_tasks($1, 1, claim_key => $2)")
-                .bind(agent.id)
-                .bind(key)
-                .fetch_one(&db.owner)
-                .await?;
-        holds.push(claimed.hold_id.context("its money")?);
+        let claimed: Vec<Funded> = claim(&db.owner, agent.id, key, 1).await?;
+        holds.push(claimed[0].hold_id.context("its money")?);
     }
     assert_eq!(holds[0], holds[1]);
     audit(&db.owner).await;
