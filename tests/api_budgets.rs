@@ -131,6 +131,10 @@ async fn a_refusal_is_402_with_what_remains_and_what_would_do() -> Result<()> {
             "usage.input_token",
         ),
         (json!({"service_id": id, "estimate": 1}), "estimate"),
+        (
+            json!({"service_id": id, "estimate_usd": 1, "ttl_seconds": 0}),
+            "ttl_seconds",
+        ),
     ] {
         let refused = http.post("/api/tasks/dispatch", body).await?;
         assert_eq!(

@@ -22,6 +22,7 @@ mod budget_windows;
 mod chaos;
 mod claim_order;
 mod claim_race;
+mod claim_recall;
 mod creation;
 mod dependencies;
 mod dependency_races;

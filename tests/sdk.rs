@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use crate::support::Database;
 use crate::support::api::{Api, WEBHOOK_SECRET};
 use crate::support::broker::Broker;
+use crate::support::budget::audit;
+use crate::support::database::Agent;
 use crate::webhooks;
 
 fn agents() -> PathBuf {
@@ -26,30 +28,56 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Runs pytest in that environment. `broker`: a virtual host without a bridge, whose queues are the tests' own.
-async fn pytest(folder: &Path, api: &Api, db: &Database, broker: &str) -> Result<()> {
-    let admin = db.person("admin").await?;
-    let output = Command::new(python()?)
-        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
-        .current_dir(folder)
-        .env("DEVART_API_URL", &api.url)
-        .env("DEVART_ADMIN_TOKEN", admin.token().unwrap_or_default())
-        .env("DEVART_TEST_RABBITMQ_URL", broker)
-        .env("NO_PROXY", "127.0.0.1")
-        .stdin(Stdio::null())
-        .output()
-        .await?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
-    ensure!(output.status.success(), "{text}");
-    Ok(())
+/// What the tests are given, so that none has a reason to be skipped.
+struct Surroundings {
+    api: Api,
+    admin: String,
+    supervisor: String,
+    /// For the template's own test, an agent that can do what its task requires.
+    word_counter: Agent,
+    /// A virtual host without a bridge, whose queues are the tests' own.
+    broker: String,
+}
+
+impl Surroundings {
+    async fn of(db: &Database) -> Result<Self> {
+        let token = async |role| Ok::<_, anyhow::Error>(db.person(role).await?.token());
+        Ok(Self {
+            api: Api::start(db).await?,
+            admin: token("admin").await?.context("a person has a token")?,
+            supervisor: token("supervisor").await?.context("a person has a token")?,
+            word_counter: db.agent(&["word-count"]).await?,
+            broker: Broker::shared().await?,
+        })
+    }
+
+    /// Runs the tests of a folder of `agents`. One that is skipped counts as failed: here nothing is missing.
+    async fn pytest(&self, folder: &str) -> Result<()> {
+        let output = Command::new(python()?)
+            .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
+            .current_dir(agents().join(folder))
+            .env("DEVART_API_URL", &self.api.url)
+            .env("DEVART_ADMIN_TOKEN", &self.admin)
+            .env("DEVART_TOKEN", &self.supervisor)
+            .env("DEVART_API_KEY", &self.word_counter.key)
+            .env("DEVART_TEST_RABBITMQ_URL", &self.broker)
+            .env_remove("RABBITMQ_URL")
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!("{folder}: {text}");
+        ensure!(output.status.success(), "{folder}: {text}");
+        ensure!(!text.contains("skipped"), "{folder} skipped a test: {text}");
+        Ok(())
+    }
 }
 
 #[tokio::test]
 async fn the_tests_of_the_sdk_the_examples_and_the_template_pass() -> Result<()> {
     let db = Database::create().await?;
-    let api = Api::start(&db).await?;
-    let broker = Broker::shared().await?;
+    let surroundings = Surroundings::of(&db).await?;
     for folder in [
         "sdk",
         "examples/code_review",
@@ -57,13 +85,14 @@ async fn the_tests_of_the_sdk_the_examples_and_the_template_pass() -> Result<()>
         "examples/pipeline",
         "template",
     ] {
-        pytest(&agents().join(folder), &api, &db, &broker).await?;
+        surroundings.pytest(folder).await?;
     }
+    audit(&db.owner).await;
     Ok(())
 }
 
 #[tokio::test]
-async fn the_example_agent_reviews_a_signed_pull_request_and_charges_for_it() -> Result<()> {
+async fn the_example_agent_reviews_a_signed_pull_request_and_pays_for_it() -> Result<()> {
     let db = Database::create().await?;
     let api = Api::start(&db).await?;
     let agent = db.agent(&["code-review"]).await?;
@@ -94,9 +123,9 @@ async fn the_example_agent_reviews_a_signed_pull_request_and_charges_for_it() ->
     );
 
     let (status, has_verdict, spent, charged): (String, bool, bool, bool) = sqlx::query_as(
-        "select t.status::text, t.result ? 'verdict', s.spent_usd > 0, s.spent_usd = c.amount_usd
+        "select t.status::text, t.result ? 'verdict', s.spent_usd > 0 and s.held_usd = 0, s.spent_usd = c.amount_usd
          from devart.tasks t
-         join devart.charges c on c.task_id = t.id and c.agent_id = t.agent_id
+         join devart.charges c on c.task_id = t.id and c.agent_id = t.agent_id and c.kind = 'settle'
          join devart.service_registry s on s.id = c.service_id",
     )
     .fetch_one(&db.owner)

@@ -40,6 +40,8 @@ $$;
 -- task_status and approval_id, and the caller's lease is over. ask false leaves the task with its agent, which may shrink its
 -- request to max_affordable_units. An unknown price never makes a task wait: it is the request that must change.
 -- Errors: as reserve_charge.
+-- (Dropped: its form without ttl, beside which calls would be ambiguous.)
+drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
 create or replace function devart.dispatch_task(
     service_id uuid,
     estimate_usd numeric default null,
@@ -47,7 +49,8 @@ create or replace function devart.dispatch_task(
     task_id uuid default null,
     lease_token uuid default null,
     idempotency_key text default null,
-    ask boolean default true
+    ask boolean default true,
+    ttl interval default '10 minutes'
 )
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -59,7 +62,7 @@ begin
     perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
     v_answer := devart.reserve_charge(
         dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage, dispatch_task.task_id,
-        dispatch_task.lease_token, dispatch_task.idempotency_key);
+        dispatch_task.lease_token, dispatch_task.idempotency_key, dispatch_task.ttl);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
        or v_answer ->> 'code' = 'price_unknown' then
         return v_answer;

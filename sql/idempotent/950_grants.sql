@@ -60,13 +60,13 @@ grant select on
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
-    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int), devart.start_task(uuid, uuid),
+    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid), devart.start_task(uuid, uuid, uuid),
     devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
     devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval), devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid), devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean)
+    devart.release_charge(uuid), devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role

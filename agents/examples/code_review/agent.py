@@ -16,11 +16,11 @@ _log = logging.getLogger("code_review")
 
 
 class CodeReviewer:
-    """Reviews the pull request of a task, and charges a service for it when one is known.
+    """Reviews the pull request of a task, and spends money of a service on it when one is known.
 
     Args:
         sdk: the agent's connection.
-        service_id: the service to charge when a task names none; None charges nothing then.
+        service_id: the service to spend of when a task names none; None spends nothing then.
     """
 
     def __init__(self, sdk: AgentSDK, service_id: str | None) -> None:
@@ -28,21 +28,26 @@ class CodeReviewer:
         self._service_id = service_id
 
     def handle(self, task: Task) -> dict[str, Any]:
-        """Review, and charge first: what the budget refuses is not done. Then the task fails and is tried again."""
+        """Review, with the money set aside first: what the budget refuses is not done, and the task waits for it."""
         pull = PullRequest.from_payload(task.payload)
-        cost = self._charge(task, pull)
+        service_id = task.service_id or self._service_id
+        if service_id is None:
+            return {**self._review(pull), "cost": None}
+        with self._sdk.spend(service_id, estimate=price_usd(pull)) as spend:
+            result = self._review(pull)
+            settlement = spend.settle(price_usd(pull))
+        cost = {
+            "amount_usd": settlement.charged_usd,
+            "service_id": spend.service_id,
+            "delegated": spend.delegated_from is not None,
+        }
+        return {**result, "cost": cost}
+
+    def _review(self, pull: PullRequest) -> dict[str, Any]:
         # A model call belongs here, in place of or beside the rules: see the README.
         result = review(pull)
         _log.info("%s", result["summary"])
-        return {**result, "cost": cost}
-
-    def _charge(self, task: Task, pull: PullRequest) -> dict[str, Any] | None:
-        service_id = task.service_id or self._service_id
-        if service_id is None:
-            return None
-        amount = price_usd(pull)
-        charge = self._sdk.charge(service_id, amount, task)
-        return {"amount_usd": amount, "service_id": charge.charged_service_id, "delegated": charge.delegated}
+        return result
 
 
 def main() -> int:

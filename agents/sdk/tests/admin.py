@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -21,6 +21,17 @@ class Agent:
     id: str
     api_key: str
     capability: str
+
+
+class Money(NamedTuple):
+    """US dollars of a service, in the open window."""
+
+    spent: Decimal
+    held: Decimal
+
+
+def money(spent: str, held: str = "0") -> Money:
+    return Money(Decimal(spent), Decimal(held))
 
 
 class Admin:
@@ -52,20 +63,34 @@ class Admin:
         row: dict[str, Any] = self._send("GET", f"/api/tasks/{task_id}")
         return row
 
+    def charges(self, task_id: str) -> list[tuple[str, Decimal]]:
+        charges = self._send("GET", f"/api/tasks/{task_id}/events")["charges"]
+        return [(charge["kind"], Decimal(charge["amount_usd"])) for charge in charges]
+
     def lease_left(self, task_id: str) -> timedelta:
         return parse_time(self.task(task_id)["lease_expires_at"]) - datetime.now(timezone.utc)
 
     def cancel(self, task_id: str) -> None:
         self._send("POST", f"/api/tasks/{task_id}/cancel", {})
 
-    def create_service(self, budget_usd: Decimal) -> str:
-        body = {"name": f"sdk-test-{uuid.uuid4()}", "budget_usd": budget_usd}
+    def create_service(self, budget_usd: Decimal, *, substitute: str | None = None) -> str:
+        body = {"name": f"sdk-test-{uuid.uuid4()}", "budget_usd": budget_usd, "substitute_service_id": substitute}
         service_id: str = self._send("POST", "/api/services", body)["id"]
         return service_id
 
+    def set_price(self, service_id: str, unit: str, usd_per_unit: Decimal) -> None:
+        self._send("POST", f"/api/services/{service_id}/prices", {"unit": unit, "usd_per_unit": usd_per_unit})
+
+    def increase_budget(self, service_id: str, amount_usd: Decimal) -> None:
+        self._send("POST", f"/api/services/{service_id}/increase-budget", {"amount_usd": amount_usd})
+
+    def money(self, service_id: str) -> Money:
+        items = self._send("GET", "/api/services/status?limit=200")["items"]
+        item = next(item for item in items if item["id"] == service_id)
+        return Money(Decimal(item["spent_usd"]), Decimal(item["held_usd"]))
+
     def spent_usd(self, service_id: str) -> Decimal:
-        items = self._send("GET", "/api/services?limit=200")["items"]
-        return next(Decimal(item["spent_usd"]) for item in items if item["id"] == service_id)
+        return self.money(service_id).spent
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else exact_json.encode(body)

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 from admin import Admin, Agent
@@ -52,6 +53,15 @@ def agent(admin: Admin) -> Agent:
 def client(admin: Admin, agent: Agent) -> Iterator[Client]:
     with Client(admin.api_url, agent.api_key) as client:
         yield client
+
+
+@pytest.fixture
+def service_id(admin: Admin) -> str:
+    """A service of 1 USD, at 0.00001 USD for an input token and 0.00003 USD for an output token."""
+    service_id = admin.create_service(Decimal(1))
+    admin.set_price(service_id, "input_token", Decimal("0.00001"))
+    admin.set_price(service_id, "output_token", Decimal("0.00003"))
+    return service_id
 
 
 @pytest.fixture

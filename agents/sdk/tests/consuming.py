@@ -20,8 +20,8 @@ class RecordingSDK(AgentSDK):
         self.refused: list[str] = []
         self.claimed: list[str] = []
 
-    def start(self, task_id: str) -> Task | None:
-        task = super().start(task_id)
+    def start(self, task_id: str, key: str | None = None) -> Task | None:
+        task = super().start(task_id, key)
         (self.started if task else self.refused).append(task_id)
         return task
 

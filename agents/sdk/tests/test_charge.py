@@ -8,12 +8,7 @@ from decimal import Decimal
 import pytest
 from admin import Admin, Agent
 
-from devart import BudgetExceeded, Client, InvalidArgument, NotFound
-
-
-@pytest.fixture
-def service_id(admin: Admin) -> str:
-    return admin.create_service(Decimal("1.000000"))
+from devart import BudgetRefused, Client, InvalidArgument, NotFound
 
 
 def test_a_charge_is_exact(admin: Admin, client: Client, service_id: str) -> None:
@@ -41,7 +36,7 @@ def test_one_key_charges_once(client: Client, service_id: str) -> None:
 def test_what_the_budget_does_not_admit_is_refused(admin: Admin, client: Client, service_id: str) -> None:
     client.charge(service_id, Decimal("0.7"))
 
-    with pytest.raises(BudgetExceeded) as refusal:
+    with pytest.raises(BudgetRefused) as refusal:
         client.charge(service_id, Decimal("0.4"))
 
     assert refusal.value.remaining_usd == Decimal("0.3")

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from devart import (
-    BudgetExceeded,
+    BudgetRefused,
     Conflict,
     DevartError,
     Forbidden,
@@ -26,7 +26,7 @@ from devart.errors import error_from_problem
     [
         (400, InvalidArgument),
         (401, Unauthorized),
-        (402, BudgetExceeded),
+        (402, BudgetRefused),
         (403, Forbidden),
         (404, NotFound),
         (409, Conflict),
@@ -49,7 +49,7 @@ def test_a_lost_lease_is_told_from_other_conflicts_by_its_code() -> None:
 
 def test_a_refused_charge_tells_what_is_left() -> None:
     error = error_from_problem(402, {"code": "budget_exceeded", "remaining_usd": Decimal("0.3"), "reason": "over"})
-    assert isinstance(error, BudgetExceeded)
+    assert isinstance(error, BudgetRefused)
     assert (error.remaining_usd, error.reason) == (Decimal("0.3"), "over")
 
 

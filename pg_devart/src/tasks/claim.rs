@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::claimed::{self, ClaimedTask, hands_out_tasks};
+use super::recall;
 use super::worker::{self, Worker};
 use crate::caller;
 use crate::error::Error;
@@ -29,7 +30,8 @@ statement!(
         INT4OID,
         UUIDOID,
         FLOAT8OID,
-        UUIDARRAYOID
+        UUIDARRAYOID,
+        UUIDOID
     ]
 );
 
@@ -46,7 +48,7 @@ hands_out_tasks! {
     /// `agent_id`: null for the calling agent itself. The task is the agent's until `lease_expires_at`.
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
     fn claim_next_task(agent_id: default!(Option<Uuid>, "NULL")) {
-        Ok(TableIterator::new(claim(agent_id, 1)?))
+        Ok(TableIterator::new(claim(agent_id, 1, None)?))
     }
 }
 
@@ -54,16 +56,23 @@ hands_out_tasks! {
     /// Takes up to `max_tasks` (1 to 1000) tasks at once, as [`claim_next_task`] would one by one.
     ///
     /// Within a batch, tasks of one queue (capabilities and priority) come together.
+    /// `claim_key`: names this claim, so that it can be asked for again when its answer was lost. What the agent still holds
+    /// of it is then given again, the same leases and nothing new; choose another key for each claim.
     /// Errors: as `claim_next_task`; 22023 `max_tasks` out of range.
     fn claim_tasks(
         agent_id: default!(Option<Uuid>, "NULL"),
         max_tasks: default!(i32, 1),
+        claim_key: default!(Option<Uuid>, "NULL"),
     ) {
-        Ok(TableIterator::new(claim(agent_id, max_tasks)?))
+        Ok(TableIterator::new(claim(agent_id, max_tasks, claim_key)?))
     }
 }
 
-fn claim(agent_id: Option<Uuid>, max_tasks: i32) -> Result<Vec<ClaimedTask>, Error> {
+fn claim(
+    agent_id: Option<Uuid>,
+    max_tasks: i32,
+    claim_key: Option<Uuid>,
+) -> Result<Vec<ClaimedTask>, Error> {
     if !(1..=MAX_BATCH).contains(&max_tasks) {
         return Err(Error::InvalidArgument(format!(
             "max_tasks must be from 1 to {MAX_BATCH}"
@@ -72,8 +81,22 @@ fn claim(agent_id: Option<Uuid>, max_tasks: i32) -> Result<Vec<ClaimedTask>, Err
     let agent_id = caller::acting_agent(agent_id)?;
     spi::connect(|session| {
         let worker = worker::load(session, agent_id)?;
-        Ok(LOOKS.with_borrow_mut(|looks| looks.claim(session, &worker, max_tasks)))
+        let recalled = recall::recall(session, agent_id, claim_key);
+        if !recalled.is_empty() {
+            return Ok(recalled);
+        }
+        let wanted = Wanted {
+            max_tasks,
+            claim_key,
+        };
+        Ok(LOOKS.with_borrow_mut(|looks| looks.claim(session, &worker, &wanted)))
     })
+}
+
+/// What a claim asks for.
+struct Wanted {
+    max_tasks: i32,
+    claim_key: Option<Uuid>,
 }
 
 thread_local! {
@@ -89,24 +112,24 @@ struct Looks {
 }
 
 impl Looks {
-    fn claim(&mut self, session: &Session, worker: &Worker, max_tasks: i32) -> Vec<ClaimedTask> {
+    fn claim(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
         self.settle_last_claim();
         if self.cursors.rescan_due(now_us()) {
-            return self.rescan(session, worker, max_tasks);
+            return self.rescan(session, worker, wanted);
         }
-        let claimed = self.take(session, worker, max_tasks, |cursors, queue| {
+        let claimed = self.take(session, worker, wanted, |cursors, queue| {
             cursors.position(queue)
         });
         if claimed.is_empty() && self.cursors.skips_anything() {
-            return self.rescan(session, worker, max_tasks);
+            return self.rescan(session, worker, wanted);
         }
         claimed
     }
 
     /// Looks at every queue from its head.
-    fn rescan(&mut self, session: &Session, worker: &Worker, max_tasks: i32) -> Vec<ClaimedTask> {
+    fn rescan(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
         let started_at = now_us();
-        let claimed = self.take(session, worker, max_tasks, |_, _| START);
+        let claimed = self.take(session, worker, wanted, |_, _| START);
         let now = now_us();
         self.cursors.rescanned(now, now - started_at);
         claimed
@@ -130,16 +153,16 @@ impl Looks {
         &mut self,
         session: &Session,
         worker: &Worker,
-        max_tasks: i32,
+        wanted: &Wanted,
         start: impl Fn(&Cursors, Queue) -> Position,
     ) -> Vec<ClaimedTask> {
         let queues = Queues::of(worker, |queue| start(&self.cursors, queue));
-        let mut round = Round::default();
+        let mut round = Round::new(wanted.claim_key);
         loop {
-            let wanted = max_tasks - round.claimed.len() as i32;
+            let missing = wanted.max_tasks - round.claimed.len() as i32;
             let refused_before = round.refused;
-            pick(session, worker, wanted, &queues, &mut round);
-            if round.refused == refused_before || round.claimed.len() as i32 == max_tasks {
+            pick(session, worker, missing, &queues, &mut round);
+            if round.refused == refused_before || round.claimed.len() as i32 == wanted.max_tasks {
                 break;
             }
         }
@@ -182,6 +205,7 @@ impl Queues {
 /// What a claim has come to so far.
 #[derive(Default)]
 struct Round {
+    claim_key: Option<Uuid>,
     claimed: Vec<ClaimedTask>,
     /// What left its queue, and from where.
     taken: Vec<(Queue, Position)>,
@@ -207,6 +231,7 @@ fn pick(session: &Session, worker: &Worker, wanted: i32, queues: &Queues, round:
                 worker.agent_id.into(),
                 worker.lease_seconds.into(),
                 round.unwanted_services.clone().into(),
+                round.claim_key.into(),
             ],
         );
         rows.iter().for_each(|row| round.add(session, worker, &row));
@@ -214,6 +239,13 @@ fn pick(session: &Session, worker: &Worker, wanted: i32, queues: &Queues, round:
 }
 
 impl Round {
+    fn new(claim_key: Option<Uuid>) -> Self {
+        Round {
+            claim_key,
+            ..Round::default()
+        }
+    }
+
     fn add(&mut self, session: &Session, worker: &Worker, row: &Row) {
         let hold_id = match CostlyTask::read(row, ESTIMATE) {
             None => None,

@@ -1,6 +1,7 @@
 -- Takes up to $5 tasks for agent $6 with a lease of $7 seconds.
 -- Queues to look into, one per lane and priority: $1 lane ids, $2 priority numbers, $3 where to start.
 -- $4: seconds of waiting that count as one priority. $8: services whose tasks are not wanted.
+-- $9: null, or the key that the lease tokens are made from, so that recall.sql finds them again.
 -- A task that costs money gets its lease but stays TODO: it is started when its money is set aside (money/claim.rs).
 --
 -- heads: the oldest task of each queue, unlocked, only to order the queues: by priority, raised by
@@ -42,7 +43,7 @@ set status = case when t.service_id is null or t.estimated_cost_usd is null then
     agent_id = $6,
     attempt = t.attempt + 1,
     claimed_at = case when t.service_id is null or t.estimated_cost_usd is null then now() else t.claimed_at end,
-    lease_token = gen_random_uuid(),
+    lease_token = coalesce(md5($9::text || t.id::text || (t.attempt + 1)::text)::uuid, gen_random_uuid()),
     lease_expires_at = now() + make_interval(secs => $7)
 from picked
 where t.id = picked.id

@@ -9,5 +9,6 @@ mod history;
 mod lease;
 mod new_row;
 mod outcome;
+mod recall;
 mod start;
 mod worker;

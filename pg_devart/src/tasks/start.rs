@@ -5,7 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::claimed::{self, ClaimedTask, hands_out_tasks};
-use super::worker;
+use super::{recall, worker};
 use crate::caller;
 use crate::money::claim::{CostlyTask, Outcome};
 use crate::raw_json::RawJsonb;
@@ -17,7 +17,7 @@ const ESTIMATE: i32 = 12;
 statement!(
     START,
     include_str!("start.sql"),
-    [UUIDOID, UUIDOID, FLOAT8OID, INT4ARRAYOID]
+    [UUIDOID, UUIDOID, FLOAT8OID, INT4ARRAYOID, UUIDOID]
 );
 
 hands_out_tasks! {
@@ -25,14 +25,20 @@ hands_out_tasks! {
     /// is an invitation, and a late or repeated one is simply dropped. A task that costs money comes with the
     /// `hold_id` under which its estimate is set aside; when that is refused there is no row, and the task waits for budget.
     ///
+    /// `claim_key`: as for [`claim_tasks`].
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
     fn start_task(
         task_id: Uuid,
         agent_id: default!(Option<Uuid>, "NULL"),
+        claim_key: default!(Option<Uuid>, "NULL"),
     ) {
         let agent_id = caller::acting_agent(agent_id)?;
         let started = spi::connect(|session| {
             let worker = worker::load(session, agent_id)?;
+            let recalled = recall::recall(session, agent_id, claim_key);
+            if let Some(task) = recalled.into_iter().find(|task| task.0 == task_id) {
+                return Ok(Some(task));
+            }
             Ok::<_, ErrorReport>(START.with(|statement| {
                 let rows = statement.rows(
                     session,
@@ -41,6 +47,7 @@ hands_out_tasks! {
                         worker.agent_id.into(),
                         worker.lease_seconds.into(),
                         worker.lanes.into(),
+                        claim_key.into(),
                     ],
                 );
                 start(session, &rows.first()?, agent_id)

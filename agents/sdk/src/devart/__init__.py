@@ -14,7 +14,7 @@ A whole agent::
 from devart.agent import AgentSDK
 from devart.client import Client
 from devart.errors import (
-    BudgetExceeded,
+    BudgetRefused,
     Conflict,
     DevartError,
     Forbidden,
@@ -28,13 +28,14 @@ from devart.errors import (
 )
 from devart.handler import Handler
 from devart.heartbeat import Heartbeat
-from devart.models import Charge, HeartbeatAnswer, Task, TaskRecord, TaskState
+from devart.models import Charge, HeartbeatAnswer, Hold, Settlement, Task, TaskRecord, TaskState
+from devart.spend import Spend
 from devart.version import VERSION as __version__
 from devart.worker import Worker
 
 __all__ = [
     "AgentSDK",
-    "BudgetExceeded",
+    "BudgetRefused",
     "Charge",
     "Client",
     "Conflict",
@@ -43,10 +44,13 @@ __all__ = [
     "Handler",
     "Heartbeat",
     "HeartbeatAnswer",
+    "Hold",
     "InvalidArgument",
     "LeaseLost",
     "NotFound",
     "ServerError",
+    "Settlement",
+    "Spend",
     "Task",
     "TaskFailed",
     "TaskRecord",

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from devart.errors import Conflict, ServerError
+from devart.answers import read_answer
+from devart.errors import Conflict
 from devart.handler import Handler
-from devart.models import Charge, HeartbeatAnswer, Task, TaskRecord, TaskState
+from devart.models import HeartbeatAnswer, Task, TaskRecord, TaskState
+from devart.money import Money, exact_usd
 from devart.source import Pull, TaskSource
 from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
 from devart.worker import Worker
 
-_T = TypeVar("_T")
 _ClientT = TypeVar("_ClientT", bound="Client")
 
 # A heartbeat that is late is worth less than the next one, so it is not repeated.
 _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
 
 
-class Client:
+class Client(Money):
     """An agent's connection to devart. Safe to use from several threads.
 
     Every method raises `Unauthorized` when the key is not accepted, `InvalidArgument` when the API refuses an
@@ -72,18 +73,25 @@ class Client:
 
         Returns:
             The tasks, each with a lease; empty when there was nothing to do. Should the answer get lost on the
-            way, the call is repeated, and the tasks of the lost answer are offered again when their leases end.
+            way, it is asked for again, and the same tasks come with the same leases.
 
         Raises:
             Forbidden: the agent is deactivated.
         """
         patience = Patience(wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds)
         body = {"max_tasks": max_tasks, "wait_seconds": wait_seconds}
-        answer = self._call("POST", "/api/tasks/claim", body, patience)
-        return [] if answer is None else _read(_tasks, answer)
+        answer = self._call("POST", "/api/tasks/claim", body, patience, _key())
+        return [] if answer is None else read_answer(_tasks, answer)
 
-    def start(self, task_id: str) -> Task | None:
+    def start(self, task_id: str, key: str | None = None) -> Task | None:
         """Claim one particular task, such as one that was announced by a message.
+
+        Should the answer get lost on the way, it is asked for again, and the task comes with the same lease.
+
+        Args:
+            task_id: the task's UUID.
+            key: names this attempt to get it, so that a further call finds the lease of one that failed. By default
+                each call is an attempt of its own.
 
         Returns:
             The task, or None when it is no longer to be had, or not for this agent.
@@ -91,8 +99,9 @@ class Client:
         Raises:
             Forbidden: the agent is deactivated.
         """
+        path = f"/api/tasks/{quote(task_id, safe='')}/start"
         try:
-            return _read(Task.from_json, self._call("POST", f"/api/tasks/{quote(task_id, safe='')}/start", {}))
+            return read_answer(Task.from_json, self._call("POST", path, {}, headers=_key(key)))
         except Conflict:
             return None
 
@@ -190,6 +199,7 @@ class Client:
         run_at: datetime | None = None,
         max_retries: int = 3,
         service_id: str | None = None,
+        estimated_cost_usd: Decimal | int | str | None = None,
         key: str | None = None,
     ) -> TaskRecord:
         """Create a task. An agent may create children of a task that it is working on.
@@ -207,6 +217,8 @@ class Client:
             run_at: not before this time, which has a zone.
             max_retries: how many more attempts after the first, 0 to 100.
             service_id: the service that the work is meant to be charged to.
+            estimated_cost_usd: with a service, US dollars to set aside when the task is handed out; until they are
+                there it waits. A float is refused.
             key: names this task among the parent's children: creating it again, in a later attempt at the parent,
                 finds the first one, provided that all else is the same. None creates another each time.
 
@@ -226,12 +238,13 @@ class Client:
             "run_at": run_at.isoformat() if run_at else None,
             "max_retries": max_retries,
             "service_id": service_id,
+            "estimated_cost_usd": exact_usd("estimated_cost_usd", estimated_cost_usd),
         }
         # A lost answer is asked for again, so there is a key in any case.
-        headers = {"Idempotency-Key": f"child-{parent.id if parent else None}-{key}" if key else str(uuid.uuid4())}
+        headers = _key(f"child-{parent.id if parent else None}-{key}" if key else None)
         if traceparent := traceparent_for_child(parent):
             headers["traceparent"] = traceparent
-        return _read(TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers))
+        return read_answer(TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers))
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task that this agent has, had or created, such as to read a child's result.
@@ -239,39 +252,7 @@ class Client:
         Raises:
             NotFound: there is no such task, or none that this agent may see.
         """
-        return _read(TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None))
-
-    def charge(
-        self,
-        service_id: str,
-        amount_usd: Decimal | int | str,
-        task: Task | None = None,
-        idempotency_key: str | None = None,
-    ) -> Charge:
-        """Charge a service for something that this agent used.
-
-        Args:
-            service_id: the service's UUID.
-            amount_usd: US dollars, exact, with at most six decimals. A float is refused: it is not exact.
-            task: the task the money was spent for.
-            idempotency_key: charging twice with one key charges once. By default each call has its own key, so
-                that a lost answer can be retried; pass one to make your own repetitions safe as well.
-
-        Raises:
-            BudgetExceeded: the budget does not admit the charge; `remaining_usd` says what it would admit.
-            Forbidden: `task` is not, or no longer, this agent's.
-            NotFound: there is no such service.
-            TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
-        """
-        if isinstance(amount_usd, float):
-            raise TypeError("amount_usd must be a Decimal, an int or a str: a float is not exact")
-        body = {
-            "amount_usd": Decimal(amount_usd),
-            "task_id": task.id if task else None,
-            "idempotency_key": idempotency_key or str(uuid.uuid4()),
-        }
-        path = f"/api/services/{quote(service_id, safe='')}/charges"
-        return _read(Charge.from_json, self._call("POST", path, body))
+        return read_answer(TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None))
 
     def heartbeat(
         self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
@@ -287,7 +268,7 @@ class Client:
         if tasks is not None:
             body["lease_tokens"] = [task.lease_token for task in tasks]
         answer = self._call("PUT", "/api/agents/heartbeat", {"detail": body}, _HEARTBEAT_PATIENCE)
-        return _read(HeartbeatAnswer.from_json, answer)
+        return read_answer(HeartbeatAnswer.from_json, answer)
 
     def run(
         self,
@@ -356,7 +337,7 @@ class Client:
         self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None = None
     ) -> TaskState:
         answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, headers=headers)
-        return _read(TaskState.from_json, answer)
+        return read_answer(TaskState.from_json, answer)
 
     def _call(
         self,
@@ -373,9 +354,5 @@ def _tasks(answer: Mapping[str, Any]) -> list[Task]:
     return [Task.from_json(row) for row in answer["items"]]
 
 
-def _read(parse: Callable[[Any], _T], answer: Any) -> _T:
-    """Parse an answer; one that lacks what the SDK relies on is the API's fault, not a bug of the caller."""
-    try:
-        return parse(answer)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ServerError(f"the API's answer was not understood: {error!r}", code="unexpected_answer") from error
+def _key(key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": key or str(uuid.uuid4())}

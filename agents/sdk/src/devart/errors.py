@@ -58,19 +58,50 @@ class LeaseLost(Conflict):
     """409: the task is no longer this agent's. Its lease ran out, or it was cancelled. Stop working on it."""
 
 
-class BudgetExceeded(DevartError):
-    """402: the service's budget does not admit this charge. Nothing was charged."""
+class BudgetRefused(DevartError):
+    """402: the money is not there, or nobody knows what a unit costs. Nothing was held or charged.
 
-    @property
-    def remaining_usd(self) -> Decimal | None:
-        """US dollars left in the open window, None when the API did not say."""
-        remaining = self.extra.get("remaining_usd")
-        return None if remaining is None else Decimal(remaining)
+    Attributes:
+        service_id: the service that was asked for.
+    """
+
+    service_id: str | None = None
 
     @property
     def reason(self) -> str | None:
-        """Why the charge was refused, for people."""
+        """Why it was refused, for people. For programs `code`: budget_exceeded or price_unknown."""
         return self.extra.get("reason")
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """US dollars left of the limit that refused, None when the API did not say."""
+        return _money(self.extra.get("remaining_usd"))
+
+    @property
+    def needed_usd(self) -> Decimal | None:
+        """US dollars that it would have taken, None when the API did not say."""
+        return _money(self.extra.get("needed_usd"))
+
+    @property
+    def max_affordable_units(self) -> dict[str, int | Decimal] | None:
+        """What `remaining_usd` buys: of the mix that was asked for, or else of each unit alone; None without prices."""
+        units = self.extra.get("max_affordable_units")
+        return None if units is None else dict(units)
+
+    @property
+    def scope(self) -> str | None:
+        """Whose limit refused: service, agent, task, run or user; None when the API did not say."""
+        return self.extra.get("scope")
+
+    @property
+    def task_status(self) -> str | None:
+        """AWAITING_APPROVAL when the task waits for budget now, and is no longer this agent's."""
+        return self.extra.get("task_status")
+
+    @property
+    def approval_id(self) -> str | None:
+        """The approval with which people decide about the task that waits."""
+        return self.extra.get("approval_id")
 
 
 class InvalidArgument(DevartError):
@@ -109,7 +140,7 @@ class TaskFailed(Exception):
 _CLASS_BY_STATUS: dict[int, type[DevartError]] = {
     400: InvalidArgument,
     401: Unauthorized,
-    402: BudgetExceeded,
+    402: BudgetRefused,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
@@ -137,3 +168,7 @@ def _class_for(status: int, code: str) -> type[DevartError]:
     if code == "lease_lost":
         return LeaseLost
     return _CLASS_BY_STATUS.get(status, ServerError if status >= 500 else DevartError)
+
+
+def _money(amount: int | str | Decimal | None) -> Decimal | None:
+    return None if amount is None else Decimal(amount)

@@ -14,6 +14,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+Units = Mapping[str, int | Decimal | float]
+"""Quantities by the names of a service's units: `{"input_token": 1200, "output_token": 300}`."""
+
 
 @dataclass(eq=False)
 class Task:
@@ -28,6 +31,7 @@ class Task:
         lease_expires_at: when the lease ends unless it is extended, as of the claim or the last `extend_lease`.
             Heartbeats extend it further.
         service_id: the service the task's work is meant to be charged to, if one was named.
+        hold_id: under which the task's estimated cost is set aside, if it has one; None once a `spend` took it over.
         traceparent: the W3C trace context that the task was created in, if its creator had one. The handler runs in
             a span below it when OpenTelemetry is installed (`devart[otel]`).
         reported: whether the outcome has been told, by the handler itself or by the run loop.
@@ -46,6 +50,7 @@ class Task:
     service_id: str | None
     workflow_run_id: str | None
     traceparent: str | None = None
+    hold_id: str | None = None
     reported: bool = field(default=False, repr=False)
     lease_lost: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -64,7 +69,12 @@ class Task:
             service_id=row.get("service_id"),
             workflow_run_id=row.get("workflow_run_id"),
             traceparent=row.get("traceparent"),
+            hold_id=row.get("hold_id"),
         )
+
+    def holds_money_for(self, service_id: str) -> bool:
+        """Whether money for this service came with the task, and no `spend` took it over yet."""
+        return self.hold_id is not None and self.service_id == service_id
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class TaskRecord:
         attempt: how often it was handed out.
         last_error: why the last attempt failed, if it did.
         run_at: when it is offered at the earliest, if that was set.
+        service_id: the service that its work is meant to be charged to.
+        estimated_cost_usd: US dollars set aside when it is handed out.
     """
 
     id: str
@@ -92,6 +104,8 @@ class TaskRecord:
     attempt: int
     last_error: str | None
     run_at: datetime | None
+    service_id: str | None
+    estimated_cost_usd: Decimal | None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> TaskRecord:
@@ -107,6 +121,8 @@ class TaskRecord:
             attempt=int(row["attempt"]),
             last_error=row.get("last_error"),
             run_at=_optional_time(row.get("run_at")),
+            service_id=row.get("service_id"),
+            estimated_cost_usd=_optional_money(row.get("estimated_cost_usd")),
         )
 
 
@@ -160,6 +176,76 @@ class Charge:
             delegated=bool(answer.get("delegated")),
             suspended=bool(answer.get("suspended")),
             spent_usd=_optional_money(answer.get("spent_usd")),
+            remaining_usd=_optional_money(answer.get("remaining_usd")),
+        )
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Money that is set aside.
+
+    Attributes:
+        hold_id: to settle or release it.
+        service_id: the service that is billed; a substitute when `delegated_from` is set.
+        delegated_from: the service that was asked for, when a substitute is billed.
+        reason: why a substitute is billed.
+        held_usd: US dollars set aside.
+        remaining_usd: US dollars left of the tightest limit that applies; None when nothing limits.
+        max_affordable_units: what those buy; None without prices.
+        expires_at: when the hold ends by itself.
+    """
+
+    hold_id: str
+    service_id: str
+    delegated_from: str | None
+    reason: str | None
+    held_usd: Decimal
+    remaining_usd: Decimal | None
+    max_affordable_units: dict[str, int | Decimal] | None
+    expires_at: datetime
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Hold:
+        """Read the answer to a dispatch that was admitted."""
+        units = answer.get("max_affordable_units")
+        return cls(
+            hold_id=answer["hold_id"],
+            service_id=answer["service_id"],
+            delegated_from=answer.get("delegated_from"),
+            reason=answer.get("reason"),
+            held_usd=Decimal(answer["held_usd"]),
+            remaining_usd=_optional_money(answer.get("remaining_usd")),
+            max_affordable_units=None if units is None else dict(units),
+            expires_at=parse_time(answer["expires_at"]),
+        )
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a settled hold has cost.
+
+    Attributes:
+        charged_usd: US dollars charged.
+        overage_usd: the part of it beyond what was still held.
+        late: whether the hold had expired or was released before.
+        suspended: whether the service's budget is used up.
+        remaining_usd: US dollars left of the service's budget; None without a hard limit.
+    """
+
+    charged_usd: Decimal
+    overage_usd: Decimal
+    late: bool
+    suspended: bool
+    remaining_usd: Decimal | None
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Settlement:
+        """Read the answer to a settlement."""
+        return cls(
+            charged_usd=Decimal(answer["charged_usd"]),
+            overage_usd=Decimal(answer["overage_usd"]),
+            late=bool(answer["late"]),
+            suspended=bool(answer["suspended"]),
             remaining_usd=_optional_money(answer.get("remaining_usd")),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from devart.errors import InvalidArgument, NotFound
@@ -42,6 +43,9 @@ class Push:
         self._away = Pull(client, wait_seconds)
         self._sweep = Pull(client, 0)
         self._next_sweep_at = 0.0
+        # A message whose start got no answer is started again under the same key, also when it went back to its queue
+        # and came again meanwhile.
+        self._starts = uuid.uuid4()
         self._accepted: dict[Task, Invitation] = {}
 
     def open(self) -> None:
@@ -87,7 +91,7 @@ class Push:
 
     def _accept(self, invitation: Invitation) -> list[Task]:
         try:
-            task = self._client.start(invitation.task_id)
+            task = self._client.start(invitation.task_id, str(uuid.uuid5(self._starts, invitation.key)))
         except (InvalidArgument, NotFound) as error:
             _log.error("message %s invites to no task: %s", invitation.key, error)
             self._forget(invitation)

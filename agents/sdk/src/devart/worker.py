@@ -11,12 +11,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from devart.backoff import delay_seconds
-from devart.errors import Conflict, Forbidden, NotFound, ServerError, TaskFailed, Unavailable
+from devart.errors import BudgetRefused, Conflict, Forbidden, NotFound, ServerError, TaskFailed, Unavailable
 from devart.handler import Handler, HandlerRunner, describe_error
 from devart.heartbeat import Heartbeat
 from devart.models import Task, TaskState
 from devart.signals import forward_signals
 from devart.source import TaskSource
+from devart.task_in_hand import in_hand
 from devart.tracing import span
 
 if TYPE_CHECKING:
@@ -202,11 +203,14 @@ class Worker:
     def _handle(self, task: Task) -> _Report:
         """Run the handler, and return how to report its outcome."""
         try:
-            with span(task):
+            with span(task), in_hand(task):
                 result = self._runner.run(task)
         except TaskFailed as failure:
             _log.warning("task %s failed: %s", task.id, failure)
             return partial(self._client.report_failure, task, str(failure), failure.retryable, failure.retry_after)
+        except BudgetRefused as refusal:  # says all that there is to say; a task that waits for budget is reported
+            _log.warning("no money for task %s: %s", task.id, refusal)
+            return partial(self._client.report_failure, task, str(refusal))
         except BaseException as error:  # whatever a handler raises is its task's failure
             _log.warning("the handler of task %s raised", task.id, exc_info=error)
             return partial(self._client.report_failure, task, describe_error(error))
@@ -223,7 +227,7 @@ class Worker:
     def _deliver(self, task: Task, report: _Report) -> None:
         """Report until the API has heard it, or the task is no longer ours."""
         if task.reported:
-            _log.info("task %s was reported on by its handler", task.id)
+            _log.info("task %s was reported on, or waits for budget", task.id)
             return
         attempt = 0
         while not task.lease_lost.is_set():

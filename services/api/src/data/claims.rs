@@ -12,25 +12,41 @@ use crate::model::claim::{
 const CLAIM: &str = "
     select task_id, title, description, priority, payload, attempt, lease_token, lease_expires_at,
            service_id, workflow_run_id, traceparent, hold_id
-    from devart.claim_tasks(max_tasks => $1)";
+    from devart.claim_tasks(max_tasks => $1, claim_key => $2)";
 
 const START: &str = "
     select task_id, title, description, priority, payload, attempt, lease_token, lease_expires_at,
            service_id, workflow_run_id, traceparent, hold_id
-    from devart.start_task($1)";
+    from devart.start_task($1, claim_key => $2)";
 
 const FAIL: &str = "
     select status, run_at
     from devart.report_task_failure($1, $2, $3, $4, make_interval(secs => $5::float8))";
 
-/// Takes up to `max_tasks` tasks for the calling agent.
-pub async fn claim(db: &mut PgConnection, max_tasks: i32) -> sqlx::Result<Vec<ClaimedTask>> {
-    sqlx::query_as(CLAIM).bind(max_tasks).fetch_all(db).await
+/// Takes up to `max_tasks` tasks for the calling agent; or gives again what it took under this key.
+pub async fn claim(
+    db: &mut PgConnection,
+    max_tasks: i32,
+    key: Option<Uuid>,
+) -> sqlx::Result<Vec<ClaimedTask>> {
+    sqlx::query_as(CLAIM)
+        .bind(max_tasks)
+        .bind(key)
+        .fetch_all(db)
+        .await
 }
 
-/// Takes one particular task, if it is still to be had.
-pub async fn start(db: &mut PgConnection, task_id: Uuid) -> sqlx::Result<Option<ClaimedTask>> {
-    sqlx::query_as(START).bind(task_id).fetch_optional(db).await
+/// Takes one particular task, if it is still to be had or was taken under this key.
+pub async fn start(
+    db: &mut PgConnection,
+    task_id: Uuid,
+    key: Option<Uuid>,
+) -> sqlx::Result<Option<ClaimedTask>> {
+    sqlx::query_as(START)
+        .bind(task_id)
+        .bind(key)
+        .fetch_optional(db)
+        .await
 }
 
 /// Ends a task.

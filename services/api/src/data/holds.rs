@@ -8,7 +8,7 @@ use crate::model::hold::{Dispatch, DispatchOutcome, SettleRequest, Settlement};
 
 const DISPATCH: &str = "
     select devart.dispatch_task(service_id => $1, estimate_usd => $2, usage => $3, task_id => $4, lease_token => $5,
-        idempotency_key => $6, ask => $7)";
+        idempotency_key => $6, ask => $7, ttl => make_interval(secs => coalesce($8, 600)::float8))";
 
 /// Sets money aside for the calling agent. A refusal is a result.
 pub async fn dispatch(db: &mut PgConnection, dispatch: &Dispatch) -> sqlx::Result<DispatchOutcome> {
@@ -20,6 +20,7 @@ pub async fn dispatch(db: &mut PgConnection, dispatch: &Dispatch) -> sqlx::Resul
         .bind(dispatch.lease_token)
         .bind(&dispatch.idempotency_key)
         .bind(dispatch.ask)
+        .bind(dispatch.ttl_seconds.map(i64::from))
         .fetch_one(db)
         .await?;
     Ok(outcome)

@@ -85,7 +85,11 @@ impl<T> Change<T> {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+/// The request's Idempotency-Key, if it has one.
+///
+/// # Errors
+/// 400 when it is empty, too long or not visible ASCII.
+pub fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };

@@ -9,6 +9,8 @@ use super::scalar::Usd;
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::Validate;
 
+const MAX_TTL_SECONDS: u32 = 30 * 86_400;
+
 /// A call that is about to cost money: an estimate in dollars, or usage in units that have a price.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,9 @@ pub struct Dispatch {
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub ask: bool,
+    /// How long the hold lasts unless it is settled or released: 1 second to 30 days, 10 minutes when left out.
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub ttl_seconds: Option<u32>,
 }
 
 /// What the gate says.
@@ -100,6 +105,13 @@ pub struct Release {
 
 impl Validate for Dispatch {
     fn validate(&self) -> ApiResult<()> {
+        if self
+            .ttl_seconds
+            .is_some_and(|ttl| !(1..=MAX_TTL_SECONDS).contains(&ttl))
+        {
+            let range = "ttl_seconds must be 1 to 2592000, which is 30 days";
+            return Err(ApiError::invalid("ttl_seconds", range));
+        }
         check_cost("estimate_usd", self.estimate_usd, self.usage.as_ref())
     }
 }

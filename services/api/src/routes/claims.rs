@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, sleep_until};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::auth::Session;
 use crate::data;
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::{JsonBody, NoBody};
 use crate::http::change::Change;
+use crate::http::claim_key::ClaimKey;
 use crate::http::reply::Reply;
 use crate::http::url::Id;
 use crate::model::claim::{
@@ -35,7 +37,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// Claim tasks
 ///
 /// The most urgent ones that the calling agent can do. With `wait_seconds`, the request is held
-/// until there is one or the time is up.
+/// until there is one or the time is up. Asked again under the same `Idempotency-Key`, it gives what the agent still holds of the
+/// first answer, if that has any tasks.
 #[utoipa::path(
     post, path = "/api/tasks/claim", tag = "agent work", request_body = ClaimRequest,
     responses((status = 200, body = ClaimedTasks), (status = 204, description = "Nothing to do"), Problems),
@@ -43,17 +46,24 @@ pub fn router() -> OpenApiRouter<AppState> {
 async fn claim(
     State(state): State<AppState>,
     session: Session,
+    ClaimKey(key): ClaimKey,
     JsonBody(request): JsonBody<ClaimRequest>,
 ) -> ApiResult<Response> {
     let deadline = Instant::now() + request.patience();
     let calls_before = state.waiting_room.calls();
-    let mut items = try_claim(&state, &session, &request).await?;
+    let claim = Claim {
+        state: &state,
+        session: &session,
+        max_tasks: request.max_tasks,
+        key,
+    };
+    let mut items = claim.attempt().await?;
     if items.is_empty() && !request.patience().is_zero() {
-        let seat = sit_down(&state, &session).await?;
+        let seat = claim.sit_down().await?;
         if state.waiting_room.calls() != calls_before {
             seat.call_again();
         }
-        items = wait_and_claim(&state, &session, &request, &seat, deadline).await?;
+        items = claim.wait(&seat, deadline).await?;
     }
     if items.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -61,86 +71,88 @@ async fn claim(
     Ok(Json(ClaimedTasks { items }).into_response())
 }
 
-/// A claim is committed only if the client is still there: when it goes away, hyper drops this
-/// future, and with it the transaction and the turn.
-async fn try_claim(
-    state: &AppState,
-    session: &Session,
-    request: &ClaimRequest,
-) -> ApiResult<Vec<ClaimedTask>> {
-    let _slot = state
-        .claim_slots
-        .acquire()
-        .await
-        .map_err(|_| ApiError::internal())?;
-    let mut transaction = session.begin().await?;
-    let tasks = data::claims::claim(&mut transaction, request.max_tasks).await?;
-    transaction.commit().await?;
-    Ok(tasks)
+/// A claim that is tried until there is something to claim.
+struct Claim<'a> {
+    state: &'a AppState,
+    session: &'a Session,
+    max_tasks: i32,
+    key: Option<Uuid>,
 }
 
-/// With the agents that can take the same tasks; alone when the capabilities cannot be read.
-async fn sit_down(state: &AppState, session: &Session) -> ApiResult<Seat> {
-    let id = session.identity.id();
-    let capabilities = data::agents::capabilities(&mut *session.begin().await?, id).await?;
-    Ok(state
-        .waiting_room
-        .take_seat(capabilities.unwrap_or_else(|| vec![id.to_string()])))
-}
+impl Claim<'_> {
+    /// A claim is committed only if the client is still there: when it goes away, hyper drops this
+    /// future, and with it the transaction and the turn.
+    async fn attempt(&self) -> ApiResult<Vec<ClaimedTask>> {
+        let _slot = self
+            .state
+            .claim_slots
+            .acquire()
+            .await
+            .map_err(|_| ApiError::internal())?;
+        let mut transaction = self.session.begin().await?;
+        let tasks = data::claims::claim(&mut transaction, self.max_tasks, self.key).await?;
+        transaction.commit().await?;
+        Ok(tasks)
+    }
 
-async fn wait_and_claim(
-    state: &AppState,
-    session: &Session,
-    request: &ClaimRequest,
-    seat: &Seat,
-    deadline: Instant,
-) -> ApiResult<Vec<ClaimedTask>> {
-    loop {
-        let turn = tokio::select! {
-            () = state.shutdown.cancelled() => return Ok(Vec::new()),
-            () = sleep_until(deadline) => return Ok(Vec::new()),
-            turn = seat.called() => turn,
-        };
-        match recheck_and_claim(state, session, request).await {
-            Ok(tasks) if !tasks.is_empty() => {
-                turn.found_tasks();
-                return Ok(tasks);
+    /// With the agents that can take the same tasks; alone when the capabilities cannot be read.
+    async fn sit_down(&self) -> ApiResult<Seat> {
+        let id = self.session.identity.id();
+        let capabilities =
+            data::agents::capabilities(&mut *self.session.begin().await?, id).await?;
+        Ok(self
+            .state
+            .waiting_room
+            .take_seat(capabilities.unwrap_or_else(|| vec![id.to_string()])))
+    }
+
+    async fn wait(&self, seat: &Seat, deadline: Instant) -> ApiResult<Vec<ClaimedTask>> {
+        loop {
+            let turn = tokio::select! {
+                () = self.state.shutdown.cancelled() => return Ok(Vec::new()),
+                () = sleep_until(deadline) => return Ok(Vec::new()),
+                turn = seat.called() => turn,
+            };
+            match self.recheck_and_attempt().await {
+                Ok(tasks) if !tasks.is_empty() => {
+                    turn.found_tasks();
+                    return Ok(tasks);
+                }
+                // Waits out a restart of the database: the room calls again within a second.
+                Err(error) if error.status() != StatusCode::SERVICE_UNAVAILABLE => {
+                    return Err(error);
+                }
+                _ => turn.found_nothing(),
             }
-            // Waits out a restart of the database: the room calls again within a second.
-            Err(error) if error.status() != StatusCode::SERVICE_UNAVAILABLE => return Err(error),
-            _ => turn.found_nothing(),
         }
     }
-}
 
-/// The key may have been revoked since the request came in.
-async fn recheck_and_claim(
-    state: &AppState,
-    session: &Session,
-    request: &ClaimRequest,
-) -> ApiResult<Vec<ClaimedTask>> {
-    session.recheck().await?;
-    try_claim(state, session, request).await
+    /// The key may have been revoked since the request came in.
+    async fn recheck_and_attempt(&self) -> ApiResult<Vec<ClaimedTask>> {
+        self.session.recheck().await?;
+        self.attempt().await
+    }
 }
 
 /// Start a task
 ///
 /// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when it cannot be paid and
-/// therefore waits for budget.
+/// therefore waits for budget. Asked again under the same `Idempotency-Key`, it gives the same lease, if the agent still has it.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/start", tag = "agent work", params(("id" = Uuid, Path)),
     responses((status = 200, body = ClaimedTask), Problems),
 )]
-async fn start(Id(id): Id, change: Change<NoBody>) -> ApiResult<Response> {
-    change
-        .run(async |db, _| {
-            // A result and not an error: a task that cannot be paid waits for budget from now on, which must stay.
-            match data::claims::start(db, id).await? {
-                Some(task) => Reply::ok(&task),
-                None => Ok(Reply::refused(&no_longer_available())),
-            }
-        })
-        .await
+async fn start(
+    Id(id): Id,
+    session: Session,
+    ClaimKey(key): ClaimKey,
+    JsonBody(NoBody {}): JsonBody<NoBody>,
+) -> ApiResult<Json<ClaimedTask>> {
+    let mut transaction = session.begin().await?;
+    let started = data::claims::start(&mut transaction, id, key).await?;
+    // Without a task as well: one that cannot be paid waits for budget from now on.
+    transaction.commit().await?;
+    started.map(Json).ok_or_else(no_longer_available)
 }
 
 /// Finish a task

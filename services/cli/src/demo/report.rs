@@ -54,21 +54,24 @@ pub fn services<'a>(services: impl IntoIterator<Item = &'a Value>) -> Result<Str
 /// What was spent for the task, in millionths of a dollar; what was only held does not count. A task that cost nothing was
 /// not charged, so the demo failed.
 fn cost_millionths(history: &Value) -> Result<i64> {
-    let charges = history["charges"]
+    let charges: Vec<&Value> = history["charges"]
         .as_array()
-        .context("the history has no charges")?;
+        .context("the history has no charges")?
+        .iter()
+        .filter(|charge| is_spent(charge))
+        .collect();
     anyhow::ensure!(
         !charges.is_empty(),
         "the agent finished the task, but charged nothing for it"
     );
-    let is_spent = |charge: &&Value| {
-        ["settle", "overage", "adjustment"].contains(&charge["kind"].as_str().unwrap_or_default())
-    };
     charges
         .iter()
-        .filter(is_spent)
         .map(|charge| millionths(&charge["amount_usd"]))
         .sum()
+}
+
+fn is_spent(charge: &Value) -> bool {
+    ["settle", "overage", "adjustment"].contains(&charge["kind"].as_str().unwrap_or_default())
 }
 
 /// Exact decimals, whether they came as a JSON number or as a string.

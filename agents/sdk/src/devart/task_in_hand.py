@@ -1,0 +1,30 @@
+"""The task that a handler works on, for whatever it calls."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+from devart.models import Task
+
+_task_in_hand: ContextVar[Task | None] = ContextVar("devart_task_in_hand", default=None)
+
+
+def task_in_hand() -> Task | None:
+    """Return the task whose handler is running here, or None.
+
+    Known in the handler itself, in the coroutines that it awaits, in asyncio tasks that it starts and under
+    `asyncio.to_thread`; not in threads that it starts by other means.
+    """
+    return _task_in_hand.get()
+
+
+@contextlib.contextmanager
+def in_hand(task: Task) -> Iterator[None]:
+    """Make `task` the one in hand for the length of a `with` block."""
+    token = _task_in_hand.set(task)
+    try:
+        yield
+    finally:
+        _task_in_hand.reset(token)

@@ -1,0 +1,30 @@
+//! A claim that is asked for again, because its answer was lost on the way.
+//!
+//! The lease tokens of a claim with a key are made from that key, so the tasks themselves remember the claim: nothing is stored for
+//! it, and what has ended since is not given again.
+
+use pgrx::datum::Uuid;
+
+use super::claimed::{self, ClaimedTask};
+use crate::spi::{Session, statement};
+
+statement!(
+    LOCK,
+    "select pg_advisory_xact_lock(hashtextextended('devart claim ' || $1::text, 0))",
+    [UUIDOID]
+);
+statement!(RECALL, include_str!("recall.sql"), [UUIDOID, UUIDOID]);
+
+/// What `agent_id` still holds of an earlier claim under `key`; nothing without a key. An earlier one that is under way is waited for.
+pub fn recall(session: &Session, agent_id: Uuid, key: Option<Uuid>) -> Vec<ClaimedTask> {
+    let Some(key) = key else {
+        return Vec::new();
+    };
+    LOCK.with(|statement| statement.rows(session, &[key.into()]).len());
+    RECALL.with(|statement| {
+        let rows = statement.rows(session, &[agent_id.into(), key.into()]);
+        rows.iter()
+            .map(|row| claimed::read(&row, row.get(12)))
+            .collect()
+    })
+}
