@@ -6,7 +6,7 @@ use devart_cli::migrate;
 use sqlx::PgPool;
 
 use crate::support::outbox::{enable, enqueue};
-use crate::support::outbox_rows::{Leased, acknowledge, claim, database};
+use crate::support::outbox_rows::{acknowledge, claim, database};
 use crate::support::wait::eventually;
 
 /// Rows of a round, and how many rounds.

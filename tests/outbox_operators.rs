@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::support::outbox::{TOPIC, enqueue};
-use crate::support::outbox_rows::{acknowledge, claim, database, extend, fail, numbers};
+use crate::support::outbox_rows::{acknowledge, claim, database, fail, numbers};
 use crate::support::{Database, program};
 
 /// `devart outbox` away from any clone, on the database that DATABASE_URL names.

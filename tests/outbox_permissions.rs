@@ -3,7 +3,7 @@
 use anyhow::Result;
 use sqlx::{Connection, PgConnection};
 
-use crate::support::outbox::{TOPIC, enqueue};
+use crate::support::outbox::TOPIC;
 use crate::support::outbox_rows::database;
 use crate::support::{Caller, run_sql, sqlstate};
 

@@ -286,7 +286,7 @@ async fn preloaded(connection: &mut PgConnection) -> Result<Finding> {
         return Ok(Good("pg_devart is preloaded".into()));
     }
     Ok(Hint {
-        what: "pg_devart is not in shared_preload_libraries; it works, but without what needs a background worker".into(),
-        mend: "devart down; devart up".into(),
+        what: "pg_devart is not in shared_preload_libraries; it works, but each commit that wakes somebody sends its own NOTIFY, which cuts enqueueing by many clients to a third (make bench, `create`)".into(),
+        mend: "shared_preload_libraries = 'pg_devart' in postgresql.conf and a restart; here: devart down; devart up".into(),
     })
 }

@@ -149,6 +149,7 @@ async fn apply_idempotent(connection: &mut PgConnection, files: &[SqlFile]) -> R
         sqlx::raw_sql(file.text)
             .execute(&mut *transaction)
             .await
+            .map_err(explain_missing_function)
             .with_context(|| format!("applying sql/idempotent/{}", file.name))?;
         reset_role(&mut transaction).await?;
     }
@@ -156,6 +157,20 @@ async fn apply_idempotent(connection: &mut PgConnection, files: &[SqlFile]) -> R
         .commit()
         .await
         .context("committing the idempotent files")
+}
+
+/// Before the first release the extension changes without a new version, so `alter extension update` has nothing to do.
+fn explain_missing_function(error: sqlx::Error) -> anyhow::Error {
+    const UNDEFINED_FUNCTION: &str = "42883";
+    let code = error.as_database_error().and_then(|error| error.code());
+    let is_missing = code.as_deref() == Some(UNDEFINED_FUNCTION);
+    let error = anyhow::Error::new(error);
+    if !is_missing {
+        return error;
+    }
+    error.context(
+        "the database has the functions of another build of pg_devart; begin with an empty database (for a private one without anything to keep: devart down, then remove .devart/state)",
+    )
 }
 
 /// A file may take the owner's role for itself; what follows is ours again.
