@@ -31,7 +31,7 @@ fmt:
 # Speed as ratios against bare SQL in the same run.
 bench: devart
 	$(DEVART) setup
-	cargo run --release --locked --package devart-bench
+	cargo run --release --locked --bin devart-bench
 
 # All default members are selected, as in the builds that follow, so that dependencies compile once.
 devart:
