@@ -5,6 +5,7 @@ use devart_cli::cluster::StopMode;
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
+use crate::support::budget;
 use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD};
 use crate::support::http::send;
 use crate::support::queue::{create, create_many};
@@ -253,6 +254,7 @@ async fn a_service_is_charged_until_it_refuses_with_what_remains() -> Result<()>
     assert!(refused.text.contains("0.6"), "{}", refused.text);
     let listed = admin.get("/api/services/status").await?.expect(200);
     assert_eq!(listed["items"][0]["used_percent"].as_f64(), Some(40.0));
+    budget::audit(&db.owner).await;
     Ok(())
 }
 

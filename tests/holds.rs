@@ -298,6 +298,7 @@ async fn a_price_of_the_future_is_not_in_force_and_one_of_the_past_cannot_be_set
     .fetch_all(&db.owner)
     .await?;
     assert_eq!(in_force, [true, false], "the later price ends the earlier");
+    audit(&db.owner).await;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use devart_cli::migrate::{self, migrate};
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::support::budget;
 use crate::support::cluster::directory;
 use crate::support::queue::{claim, complete, create, fail};
 use crate::support::{Database, refusal, snapshot};
@@ -110,6 +111,7 @@ async fn a_dump_restores_into_a_fresh_cluster_row_by_row() -> Result<()> {
         .await?
         .context("work goes on there")?;
     complete(&restored, &claimed).await?;
+    budget::audit(&restored).await;
     Ok(())
 }
 

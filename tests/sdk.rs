@@ -134,5 +134,6 @@ async fn the_example_agent_reviews_a_signed_pull_request_and_pays_for_it() -> Re
         (status.as_str(), has_verdict, spent, charged),
         ("DONE", true, true, true)
     );
+    audit(&db.owner).await;
     Ok(())
 }

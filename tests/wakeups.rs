@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::wait::{eventually, within};
-use crate::support::{Database, cluster};
+use crate::support::{Database, cluster, sqlstate};
 
 /// How long a notification may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +34,11 @@ async fn no_wakeup_is_lost_while_the_consumer_goes_idle() -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
     notifier(&cluster).await;
-    cluster.psql("devart", "create table rows (id bigint primary key)")?;
+    cluster.psql(
+        "devart",
+        "create table rows (id bigint primary key);
+         create trigger wake after insert on rows for each statement execute function devart_private.wake_listeners('rows')",
+    )?;
     let mut pickups = consumer(&cluster).await?;
     let mut writers = Vec::new();
     for _ in 0..SESSIONS {
@@ -117,7 +121,7 @@ async fn commit_each(
     let mut committed = Vec::new();
     for (id, pause) in work {
         spin(pause).await;
-        sqlx::query("with r as (insert into rows values ($1)) select devart_private.wake('rows')")
+        sqlx::query("insert into rows values ($1)")
             .bind(id)
             .execute(&mut *writer)
             .await?;
@@ -166,6 +170,25 @@ async fn nobody_is_woken_before_the_rows_are_visible() -> Result<()> {
             Ok(())
         };
         tokio::try_join!(write, read)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trigger_that_names_no_topic_or_two_refuses_the_change() -> Result<()> {
+    let db = Database::create().await?;
+    for topics in ["", "'a', 'b'"] {
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "drop table if exists rows;
+             create table rows ();
+             create trigger wake after insert on rows for each row execute function devart_private.wake_listeners({topics})",
+        )))
+        .execute(&db.owner)
+        .await?;
+        let inserted = sqlx::query("insert into rows default values")
+            .execute(&db.owner)
+            .await;
+        assert_eq!(sqlstate(&inserted), "22023", "{topics}");
     }
     Ok(())
 }

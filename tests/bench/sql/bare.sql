@@ -19,13 +19,7 @@ create table bare.plain (like bare.queue including all);
 
 -- The same, where each insert wakes listeners: through devart, and by plain NOTIFY.
 create table bare.woken (like bare.plain including all);
-create function bare.wake() returns trigger language plpgsql as $$
-begin
-    perform devart_private.wake('bench');
-    return null;
-end
-$$;
-create trigger wake after insert on bare.woken for each statement execute function bare.wake();
+create trigger wake after insert on bare.woken for each statement execute function devart_private.wake_listeners('bench');
 
 create table bare.notified (like bare.plain including all);
 create function bare.notify() returns trigger language plpgsql as $$

@@ -53,7 +53,9 @@ async fn review(layout: &Layout, installation: &Installation, api: &Api) -> Resu
     expect_review_task(api, &task_id, &steps).await?;
     let agent = register_agent(api, "example-reviewer", CAPABILITY, &steps).await?;
     let mut process = ExampleAgent::start(layout, api, &agent, &service)?;
-    steps.say("the example agent starts (agents/examples/code_review/agent.py), invited over RabbitMQ");
+    steps.say(
+        "the example agent starts (agents/examples/code_review/agent.py), invited over RabbitMQ",
+    );
     let finished = follow(api, &task_id, &mut process, &steps).await;
     process.stop().await;
     print_task(api, &finished?, &agent).await
