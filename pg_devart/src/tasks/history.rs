@@ -30,12 +30,16 @@ statement!(
 );
 // The query of task_messages_wanted(), written out: for nearly every new task it is all there is to do.
 statement!(
+    MESSAGES_WANTED,
+    "select from devart.system_settings s
+     where s.key operator(pg_catalog.=) 'outbox_topics' and s.value operator(pg_catalog.?) 'rabbitmq.task'",
+    []
+);
+statement!(
     INVITE_NEW,
     "select devart_private.send_task_messages('invite', array(
          select t.id from new_tasks t
-         where t.status operator(pg_catalog.=) 'TODO'::devart.task_status order by t.ready_at))
-     from devart.system_settings s
-     where s.key operator(pg_catalog.=) 'outbox_topics' and s.value operator(pg_catalog.?) 'rabbitmq.task'",
+         where t.status operator(pg_catalog.=) 'TODO'::devart.task_status order by t.ready_at))",
     []
 );
 statement!(
@@ -138,6 +142,12 @@ fn record_new(session: &Session) {
     }
     if any_to_do {
         wake::wake("tasks");
+        invite_new(session);
+    }
+}
+
+fn invite_new(session: &Session) {
+    if MESSAGES_WANTED.with(|statement| !statement.rows(session, &[]).is_empty()) {
         INVITE_NEW.with(|statement| statement.rows(session, &[]).len());
     }
 }
