@@ -34,11 +34,7 @@ async fn no_wakeup_is_lost_while_the_consumer_goes_idle() -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
     notifier(&cluster).await;
-    cluster.psql(
-        "devart",
-        "create table rows (id bigint primary key);
-         create trigger wake after insert on rows for each statement execute function devart_private.wake_listeners('rows')",
-    )?;
+    create_rows(&cluster)?;
     let mut pickups = consumer(&cluster).await?;
     let mut writers = Vec::new();
     for _ in 0..SESSIONS {
@@ -62,6 +58,16 @@ async fn no_wakeup_is_lost_while_the_consumer_goes_idle() -> Result<()> {
         }
     }
     println!("the latest pickup came {latest:?} after the commit");
+    Ok(())
+}
+
+/// A table whose inserts wake.
+fn create_rows(cluster: &Cluster) -> Result<()> {
+    cluster.psql(
+        "devart",
+        "create table rows (id bigint primary key);
+         create trigger wake after insert on rows for each statement execute function devart_private.wake_listeners('rows')",
+    )?;
     Ok(())
 }
 
@@ -152,7 +158,7 @@ async fn nobody_is_woken_before_the_rows_are_visible() -> Result<()> {
     };
     let cluster = cluster::with_notifier(slow_commits).await?;
     let pid = notifier(&cluster).await;
-    cluster.psql("devart", "create table rows (id bigint primary key)")?;
+    create_rows(&cluster)?;
     let mut listener = listen(&cluster, &["devart_rows"]).await?;
     let (mut writer, mut reader) = (session(&cluster).await?, session(&cluster).await?);
     for id in 1..=20 {
