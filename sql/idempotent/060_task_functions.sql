@@ -25,25 +25,9 @@ returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
-    v_creator uuid;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
     v_created record;
 begin
-    if create_task.idempotency_key is not null then
-        v_creator := coalesce(devart.my_user_id(), devart.my_agent_id());
-        -- Waits for whoever makes one under the same key at this moment. "on conflict" would do so, too, but makes every
-        -- insert a speculative one, with a key or without. The zeros are those of the unique index.
-        perform pg_advisory_xact_lock(hashtextextended(
-            format('devart create_task %s %s', v_creator, create_task.idempotency_key), 0));
-        select t.* into v_task from devart.tasks t
-        where coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') = coalesce(v_creator, '00000000-0000-0000-0000-000000000000')
-          and t.idempotency_key = create_task.idempotency_key;
-        if found and v_task.title <> create_task.title then
-            raise exception 'idempotency_key was used for another task' using errcode = '23505';
-        elsif found then
-            return v_task;
-        end if;
-    end if;
     insert into devart.tasks as t (
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
         run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, status
@@ -57,7 +41,17 @@ begin
             when cardinality(create_task.depends_on) > 0 then 'BLOCKED'
         end::devart.task_status
     )
+    on conflict do nothing
     returning t as task into v_created;
+    if not found then
+        select t.* into v_task from devart.tasks t
+        where t.idempotency_key = create_task.idempotency_key
+          and t.created_by is not distinct from coalesce(devart.my_user_id(), devart.my_agent_id());
+        if not found or v_task.title <> create_task.title then
+            raise exception 'idempotency_key was used for another task' using errcode = '23505';
+        end if;
+        return v_task;
+    end if;
     if cardinality(create_task.depends_on) > 0 then
         insert into devart.task_dependencies (task_id, depends_on)
         select distinct (v_created.task).id, d from unnest(create_task.depends_on) d;
