@@ -11,3 +11,4 @@ pub mod price;
 pub mod signature;
 pub mod template;
 pub mod traceparent;
+pub mod urgency;

@@ -1,4 +1,4 @@
-//! A new task: what its writer left open.
+//! A task that arrives in its queue, or comes back to it: what its writer left open.
 //!
 //! Native triggers, because they run for every task: in PL/pgSQL they cost more than the insert.
 
@@ -61,6 +61,44 @@ mod devart_private {
         check_payload(&row);
         Ok(Some(row.finish()))
     }
+
+    /// Before update of status on devart.tasks, for each row: a task that becomes TODO gets its place in
+    /// the queue, or waits for its time. Claims and completions pass here, too: nothing may be added for them.
+    #[pg_trigger]
+    fn tasks_before_requeue<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, ErrorReport> {
+        let mut row = NewRow::of(trigger);
+        if row.is(c"status", c"TODO") && !NewRow::replaced(trigger).is(c"status", c"TODO") {
+            requeue(&mut row);
+        }
+        Ok(Some(row.finish()))
+    }
+
+    /// Before update of what decides about a task's place, for each row: keeps an edited task in the right
+    /// lane and state. What people can change; claims and completions do not touch these columns.
+    #[pg_trigger]
+    fn tasks_before_edit<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, ErrorReport> {
+        let mut row = NewRow::of(trigger);
+        let required = |row: &NewRow| row.get::<Vec<String>>(c"required_capabilities");
+        if required(&row) != required(&NewRow::replaced(trigger)) {
+            set_lane(trigger, &mut row);
+        }
+        if row.is(c"status", c"TODO") || row.is(c"status", c"SCHEDULED") {
+            requeue(&mut row);
+        }
+        Ok(Some(row.finish()))
+    }
+}
+
+fn requeue(row: &mut NewRow) {
+    set_status(row);
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let now: TimestampWithTimeZone = now.try_into().expect("the clock gives timestamps");
+    row.set(c"ready_at", now);
 }
 
 /// Raises the error itself: pgrx gives XX000 to one that a trigger returns.
@@ -79,7 +117,7 @@ fn set_priority(trigger: &PgTrigger, row: &mut NewRow) {
     let parent: Option<Uuid> = row.get(c"parent_task_id");
     match parent.and_then(|parent| priority_of(trigger, parent)) {
         Some(inherited) => row.set(c"priority", inherited),
-        None => row.set_label(c"priority", "MEDIUM"),
+        None => row.set_label(c"priority", c"MEDIUM"),
     }
 }
 
@@ -124,7 +162,7 @@ fn set_status(row: &mut NewRow) {
     if waits_for_time_only {
         let run_at: Option<TimestampWithTimeZone> = row.get(c"run_at");
         let later = run_at.is_some_and(|run_at| i64::from(run_at) > now());
-        row.set_label(c"status", if later { "SCHEDULED" } else { "TODO" });
+        row.set_label(c"status", if later { c"SCHEDULED" } else { c"TODO" });
     }
 }
 

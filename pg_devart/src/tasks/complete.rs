@@ -16,7 +16,18 @@ const MAX_RESULT_BYTES: usize = 256 * 1024;
 
 statement!(
     COMPLETE,
-    include_str!("complete.sql"),
+    concat!(
+        "with finished as (select $1 as task_id, $2 as lease_token, $3 as result)\n",
+        include_str!("complete.sql")
+    ),
+    [UUIDOID, UUIDOID, JSONBOID, UUIDOID]
+);
+statement!(
+    COMPLETE_MANY,
+    concat!(
+        "with finished as (select * from unnest($1, $2, $3) as u (task_id, lease_token, result))\n",
+        include_str!("complete.sql")
+    ),
     [UUIDARRAYOID, UUIDARRAYOID, JSONBARRAYOID, UUIDOID]
 );
 
@@ -37,9 +48,9 @@ changes_leased_task! {
                 let rows = statement.rows(
                     session,
                     &[
-                        vec![task_id].into(),
-                        vec![lease_token].into(),
-                        vec![result].into(),
+                        task_id.into(),
+                        lease_token.into(),
+                        result.into(),
                         agent.into(),
                     ],
                 );
@@ -75,7 +86,7 @@ fn complete_tasks(
         .try_for_each(|result| check_size(result.as_ref()))?;
     let agent = caller::calling_agent()?;
     let done: HashSet<Uuid> = spi::connect(|session| {
-        COMPLETE.with(|statement| {
+        COMPLETE_MANY.with(|statement| {
             let arguments = [
                 task_ids.clone().into(),
                 lease_tokens.into(),

@@ -1,9 +1,6 @@
--- Completes the tasks $1 under their leases $2 with the results $3; only agent $4's when given.
+-- Completes the tasks that the query `finished` names (complete.rs), each under its lease_token and with its result;
+-- only agent $4's when given.
 -- A task already completed under the same lease counts as completed: a worker that lost the answer may ask again.
-with finished as (
-    select u.task_id, u.lease_token, u.result
-    from unnest($1, $2, $3) as u (task_id, lease_token, result)
-)
 update devart.tasks t
 set status = 'DONE',
     result = case t.status when 'DONE' then t.result else f.result end,

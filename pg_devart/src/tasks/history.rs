@@ -10,9 +10,15 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, WhoAllocated};
 
-use crate::caller;
+use crate::index::{Index, Key};
 use crate::spi::{self, Session, statement};
-use crate::wake;
+use crate::{caller, settings, wake};
+
+const DEPENDENTS: Index = Index {
+    schema: c"devart",
+    table: c"task_dependencies",
+    name: c"task_dependencies_depends_on_idx",
+};
 
 statement!(
     RECORD,
@@ -28,13 +34,6 @@ statement!(
      returning task_id, to_status",
     [TEXTOID]
 );
-// The query of task_messages_wanted(), written out: for nearly every new task it is all there is to do.
-statement!(
-    MESSAGES_WANTED,
-    "select from devart.system_settings s
-     where s.key operator(pg_catalog.=) 'outbox_topics' and s.value operator(pg_catalog.?) 'rabbitmq.task'",
-    []
-);
 statement!(
     INVITE_NEW,
     "select devart_private.send_task_messages('invite', array(
@@ -45,11 +44,6 @@ statement!(
 statement!(
     REQUEST_APPROVAL,
     "select devart_private.request_task_approval($1)",
-    [UUIDOID]
-);
-statement!(
-    HAS_DEPENDENTS,
-    "select from devart.task_dependencies d where d.depends_on = $1 limit 1",
     [UUIDOID]
 );
 statement!(
@@ -146,8 +140,9 @@ fn record_new(session: &Session) {
     }
 }
 
+/// First asks what task_messages_wanted() asks: for nearly every new task that is all there is to do.
 fn invite_new(session: &Session) {
-    if MESSAGES_WANTED.with(|statement| !statement.rows(session, &[]).is_empty()) {
+    if settings::lists(session, "outbox_topics", "rabbitmq.task") {
         INVITE_NEW.with(|statement| statement.rows(session, &[]).len());
     }
 }
@@ -214,9 +209,7 @@ fn if_has_dependents(
     task_id: Uuid,
     action: &'static std::thread::LocalKey<spi::Statement>,
 ) {
-    let any =
-        HAS_DEPENDENTS.with(|statement| !statement.rows(session, &[task_id.into()]).is_empty());
-    if any {
+    if DEPENDENTS.any(session, &[Key::equals(task_id)]) {
         action.with(|statement| statement.rows(session, &[task_id.into()]));
     }
 }

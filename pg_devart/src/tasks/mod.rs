@@ -9,6 +9,8 @@ mod history;
 mod lease;
 mod new_row;
 mod outcome;
+mod queue;
 mod recall;
+mod round;
 mod start;
 mod worker;

@@ -7,6 +7,8 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTupleDesc};
 
+use crate::labels;
+
 /// Gives the row as it came; changes take effect together, in [`NewRow::finish`].
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
@@ -23,6 +25,16 @@ impl NewRow {
             Ok(PgTriggerOperation::Update) => data.tg_newtuple,
             _ => data.tg_trigtuple,
         };
+        NewRow::on(tuple, data)
+    }
+
+    /// The row that an update replaces, to be read only.
+    pub fn replaced(trigger: &PgTrigger) -> Self {
+        let data = trigger.trigger_data();
+        NewRow::on(data.tg_trigtuple, data)
+    }
+
+    fn on(tuple: pg_sys::HeapTuple, data: &pg_sys::TriggerData) -> Self {
         assert!(!tuple.is_null(), "not a trigger for each row");
         NewRow {
             tuple,
@@ -51,6 +63,17 @@ impl NewRow {
         Some(lookup_enum_by_oid(oid).0)
     }
 
+    /// Whether a column of an enumerated type has this label.
+    pub fn is(&self, column: &CStr, label: &CStr) -> bool {
+        self.get(column) == Some(self.label_oid(column, label))
+    }
+
+    fn label_oid(&self, column: &CStr, label: &CStr) -> pg_sys::Oid {
+        // SAFETY: the column's type is known while its table is open.
+        let enumeration = unsafe { pg_sys::SPI_gettypeid(self.descriptor, self.number(column)) };
+        labels::oid(enumeration, label)
+    }
+
     fn number(&self, column: &CStr) -> i32 {
         // SAFETY: looks the name up in a descriptor that lives while the trigger runs.
         let number = unsafe { pg_sys::SPI_fnumber(self.descriptor, column.as_ptr()) };
@@ -65,14 +88,16 @@ impl NewRow {
     }
 
     /// Sets a column of an enumerated type.
-    pub fn set_label(&mut self, column: &CStr, label: &str) {
-        // SAFETY: the column's type is known while its table is open.
-        let enumeration = unsafe { pg_sys::SPI_gettypeid(self.descriptor, self.number(column)) };
-        self.set(column, label_oid(enumeration, label));
+    pub fn set_label(&mut self, column: &CStr, label: &CStr) {
+        self.set(column, self.label_oid(column, label));
     }
 
     /// The row with its changes, for the trigger to return.
     pub fn finish<'t>(mut self) -> PgHeapTuple<'t, AllocatedByPostgres> {
+        if self.changed.is_empty() {
+            // SAFETY: the row as it came belongs to the descriptor.
+            return unsafe { self.tuple_of(self.tuple) };
+        }
         let mut nulls = vec![false; self.values.len()];
         // SAFETY: the three lists are equally long; numbers and values are of columns of this table.
         unsafe {
@@ -84,23 +109,17 @@ impl NewRow {
                 self.values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
             );
-            PgHeapTuple::from_heap_tuple(PgTupleDesc::from_pg_unchecked(self.descriptor), changed)
+            self.tuple_of(changed)
         }
     }
-}
 
-fn label_oid(enumeration: pg_sys::Oid, label: &str) -> pg_sys::Oid {
-    let label = std::ffi::CString::new(label).expect("labels contain no zero byte");
-    // SAFETY: a look-up in the catalog's cache, whose entry is released after use.
-    unsafe {
-        let entry = pg_sys::SearchSysCache2(
-            pg_sys::SysCacheIdentifier::ENUMTYPOIDNAME as i32,
-            enumeration.into(),
-            label.as_ptr().into(),
-        );
-        assert!(!entry.is_null(), "the type has no label {label:?}");
-        let oid = (*pg_sys::GETSTRUCT(entry).cast::<pg_sys::FormData_pg_enum>()).oid;
-        pg_sys::ReleaseSysCache(entry);
-        oid
+    unsafe fn tuple_of<'t>(
+        &self,
+        tuple: pg_sys::HeapTuple,
+    ) -> PgHeapTuple<'t, AllocatedByPostgres> {
+        // SAFETY: the caller gives a tuple of this descriptor, which lives while the trigger runs.
+        unsafe {
+            PgHeapTuple::from_heap_tuple(PgTupleDesc::from_pg_unchecked(self.descriptor), tuple)
+        }
     }
 }

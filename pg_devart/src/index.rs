@@ -1,0 +1,293 @@
+//! Looks rows up through an index without the executor.
+//!
+//! Setting a statement up costs Postgres several times what finding one row does, so the few looks
+//! that every claim, start and completion takes are index scans of their own. They see what a
+//! statement at this moment would see. Rows are changed by SQL only.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+
+use crate::spi::Session;
+
+/// What an index column must be. One for each column of the index, from the first, none left out.
+pub enum Key {
+    Equals(pg_sys::Datum),
+    AtLeast(pg_sys::Datum),
+}
+
+impl Key {
+    pub fn equals(value: impl IntoDatum) -> Self {
+        Key::Equals(value.into_datum().expect("keys are not null"))
+    }
+
+    pub fn at_least(value: impl IntoDatum) -> Self {
+        Key::AtLeast(value.into_datum().expect("keys are not null"))
+    }
+
+    fn datum(&self) -> pg_sys::Datum {
+        match self {
+            Key::Equals(datum) | Key::AtLeast(datum) => *datum,
+        }
+    }
+
+    fn strategy(&self) -> u32 {
+        match self {
+            Key::Equals(_) => pg_sys::BTEqualStrategyNumber,
+            Key::AtLeast(_) => pg_sys::BTGreaterEqualStrategyNumber,
+        }
+    }
+}
+
+/// Names a table and one of its B-tree indexes.
+pub struct Index {
+    pub schema: &'static CStr,
+    pub table: &'static CStr,
+    pub name: &'static CStr,
+}
+
+impl Index {
+    /// What `read` makes of the first row under the keys; `None` when there is no such row.
+    pub fn first<R>(
+        &self,
+        session: &Session,
+        keys: &[Key],
+        read: impl FnOnce(&Found) -> R,
+    ) -> Option<R> {
+        self.scan(session, Purpose::Read, keys.len(), |scan| {
+            scan.seek(keys);
+            scan.next().map(|found| read(&found))
+        })
+    }
+
+    pub fn any(&self, session: &Session, keys: &[Key]) -> bool {
+        self.first(session, keys, |_| ()).is_some()
+    }
+
+    /// Opens the index for the time of `work`, which looks under so many `keys` each time. After an error
+    /// the end of the transaction closes what is open.
+    pub fn scan<R>(
+        &self,
+        _session: &Session,
+        purpose: Purpose,
+        keys: usize,
+        work: impl FnOnce(&mut Scan) -> R,
+    ) -> R {
+        // SAFETY: table and index are open, under a lock that is kept until the transaction ends, while
+        // the scan lives; the snapshot is active meanwhile. `_session` proves that a transaction runs.
+        unsafe {
+            pg_sys::CommandCounterIncrement();
+            let snapshot = pg_sys::GetTransactionSnapshot();
+            pg_sys::PushActiveSnapshot(snapshot);
+            let namespace = pg_sys::get_namespace_oid(self.schema.as_ptr(), false);
+            let table = pg_sys::table_open(oid_of(namespace, self.table), purpose.table_lock());
+            let index = pg_sys::index_open(oid_of(namespace, self.name), ACCESS_SHARE);
+            let mut scan = Scan::begin(table, index, keys);
+            let result = work(&mut scan);
+            scan.end();
+            pg_sys::index_close(index, NO_LOCK);
+            pg_sys::table_close(table, NO_LOCK);
+            pg_sys::PopActiveSnapshot();
+            result
+        }
+    }
+}
+
+const NO_LOCK: i32 = pg_sys::NoLock as i32;
+const ACCESS_SHARE: i32 = pg_sys::AccessShareLock as i32;
+
+/// What rows are looked for.
+pub enum Purpose {
+    Read,
+    /// To be locked, and then changed by a statement.
+    Lock,
+}
+
+impl Purpose {
+    /// The lock that SELECT and SELECT FOR UPDATE take on the table.
+    fn table_lock(&self) -> i32 {
+        match self {
+            Purpose::Read => ACCESS_SHARE,
+            Purpose::Lock => pg_sys::RowShareLock as i32,
+        }
+    }
+}
+
+unsafe fn oid_of(namespace: pg_sys::Oid, relation: &CStr) -> pg_sys::Oid {
+    // SAFETY: a look-up in the catalog's cache.
+    let oid = unsafe { pg_sys::get_relname_relid(relation.as_ptr(), namespace) };
+    assert!(oid != pg_sys::InvalidOid, "there is no {relation:?}");
+    oid
+}
+
+/// An open index.
+pub struct Scan {
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    descriptor: pg_sys::IndexScanDesc,
+    found: *mut pg_sys::TupleTableSlot,
+}
+
+/// What became of an attempt to lock a row.
+#[derive(PartialEq, Eq, Clone, Copy)]
+pub enum Locked {
+    Yes,
+    /// Somebody else has it at the moment.
+    Busy,
+    /// It was changed or deleted since this look began.
+    Overtaken,
+}
+
+impl Scan {
+    unsafe fn begin(table: pg_sys::Relation, index: pg_sys::Relation, keys: usize) -> Self {
+        // SAFETY: both are open, and a snapshot is active.
+        unsafe {
+            let snapshot = pg_sys::GetActiveSnapshot();
+            Scan {
+                table,
+                index,
+                descriptor: pg_sys::index_beginscan(table, index, snapshot, keys as i32, 0),
+                found: pg_sys::table_slot_create(table, std::ptr::null_mut()),
+            }
+        }
+    }
+
+    unsafe fn end(&mut self) {
+        // SAFETY: made by `begin`, and not used after this.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.found);
+            pg_sys::index_endscan(self.descriptor);
+        }
+    }
+
+    /// Goes before the first row under the keys; without keys, before the first of all.
+    pub fn seek(&mut self, keys: &[Key]) {
+        let mut scan_keys: Vec<pg_sys::ScanKeyData> = keys
+            .iter()
+            .enumerate()
+            .map(|(column, key)| self.scan_key(column, key))
+            .collect();
+        let no_orders = std::ptr::null_mut();
+        // SAFETY: the scan began with room for these keys, and copies them.
+        unsafe {
+            let count = (*self.descriptor).numberOfKeys;
+            assert_eq!(scan_keys.len(), count as usize, "keys of a scan");
+            let keys = scan_keys.as_mut_ptr();
+            pg_sys::index_rescan(self.descriptor, keys, count, no_orders, 0);
+        }
+    }
+
+    fn scan_key(&self, column: usize, key: &Key) -> pg_sys::ScanKeyData {
+        // SAFETY: the index is a B-tree with at least `column` + 1 columns; its caches have one entry each.
+        unsafe {
+            let family = *(*self.index).rd_opfamily.add(column);
+            let kind = *(*self.index).rd_opcintype.add(column);
+            let collation = *(*self.index).rd_indcollation.add(column);
+            let operator = pg_sys::get_opfamily_member(family, kind, kind, key.strategy() as i16);
+            let mut scan_key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyEntryInitialize(
+                &mut scan_key,
+                0,
+                column as i16 + 1,
+                key.strategy() as u16,
+                pg_sys::InvalidOid,
+                collation,
+                pg_sys::get_opcode(operator),
+                key.datum(),
+            );
+            scan_key
+        }
+    }
+
+    /// The type of a column of the table.
+    pub fn type_of(&self, column: &CStr) -> pg_sys::Oid {
+        // SAFETY: the table is open.
+        unsafe {
+            let descriptor = (*self.table).rd_att;
+            pg_sys::SPI_gettypeid(descriptor, number_of(descriptor, column))
+        }
+    }
+
+    /// The next row that the snapshot sees.
+    pub fn next(&mut self) -> Option<Found<'_>> {
+        // SAFETY: the scan is open, and the slot belongs to its table.
+        let found = unsafe {
+            pg_sys::index_getnext_slot(
+                self.descriptor,
+                pg_sys::ScanDirection::ForwardScanDirection,
+                self.found,
+            )
+        };
+        found.then(|| Found { scan: self })
+    }
+}
+
+unsafe fn number_of(descriptor: pg_sys::TupleDesc, column: &CStr) -> i32 {
+    // SAFETY: looks the name up in the descriptor of an open table.
+    let number = unsafe { pg_sys::SPI_fnumber(descriptor, column.as_ptr()) };
+    assert!(number > 0, "no column {column:?}");
+    number
+}
+
+/// A row that a scan has found.
+pub struct Found<'s> {
+    scan: &'s mut Scan,
+}
+
+impl Found<'_> {
+    /// The value of a column, which must be of that type; `None` for SQL null.
+    pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
+        let (mut is_null, mut should_free) = (false, false);
+        // SAFETY: the slot holds a row of the table; a buffer's slot gives its tuple without a copy.
+        unsafe {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.scan.found, false, &mut should_free);
+            let descriptor = (*self.scan.table).rd_att;
+            let number = number_of(descriptor, column);
+            let datum = pg_sys::SPI_getbinval(tuple, descriptor, number, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+
+    /// The type of a column.
+    pub fn type_of(&self, column: &CStr) -> pg_sys::Oid {
+        self.scan.type_of(column)
+    }
+
+    /// The value of a column that is never null.
+    pub fn required<T: FromDatum>(&self, column: &CStr) -> T {
+        self.get(column)
+            .unwrap_or_else(|| panic!("{column:?} is null"))
+    }
+
+    /// Locks the row as SELECT FOR NO KEY UPDATE SKIP LOCKED would, except that it does not go on to a newer version.
+    pub fn try_lock(&self) -> Locked {
+        use pg_sys::{LockTupleMode, LockWaitPolicy, TM_Result};
+
+        let mut failure = pg_sys::TM_FailureData::default();
+        // SAFETY: the slots belong to the open table. The row's place is copied, since locking writes it.
+        unsafe {
+            let slot = pg_sys::table_slot_create(self.scan.table, std::ptr::null_mut());
+            let mut place = (*self.scan.found).tts_tid;
+            let lock = (*(*self.scan.table).rd_tableam)
+                .tuple_lock
+                .expect("tables can lock");
+            let result = lock(
+                self.scan.table,
+                &mut place,
+                pg_sys::GetActiveSnapshot(),
+                slot,
+                pg_sys::GetCurrentCommandId(true),
+                LockTupleMode::LockTupleNoKeyExclusive,
+                LockWaitPolicy::LockWaitSkip,
+                0,
+                &mut failure,
+            );
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            match result {
+                TM_Result::TM_Ok => Locked::Yes,
+                TM_Result::TM_WouldBlock => Locked::Busy,
+                _ => Locked::Overtaken,
+            }
+        }
+    }
+}

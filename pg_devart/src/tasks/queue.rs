@@ -1,0 +1,139 @@
+//! The queues of waiting tasks: finds those that an agent takes next and locks them.
+
+use std::ffi::CStr;
+
+use devart_core::cursor::{Position, Queue};
+use devart_core::urgency::{self, Head};
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::prelude::*;
+
+use crate::index::{Found, Index, Key, Locked, Purpose, Scan};
+use crate::labels;
+use crate::spi::Session;
+
+/// The waiting tasks by lane, priority and the time at which they became ready.
+const WAITING: Index = Index {
+    schema: c"devart",
+    table: c"tasks",
+    name: c"tasks_claim_idx",
+};
+/// The labels of devart.task_priority, from number 1 on.
+const PRIORITIES: [&CStr; 4] = [c"CRITICAL", c"HIGH", c"MEDIUM", c"LOW"];
+
+/// What to look for.
+pub struct Search<'a> {
+    /// Lanes whose tasks will do.
+    pub lanes: &'a [i32],
+    /// Where to start in each queue.
+    pub start: &'a dyn Fn(Queue) -> Position,
+    /// How many tasks to take at most.
+    pub wanted: usize,
+    /// Services whose costly tasks are passed over.
+    pub unwanted_services: &'a [Uuid],
+    /// After waiting so long a task counts one priority higher, in microseconds.
+    pub aging_us: i64,
+}
+
+/// A task that was found and locked.
+pub struct Picked {
+    pub task_id: Uuid,
+    pub queue: Queue,
+    pub ready_at: Position,
+}
+
+/// What a search came to.
+#[derive(Default)]
+pub struct Picks {
+    /// In the order in which they are due.
+    pub tasks: Vec<Picked>,
+    /// Somebody changed a task meanwhile, so another look may find more.
+    pub overtaken: bool,
+}
+
+/// Locks the most urgent tasks. What others have locked is passed over.
+pub fn pick(session: &Session, search: &Search) -> Picks {
+    WAITING.scan(session, Purpose::Lock, 3, |scan| {
+        let priorities = priority_values(scan);
+        let mut heads = heads(scan, search, &priorities);
+        urgency::sort(&mut heads, transaction_start(), search.aging_us);
+        let mut picks = Picks::default();
+        for head in heads {
+            if picks.tasks.len() >= search.wanted {
+                break;
+            }
+            scan.seek(&keys(&priorities, head.queue, head.ready_at));
+            take_from_queue(scan, search, head.queue, &mut picks);
+        }
+        picks
+    })
+}
+
+fn priority_values(scan: &Scan) -> [pg_sys::Oid; 4] {
+    let priority = scan.type_of(c"priority");
+    PRIORITIES.map(|label| labels::oid(priority, label))
+}
+
+fn keys(priorities: &[pg_sys::Oid; 4], (lane, priority): Queue, from: Position) -> [Key; 3] {
+    let from: TimestampWithTimeZone = from
+        .try_into()
+        .expect("positions come from timestamps or are minus infinity");
+    [
+        Key::equals(lane),
+        Key::equals(priorities[priority as usize - 1]),
+        Key::at_least(from),
+    ]
+}
+
+/// The oldest waiting task of each queue, locked or not: only to order the queues.
+fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; 4]) -> Vec<Head> {
+    let numbers = 1..=PRIORITIES.len() as i16;
+    let queues = search
+        .lanes
+        .iter()
+        .flat_map(|&lane| numbers.clone().map(move |priority| (lane, priority)));
+    queues
+        .filter_map(|queue| {
+            scan.seek(&keys(priorities, queue, (search.start)(queue)));
+            let ready_at = scan.next().map(|found| ready_at(&found))?;
+            Some(Head { queue, ready_at })
+        })
+        .collect()
+}
+
+fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut Picks) {
+    while picks.tasks.len() < search.wanted {
+        let Some(found) = scan.next() else {
+            return;
+        };
+        if is_unwanted(&found, search) {
+            continue;
+        }
+        match found.try_lock() {
+            Locked::Yes => picks.tasks.push(Picked {
+                task_id: found.required(c"id"),
+                queue,
+                ready_at: ready_at(&found),
+            }),
+            Locked::Busy => (),
+            Locked::Overtaken => picks.overtaken = true,
+        }
+    }
+}
+
+fn is_unwanted(found: &Found, search: &Search) -> bool {
+    if search.unwanted_services.is_empty() {
+        return false;
+    }
+    let service: Option<Uuid> = found.get(c"service_id");
+    let costs_money = found.get::<AnyNumeric>(c"estimated_cost_usd").is_some();
+    costs_money && service.is_some_and(|service| search.unwanted_services.contains(&service))
+}
+
+fn ready_at(found: &Found) -> Position {
+    found.required::<TimestampWithTimeZone>(c"ready_at").into()
+}
+
+fn transaction_start() -> Position {
+    // SAFETY: reads when the transaction began.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
