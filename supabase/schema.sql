@@ -873,6 +873,10 @@ insert into devart.system_settings (key, value, description, schema) values
      '{"type": "array"}')
 on conflict (key) do nothing;
 
+-- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs).
+create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
+    for each statement execute function devart_private.forget_cached();
+
 -- A setting's value; null when there is no such key.
 create or replace function devart_private.setting(p_key text)
 returns jsonb language sql stable security definer
@@ -1367,6 +1371,10 @@ set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(distinct c order by c), '{}') from unnest(p_capabilities) c
 $$;
 
+-- Sessions keep the lanes (pg_devart/src/cached.rs).
+create or replace trigger lanes_forget_cached after insert or update or delete on devart_private.lanes
+    for each statement execute function devart_private.forget_cached();
+
 -- The lane of a canonical set of capabilities; made when it is the first of its kind.
 create or replace function devart_private.lane_of(p_capabilities text[])
 returns int language plpgsql
@@ -1654,6 +1662,7 @@ create or replace function devart.create_task(
 )
 returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
 declare
     v_task devart.tasks;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
@@ -1672,7 +1681,9 @@ begin
             when cardinality(create_task.depends_on) > 0 then 'BLOCKED'
         end::devart.task_status
     )
-    on conflict do nothing
+    -- Names its index, so that tasks without a key are not looked for.
+    on conflict (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
+        where idempotency_key is not null do nothing
     returning t as task into v_created;
     if not found then
         select t.* into v_task from devart.tasks t

@@ -8,6 +8,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
+use crate::columns;
 use crate::spi::Session;
 
 /// What an index column must be. One for each column of the index, from the first, none left out.
@@ -79,9 +80,8 @@ impl Index {
             pg_sys::CommandCounterIncrement();
             let snapshot = pg_sys::GetTransactionSnapshot();
             pg_sys::PushActiveSnapshot(snapshot);
-            let namespace = pg_sys::get_namespace_oid(self.schema.as_ptr(), false);
-            let table = pg_sys::table_open(oid_of(namespace, self.table), purpose.table_lock());
-            let index = pg_sys::index_open(oid_of(namespace, self.name), ACCESS_SHARE);
+            let table = pg_sys::table_open(self.oid_of(self.table), purpose.table_lock());
+            let index = pg_sys::index_open(self.oid_of(self.name), ACCESS_SHARE);
             let mut scan = Scan::begin(table, index, keys);
             let result = work(&mut scan);
             scan.end();
@@ -90,6 +90,20 @@ impl Index {
             pg_sys::PopActiveSnapshot();
             result
         }
+    }
+
+    pub fn table_oid(&self) -> pg_sys::Oid {
+        self.oid_of(self.table)
+    }
+
+    fn oid_of(&self, relation: &CStr) -> pg_sys::Oid {
+        // SAFETY: look-ups in the catalog's caches.
+        let oid = unsafe {
+            let namespace = pg_sys::get_namespace_oid(self.schema.as_ptr(), false);
+            pg_sys::get_relname_relid(relation.as_ptr(), namespace)
+        };
+        assert!(oid != pg_sys::InvalidOid, "there is no {relation:?}");
+        oid
     }
 }
 
@@ -111,13 +125,6 @@ impl Purpose {
             Purpose::Lock => pg_sys::RowShareLock as i32,
         }
     }
-}
-
-unsafe fn oid_of(namespace: pg_sys::Oid, relation: &CStr) -> pg_sys::Oid {
-    // SAFETY: a look-up in the catalog's cache.
-    let oid = unsafe { pg_sys::get_relname_relid(relation.as_ptr(), namespace) };
-    assert!(oid != pg_sys::InvalidOid, "there is no {relation:?}");
-    oid
 }
 
 /// An open index.
@@ -200,12 +207,9 @@ impl Scan {
     }
 
     /// The type of a column of the table.
-    pub fn type_of(&self, column: &CStr) -> pg_sys::Oid {
+    pub fn type_of(&self, column: &'static CStr) -> pg_sys::Oid {
         // SAFETY: the table is open.
-        unsafe {
-            let descriptor = (*self.table).rd_att;
-            pg_sys::SPI_gettypeid(descriptor, number_of(descriptor, column))
-        }
+        unsafe { columns::type_of((*self.table).rd_att, column) }
     }
 
     /// The next row that the snapshot sees.
@@ -222,13 +226,6 @@ impl Scan {
     }
 }
 
-unsafe fn number_of(descriptor: pg_sys::TupleDesc, column: &CStr) -> i32 {
-    // SAFETY: looks the name up in the descriptor of an open table.
-    let number = unsafe { pg_sys::SPI_fnumber(descriptor, column.as_ptr()) };
-    assert!(number > 0, "no column {column:?}");
-    number
-}
-
 /// A row that a scan has found.
 pub struct Found<'s> {
     scan: &'s mut Scan,
@@ -236,25 +233,18 @@ pub struct Found<'s> {
 
 impl Found<'_> {
     /// The value of a column, which must be of that type; `None` for SQL null.
-    pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
-        let (mut is_null, mut should_free) = (false, false);
-        // SAFETY: the slot holds a row of the table; a buffer's slot gives its tuple without a copy.
-        unsafe {
-            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.scan.found, false, &mut should_free);
-            let descriptor = (*self.scan.table).rd_att;
-            let number = number_of(descriptor, column);
-            let datum = pg_sys::SPI_getbinval(tuple, descriptor, number, &mut is_null);
-            T::from_datum(datum, is_null)
-        }
+    pub fn get<T: FromDatum>(&self, column: &'static CStr) -> Option<T> {
+        // SAFETY: the slot holds a row of the table.
+        unsafe { columns::get(self.scan.found, column) }
     }
 
     /// The type of a column.
-    pub fn type_of(&self, column: &CStr) -> pg_sys::Oid {
+    pub fn type_of(&self, column: &'static CStr) -> pg_sys::Oid {
         self.scan.type_of(column)
     }
 
     /// The value of a column that is never null.
-    pub fn required<T: FromDatum>(&self, column: &CStr) -> T {
+    pub fn required<T: FromDatum>(&self, column: &'static CStr) -> T {
         self.get(column)
             .unwrap_or_else(|| panic!("{column:?} is null"))
     }

@@ -5,7 +5,10 @@
 //! extension restores before any table exists.
 
 mod agents;
+mod append;
+mod cached;
 mod caller;
+mod columns;
 mod error;
 mod ids;
 mod index;
@@ -17,6 +20,7 @@ mod settings;
 mod spi;
 mod tasks;
 mod templates;
+mod transition;
 mod wake;
 mod webhooks;
 

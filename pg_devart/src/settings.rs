@@ -1,8 +1,11 @@
-//! What operators set (devart.system_settings), read where a statement would cost more than the work.
+//! What operators set (devart.system_settings), as far as it decides about claims and new tasks.
+
+use std::rc::Rc;
 
 use pgrx::direct_function_call;
 use pgrx::prelude::*;
 
+use crate::cached;
 use crate::index::{Index, Key};
 use crate::raw_json::RawJsonb;
 use crate::spi::Session;
@@ -13,15 +16,32 @@ const SETTINGS: Index = Index {
     name: c"system_settings_pkey",
 };
 
-/// A setting that is a number; `None` when it is not there.
-pub fn number(session: &Session, key: &str) -> Option<f64> {
+/// The settings, with their defaults where a row is missing.
+pub struct Settings {
+    /// How long a claim lasts, in seconds.
+    pub lease_seconds: f64,
+    /// After waiting so long a task counts one priority higher, in microseconds.
+    pub aging_us: i64,
+    /// Whether messages about tasks are written, for agents that are pushed to.
+    pub task_messages: bool,
+}
+
+/// The settings as they are now.
+pub fn current(session: &Session) -> Rc<Settings> {
+    cached::get(session, &SETTINGS, "settings", |session| Settings {
+        lease_seconds: number(session, "lease_seconds").unwrap_or(60.0),
+        aging_us: (number(session, "priority_aging_seconds").unwrap_or(3600.0) * 1e6) as i64,
+        task_messages: lists(session, "outbox_topics", "rabbitmq.task"),
+    })
+}
+
+fn number(session: &Session, key: &str) -> Option<f64> {
     let value = value(session, key)?;
     // SAFETY: the argument is a jsonb; one that is no number raises an error.
     unsafe { direct_function_call(pg_sys::jsonb_float8, &[value.into_datum()]) }
 }
 
-/// Whether a setting that is a list contains `element`.
-pub fn lists(session: &Session, key: &str, element: &str) -> bool {
+fn lists(session: &Session, key: &str, element: &str) -> bool {
     let Some(value) = value(session, key) else {
         return false;
     };

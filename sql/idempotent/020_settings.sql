@@ -22,6 +22,10 @@ insert into devart.system_settings (key, value, description, schema) values
      '{"type": "array"}')
 on conflict (key) do nothing;
 
+-- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs).
+create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
+    for each statement execute function devart_private.forget_cached();
+
 -- A setting's value; null when there is no such key.
 create or replace function devart_private.setting(p_key text)
 returns jsonb language sql stable security definer

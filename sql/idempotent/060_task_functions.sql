@@ -23,6 +23,7 @@ create or replace function devart.create_task(
 )
 returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
 declare
     v_task devart.tasks;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
@@ -41,7 +42,9 @@ begin
             when cardinality(create_task.depends_on) > 0 then 'BLOCKED'
         end::devart.task_status
     )
-    on conflict do nothing
+    -- Names its index, so that tasks without a key are not looked for.
+    on conflict (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
+        where idempotency_key is not null do nothing
     returning t as task into v_created;
     if not found then
         select t.* into v_task from devart.tasks t

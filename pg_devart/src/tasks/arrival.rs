@@ -111,7 +111,7 @@ fn check_payload(row: &NewRow) {
 }
 
 fn set_priority(trigger: &PgTrigger, row: &mut NewRow) {
-    if row.label(c"priority").is_some() {
+    if row.get::<pg_sys::Oid>(c"priority").is_some() {
         return;
     }
     let parent: Option<Uuid> = row.get(c"parent_task_id");
@@ -156,9 +156,9 @@ fn lane_of(required: Vec<String>) -> (Vec<String>, i32) {
 
 /// A task that waits for nothing else is due at once or later.
 fn set_status(row: &mut NewRow) {
-    let waits_for_time_only = row
-        .label(c"status")
-        .is_none_or(|status| status == "TODO" || status == "SCHEDULED");
+    let status: Option<pg_sys::Oid> = row.get(c"status");
+    let waits_for_time_only =
+        status.is_none() || row.is(c"status", c"TODO") || row.is(c"status", c"SCHEDULED");
     if waits_for_time_only {
         let run_at: Option<TimestampWithTimeZone> = row.get(c"run_at");
         let later = run_at.is_some_and(|run_at| i64::from(run_at) > now());

@@ -10,9 +10,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, WhoAllocated};
 
+use super::events::{self, Event};
 use crate::index::{Index, Key};
 use crate::spi::{self, Session, statement};
-use crate::{caller, settings, wake};
+use crate::{settings, transition, wake};
 
 const DEPENDENTS: Index = Index {
     schema: c"devart",
@@ -20,20 +21,6 @@ const DEPENDENTS: Index = Index {
     name: c"task_dependencies_depends_on_idx",
 };
 
-statement!(
-    RECORD,
-    "insert into devart.task_events (task_id, from_status, to_status, actor, agent_id, attempt, detail)
-     values ($1, $2::devart.task_status, $3::devart.task_status, $4, $5, $6,
-             case when $7 is not null then jsonb_build_object('error', $7) end)",
-    [UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, INT4OID, TEXTOID]
-);
-statement!(
-    RECORD_NEW,
-    "insert into devart.task_events (task_id, to_status, actor, agent_id, attempt)
-     select t.id, t.status, $1, t.agent_id, t.attempt from new_tasks t
-     returning task_id, to_status",
-    [TEXTOID]
-);
 statement!(
     INVITE_NEW,
     "select devart_private.send_task_messages('invite', array(
@@ -68,7 +55,7 @@ statement!(
 );
 statement!(
     SEND,
-    "select devart_private.send_task_messages($1, array[$2]) where devart_private.task_messages_wanted()",
+    "select devart_private.send_task_messages($1, array[$2])",
     [TEXTOID, UUIDOID]
 );
 
@@ -88,7 +75,7 @@ mod devart_private {
         let (from, to): (Label, Label) = (column(&old, "status"), column(&new, "status"));
         if from != to {
             spi::connect(|session| {
-                record(session, &old, &new, &from.name(), &to.name());
+                record(trigger, &old, &new);
                 propagate(session, column(&new, "id"), &from.name(), &to.name());
                 let has_service = optional::<Uuid>(&new, "service_id").is_some();
                 settle_money(
@@ -110,39 +97,45 @@ mod devart_private {
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
         spi::as_owner(trigger, || {
-            spi::connect(|session| {
-                spi::register_transition_tables(session, trigger);
-                record_new(session);
-            });
+            let tasks = begin_history(trigger);
+            spi::connect(|session| follow_up_on_new(session, trigger, &tasks));
         });
         Ok(None)
     }
 }
 
-fn record_new(session: &Session) {
-    let actor = caller::actor();
-    let new = RECORD_NEW.with(|statement| {
-        let rows = statement.rows(session, &[actor.into()]);
-        let tasks = rows.iter().map(|row| (row.required(1), row.required(2)));
-        tasks.collect::<Vec<(Uuid, Label)>>()
+/// Gives the new tasks.
+fn begin_history(trigger: &PgTrigger) -> Vec<Event> {
+    let tasks = transition::read_new(trigger, |row| Event {
+        task_id: row.required(c"id"),
+        from: None,
+        to: row.required(c"status"),
+        agent_id: row.get(c"agent_id"),
+        attempt: row.required(c"attempt"),
+        error: None,
     });
+    events::append(&tasks);
+    tasks
+}
+
+fn follow_up_on_new(session: &Session, trigger: &PgTrigger, tasks: &[Event]) {
     let mut any_to_do = false;
-    for (task_id, status) in new {
-        match status.name().as_str() {
+    for task in tasks {
+        match Label(task.to).name().as_str() {
             "TODO" => any_to_do = true,
-            "AWAITING_APPROVAL" => request_approval(session, task_id),
+            "AWAITING_APPROVAL" => request_approval(session, task.task_id),
             _ => (),
         }
     }
     if any_to_do {
         wake::wake("tasks");
-        invite_new(session);
+        invite_new(session, trigger);
     }
 }
 
-/// First asks what task_messages_wanted() asks: for nearly every new task that is all there is to do.
-fn invite_new(session: &Session) {
-    if settings::lists(session, "outbox_topics", "rabbitmq.task") {
+fn invite_new(session: &Session, trigger: &PgTrigger) {
+    if settings::current(session).task_messages {
+        spi::register_transition_tables(session, trigger);
         INVITE_NEW.with(|statement| statement.rows(session, &[]).len());
     }
 }
@@ -152,25 +145,20 @@ fn request_approval(session: &Session, task_id: Uuid) {
 }
 
 fn record(
-    session: &Session,
+    trigger: &PgTrigger,
     old: &PgHeapTuple<impl WhoAllocated>,
     new: &PgHeapTuple<impl WhoAllocated>,
-    from: &str,
-    to: &str,
 ) {
-    let agent_id: Option<Uuid> = optional(new, "agent_id").or_else(|| optional(old, "agent_id"));
     let new_error: Option<String> = optional(new, "last_error");
-    let error = new_error.filter(|error| optional(old, "last_error").as_ref() != Some(error));
-    let arguments = [
-        column::<Uuid>(new, "id").into(),
-        from.into(),
-        to.into(),
-        caller::actor().into(),
-        agent_id.into(),
-        column::<i32>(new, "attempt").into(),
-        error.into(),
-    ];
-    RECORD.with(|statement| statement.rows(session, &arguments));
+    let event = Event {
+        task_id: column(new, "id"),
+        from: Some(column::<Label>(old, "status").0),
+        to: column::<Label>(new, "status").0,
+        agent_id: optional(new, "agent_id").or_else(|| optional(old, "agent_id")),
+        attempt: column(new, "attempt"),
+        error: new_error.filter(|error| optional(old, "last_error").as_ref() != Some(error)),
+    };
+    spi::as_owner(trigger, || events::append(&[event]));
 }
 
 /// Claims need nothing, and completions only a look for dependents: nothing may be added to them.
@@ -190,7 +178,9 @@ fn propagate(session: &Session, task_id: Uuid, from: &str, to: &str) {
 
 /// Writes a message about the task, if anybody delivers such (sql/idempotent/045_task_messages.sql).
 fn send(session: &Session, kind: &str, task_id: Uuid) {
-    SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));
+    if settings::current(session).task_messages {
+        SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));
+    }
 }
 
 /// Money that was set aside for work that is over is free for others; and who waited for money waits no more.

@@ -4,6 +4,7 @@ mod arrival;
 mod claim;
 mod claimed;
 mod complete;
+mod events;
 mod fail;
 mod history;
 mod lease;

@@ -2,12 +2,11 @@
 
 use std::ffi::CStr;
 
-use pgrx::enum_helper::lookup_enum_by_oid;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTupleDesc};
 
-use crate::labels;
+use crate::{columns, labels};
 
 /// Gives the row as it came; changes take effect together, in [`NewRow::finish`].
 pub struct NewRow {
@@ -46,7 +45,7 @@ impl NewRow {
     }
 
     /// The value of a column, which must be of that type; `None` for SQL null.
-    pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
+    pub fn get<T: FromDatum>(&self, column: &'static CStr) -> Option<T> {
         let mut is_null = false;
         // SAFETY: the tuple belongs to the descriptor; both live while the trigger runs.
         unsafe {
@@ -56,39 +55,30 @@ impl NewRow {
         }
     }
 
-    /// The label in a column of an enumerated type.
-    pub fn label(&self, column: &CStr) -> Option<String> {
-        // The datum of such a type is the OID of its label.
-        let oid: pg_sys::Oid = self.get(column)?;
-        Some(lookup_enum_by_oid(oid).0)
-    }
-
     /// Whether a column of an enumerated type has this label.
-    pub fn is(&self, column: &CStr, label: &CStr) -> bool {
+    pub fn is(&self, column: &'static CStr, label: &CStr) -> bool {
         self.get(column) == Some(self.label_oid(column, label))
     }
 
-    fn label_oid(&self, column: &CStr, label: &CStr) -> pg_sys::Oid {
-        // SAFETY: the column's type is known while its table is open.
-        let enumeration = unsafe { pg_sys::SPI_gettypeid(self.descriptor, self.number(column)) };
+    fn label_oid(&self, column: &'static CStr, label: &CStr) -> pg_sys::Oid {
+        // SAFETY: the descriptor lives while the trigger runs.
+        let enumeration = unsafe { columns::type_of(self.descriptor, column) };
         labels::oid(enumeration, label)
     }
 
-    fn number(&self, column: &CStr) -> i32 {
-        // SAFETY: looks the name up in a descriptor that lives while the trigger runs.
-        let number = unsafe { pg_sys::SPI_fnumber(self.descriptor, column.as_ptr()) };
-        assert!(number > 0, "no column {column:?}");
-        number
+    fn number(&self, column: &'static CStr) -> i32 {
+        // SAFETY: the descriptor lives while the trigger runs.
+        unsafe { columns::number(self.descriptor, column) }
     }
 
-    pub fn set(&mut self, column: &CStr, value: impl IntoDatum) {
+    pub fn set(&mut self, column: &'static CStr, value: impl IntoDatum) {
         let datum = value.into_datum().expect("no column is set to null");
         self.changed.push(self.number(column));
         self.values.push(datum);
     }
 
     /// Sets a column of an enumerated type.
-    pub fn set_label(&mut self, column: &CStr, label: &CStr) {
+    pub fn set_label(&mut self, column: &'static CStr, label: &CStr) {
         self.set(column, self.label_oid(column, label));
     }
 

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use crate::error::Error;
 use crate::index::{Found, Index, Key, Purpose};
 use crate::spi::Session;
-use crate::{labels, settings};
+use crate::{cached, labels, settings};
 
 const AGENTS: Index = Index {
     schema: c"devart",
@@ -41,12 +41,12 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
     let capabilities = agent
         .ok_or_else(|| Error::NotFound(format!("agent_id names no agent: {agent_id}")))?
         .ok_or(Error::Forbidden("the agent is deactivated"))?;
-    let aging_seconds = settings::number(session, "priority_aging_seconds").unwrap_or(3600.0);
+    let settings = settings::current(session);
     Ok(Worker {
         agent_id,
         lanes: lanes_for(session, &capabilities),
-        lease_seconds: settings::number(session, "lease_seconds").unwrap_or(60.0),
-        aging_us: (aging_seconds * 1e6) as i64,
+        lease_seconds: settings.lease_seconds,
+        aging_us: settings.aging_us,
     })
 }
 
@@ -56,14 +56,25 @@ fn is_deactivated(agent: &Found) -> bool {
 }
 
 fn lanes_for(session: &Session, capabilities: &[String]) -> Vec<i32> {
+    let lanes = cached::get(session, &LANES, "lanes", read_lanes);
+    let can_serve = |lane: &&Lane| lane.required.iter().all(|one| capabilities.contains(one));
+    lanes.iter().filter(can_serve).map(|lane| lane.id).collect()
+}
+
+struct Lane {
+    id: i32,
+    required: Vec<String>,
+}
+
+fn read_lanes(session: &Session) -> Vec<Lane> {
     LANES.scan(session, Purpose::Read, 0, |scan| {
         scan.seek(&[]);
         let mut lanes = Vec::new();
         while let Some(lane) = scan.next() {
-            let required: Vec<String> = lane.required(c"required_capabilities");
-            if required.iter().all(|one| capabilities.contains(one)) {
-                lanes.push(lane.required(c"id"));
-            }
+            lanes.push(Lane {
+                id: lane.required(c"id"),
+                required: lane.required(c"required_capabilities"),
+            });
         }
         lanes
     })

@@ -15,7 +15,10 @@ const NAME: &str = "devart notifier";
 /// After an error or the loss of its database.
 const RESTART_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two NOTIFYs. Sending without a pause costs the sessions a fifth of their commits.
-const PAUSE: Duration = Duration::from_millis(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// Each NOTIFY has the listener, its client and us run. While there is always another one to send, listeners are
+/// busy and need it less: the pause doubles up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// How often an idle notifier looks whether its database is wanted. Others wait for five seconds.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,13 +80,20 @@ fn serve() {
     // SAFETY: the callback is a function of this library, which is never unloaded.
     unsafe { pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0)) };
     shared::begin();
+    let mut pause = SHORTEST_PAUSE;
     loop {
         IN_HAND.set(shared::take());
         if IN_HAND.get() != 0 {
             send();
-        } else if database::is_wanted_alone() {
+            std::thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(2 * pause);
+            continue;
+        }
+        pause = SHORTEST_PAUSE;
+        if database::is_wanted_alone() {
             return;
-        } else if shared::may_sleep() && !BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {
+        }
+        if shared::may_sleep() && !BackgroundWorker::wait_latch(Some(IDLE_INTERVAL)) {
             return;
         }
     }
@@ -93,7 +103,6 @@ fn send() {
     let channels = shared::channels(IN_HAND.get());
     BackgroundWorker::transaction(|| channels.iter().for_each(Channel::notify));
     IN_HAND.set(0);
-    std::thread::sleep(PAUSE);
 }
 
 /// However we end: sessions send for themselves, and what was not sent waits for the next notifier.

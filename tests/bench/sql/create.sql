@@ -1,1 +1,1 @@
-select id from devart.create_task('bench');
+select (devart.create_task('bench')).id;
