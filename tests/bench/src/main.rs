@@ -5,6 +5,7 @@
 
 mod broker;
 mod cluster;
+mod compare;
 mod pgbench;
 mod report;
 mod scenarios;

@@ -19,12 +19,14 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use super::memory::BenchApi;
-use super::{mean, pickup};
+use super::pickup;
 use crate::broker::BenchBroker;
 use crate::cluster::BenchCluster;
+use crate::compare::{Compared, turns};
 use crate::report::Report;
 
 const QUEUE: &str = "tasks.todo";
+const PAIRS: usize = 3;
 const MESSAGES: usize = 20_000;
 /// Of the bare publisher; more are not faster.
 const IN_FLIGHT: usize = 1_000;
@@ -60,27 +62,27 @@ async fn throughput(
         .confirm_select(ConfirmSelectOptions::default())
         .await?;
     let mut rates = [Vec::new(), Vec::new()];
-    for turn in 0..5 {
-        let rate = if turn % 2 == 0 {
+    for turn in turns(PAIRS) {
+        let rate = if turn == 0 {
             bare_rate(&channel).await?
         } else {
             bridge_rate(cluster, pool, bridge).await?
         };
-        rates[turn % 2].push(rate);
+        rates[turn].push(rate);
         channel
             .queue_purge(QUEUE.into(), QueuePurgeOptions::default())
             .await?;
     }
-    let (bare, bridged) = (mean(&rates[0]), mean(&rates[1]));
+    let compared = Compared::of(&rates[0], &rates[1]);
     report.note(
         "bare lapin publisher with confirms",
-        format!("{bare:.0} messages/s"),
+        format!("{:.0} messages/s", compared.bare),
     );
     report.judge(
         "outbox to RabbitMQ, 20,000 rows waiting",
-        format!("{bridged:.0} messages/s, {:.2} of bare", bridged / bare),
+        format!("{:.0} messages/s, {}", compared.devart, compared.text()),
         "0.5 of bare",
-        bridged / bare >= 0.5,
+        compared.ratio() >= 0.5,
     );
     Ok(())
 }

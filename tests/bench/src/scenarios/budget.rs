@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::interleaved;
 use crate::cluster::BenchCluster;
+use crate::compare::compare;
 use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
@@ -31,16 +31,16 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
             0.8,
         ),
     ] {
-        let (bare, devart) = interleaved(cluster, &run(bare), &run(devart))?;
+        let compared = compare(cluster, &run(bare), &run(devart))?;
         report.note(
             &format!("bare update + ledger insert in one transaction, 16 clients, {what}"),
-            format!("{bare:.0}/s"),
+            format!("{:.0}/s", compared.bare),
         );
         report.judge(
             &format!("`charge_service`, 16 clients, {what}"),
-            format!("{devart:.0}/s, {:.2} of bare", devart / bare),
+            format!("{:.0}/s, {}", compared.devart, compared.text()),
             &format!("{target} of bare"),
-            devart / bare >= target,
+            compared.ratio() >= target,
         );
     }
     let one_trip = run(include_str!("../../sql/bare_charge_one_trip.sql")).measure(cluster)?;

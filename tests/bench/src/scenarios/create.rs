@@ -4,8 +4,8 @@ use anyhow::Result;
 use sqlx::postgres::PgListener;
 use tokio::task::JoinHandle;
 
-use super::interleaved;
 use crate::cluster::BenchCluster;
+use crate::compare::compare;
 use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
@@ -22,20 +22,23 @@ async fn wakeups(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> R
     cluster.fill(0)?;
     let listener = listen(cluster).await?;
     let woken = script(include_str!("../../sql/woken_create.sql"), 16, seconds);
-    let (bare, woken) = interleaved(cluster, &script(BARE, 16, seconds), &woken)?;
+    let woken = compare(cluster, &script(BARE, 16, seconds), &woken)?;
     let notified = script(include_str!("../../sql/notified_create.sql"), 16, seconds);
     let notified = notified.measure(cluster)?.tps;
     listener.abort();
-    report.note("bare insert, 16 clients", format!("{bare:.0} rows/s"));
+    report.note(
+        "bare insert, 16 clients",
+        format!("{:.0} rows/s", woken.bare),
+    );
     report.judge(
         "the same with a wake-up, somebody listening",
-        format!("{woken:.0} rows/s, {:.2} of bare", woken / bare),
+        format!("{:.0} rows/s, {}", woken.devart, woken.text()),
         "0.85 of bare",
-        woken >= 0.85 * bare,
+        woken.ratio() >= 0.85,
     );
     report.note(
         "the same with plain NOTIFY, as without preloading",
-        format!("{notified:.0} rows/s, {:.2} of bare", notified / bare),
+        format!("{notified:.0} rows/s, {:.2} of bare", notified / woken.bare),
     );
     Ok(())
 }
@@ -52,15 +55,12 @@ async fn listen(cluster: &BenchCluster) -> Result<JoinHandle<()>> {
 fn one_by_one(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     cluster.fill(0)?;
     let create = script(include_str!("../../sql/create.sql"), 16, seconds);
-    let (bare, devart) = interleaved(cluster, &script(BARE, 16, seconds), &create)?;
+    let create = compare(cluster, &script(BARE, 16, seconds), &create)?;
     report.judge(
         "`create_task`, 16 clients",
-        format!(
-            "{devart:.0} tasks/s, {:.2} of {bare:.0} bare inserts",
-            devart / bare
-        ),
+        format!("{:.0} tasks/s, {}", create.devart, create.text()),
         "0.5 of bare",
-        devart >= 0.5 * bare,
+        create.ratio() >= 0.5,
     );
     Ok(())
 }

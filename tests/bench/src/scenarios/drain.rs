@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::interleaved;
 use crate::cluster::BenchCluster;
+use crate::compare::compare;
 use crate::pgbench::{Length, Run};
 use crate::report::Report;
 
@@ -20,20 +20,20 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
         length: Length::Seconds(seconds),
         agent: &agent,
     };
-    let (bare, devart) = interleaved(
+    let compared = compare(
         cluster,
         &run(include_str!("../../sql/bare_drain.sql")),
         &run(include_str!("../../sql/drain.sql")),
     )?;
     report.note(
         "bare claim + done, 16 clients",
-        format!("{bare:.0} tasks/s"),
+        format!("{:.0} tasks/s", compared.bare),
     );
     report.judge(
         "`claim_next_task` + `complete_task`, 16 clients",
-        format!("{devart:.0} tasks/s, {:.2} of bare", devart / bare),
+        format!("{:.0} tasks/s, {}", compared.devart, compared.text()),
         "0.6 of bare",
-        devart / bare >= 0.6,
+        compared.ratio() >= 0.6,
     );
     cluster.fill(WAITING)?;
     let batch = Run {
@@ -47,10 +47,10 @@ pub fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<
         "`claim_tasks(100)` + `complete_tasks`, 4 clients",
         format!(
             "{batched:.0} tasks/s, {:.1} times one by one",
-            batched / devart
+            batched / compared.devart
         ),
         "4 times one by one",
-        batched / devart >= 4.0,
+        batched / compared.devart >= 4.0,
     );
     Ok(())
 }
