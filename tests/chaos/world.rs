@@ -22,7 +22,9 @@ use crate::support::budget;
 use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, Guarded};
 
 const CONSUMERS: usize = 8;
-/// What half of the consumers can do beyond the others.
+/// Two consumers each, as people run copies of an agent: only the lease tells those apart.
+const AGENTS: usize = 4;
+/// What half of the agents can do beyond the others.
 const CAPABILITY: &str = "deep";
 const PRIORITIES: [&str; 4] = ["CRITICAL", "HIGH", "MEDIUM", "LOW"];
 /// The rows of one insert.
@@ -115,8 +117,12 @@ impl World {
             created: 0,
         };
         world.launch_bridge()?;
-        for number in 0..CONSUMERS {
-            let consumer = world.consumer(number).await?;
+        let mut keys = Vec::new();
+        for number in 0..AGENTS {
+            keys.push(register_agent(&world.pool, number).await?);
+        }
+        for key in keys.iter().cycle().take(CONSUMERS) {
+            let consumer = world.consumer(key).await?;
             world.consumers.push(consumer);
         }
         Ok(world)
@@ -130,17 +136,7 @@ impl World {
         Ok(())
     }
 
-    async fn consumer(&self, number: usize) -> Result<Consumer> {
-        let capabilities: &[&str] = if number.is_multiple_of(2) {
-            &[]
-        } else {
-            &[CAPABILITY]
-        };
-        let agent: Value = sqlx::query_scalar("select devart.register_agent($1, $2)")
-            .bind(format!("consumer {number}"))
-            .bind(capabilities)
-            .fetch_one(&self.pool)
-            .await?;
+    async fn consumer(&self, key: &str) -> Result<Consumer> {
         let mut network = Network::new();
         let api_port = self
             ._api
@@ -159,10 +155,7 @@ impl World {
         let journal = std::env::temp_dir().join(format!("devart-chaos-{}", Uuid::now_v7()));
         let variables = vec![
             ("CHAOS_API_URL", format!("http://127.0.0.1:{api}")),
-            (
-                "CHAOS_API_KEY",
-                agent["api_key"].as_str().context("a key")?.to_owned(),
-            ),
+            ("CHAOS_API_KEY", key.to_owned()),
             // A network that has gone silent is given up after four seconds.
             ("CHAOS_RABBITMQ_URL", format!("{broker_url}?heartbeat=2")),
             ("CHAOS_JOURNAL", journal.display().to_string()),
@@ -255,6 +248,21 @@ impl World {
         }
         Ok(entries)
     }
+}
+
+/// Gives its key.
+async fn register_agent(pool: &PgPool, number: usize) -> Result<String> {
+    let capabilities: &[&str] = if number.is_multiple_of(2) {
+        &[]
+    } else {
+        &[CAPABILITY]
+    };
+    let key = sqlx::query_scalar("select devart.register_agent($1, $2) ->> 'api_key'")
+        .bind(format!("agent {number}"))
+        .bind(capabilities)
+        .fetch_one(pool)
+        .await?;
+    Ok(key)
 }
 
 /// A random time of so many milliseconds.
