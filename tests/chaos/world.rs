@@ -33,8 +33,8 @@ const BATCH: usize = 500;
 /// What the first service may spend; then its substitute pays.
 const SMALL_BUDGET: &str = "2";
 const LARGE_BUDGET: &str = "1000000";
-/// Longer than the leases here, which are of 5 s: somebody else does the task meanwhile.
-const FROZEN: std::ops::Range<u64> = 5_500..9_000;
+/// Longer than the leases here, which are of 5 s, and than it takes to rescue the tasks.
+const FROZEN: std::ops::Range<u64> = 9_000..12_000;
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,9 @@ pub enum Disturbance {
     PostgresCrashed,
     PostgresRestarted,
     ConsumerKilled,
-    /// Stopped for so long that its lease goes to somebody else, and then it goes on as if nothing had happened.
-    ConsumerFrozen,
+    /// All but one stopped for so long that it does their tasks; then they go on as if nothing had happened.
+    /// One of them is of its own agent.
+    ConsumersFrozen,
     NetworkCut,
     NetworkSilent,
 }
@@ -59,7 +60,7 @@ impl Disturbance {
         Self::PostgresCrashed,
         Self::PostgresRestarted,
         Self::ConsumerKilled,
-        Self::ConsumerFrozen,
+        Self::ConsumersFrozen,
         Self::NetworkCut,
         Self::NetworkSilent,
     ];
@@ -218,7 +219,7 @@ impl World {
             Disturbance::PostgresCrashed => self.restart_postgres(StopMode::Immediate)?,
             Disturbance::PostgresRestarted => self.restart_postgres(StopMode::Fast)?,
             Disturbance::ConsumerKilled => self.consumers[victim].restart()?,
-            Disturbance::ConsumerFrozen => self.consumers[victim].freeze(random).await,
+            Disturbance::ConsumersFrozen => self.freeze(random).await,
             Disturbance::NetworkCut => self.break_network(victim, State::Cut, random).await,
             Disturbance::NetworkSilent => self.break_network(victim, State::Silent, random).await,
         }
@@ -234,6 +235,14 @@ impl World {
         network.set(state);
         pause(random, 500..9_000).await;
         network.set(State::Whole);
+    }
+
+    async fn freeze(&self, random: &mut StdRng) {
+        // The last agent is one of those that can do everything.
+        let frozen = &self.consumers[..CONSUMERS - 1];
+        frozen.iter().for_each(|one| one.signal(libc::SIGSTOP));
+        pause(random, FROZEN).await;
+        frozen.iter().for_each(|one| one.signal(libc::SIGCONT));
     }
 
     /// What the consumers wrote down: what they did, to which task, under which lease.
@@ -310,12 +319,6 @@ impl Consumer {
         self.end();
         self.child = launch(&self.variables)?;
         Ok(())
-    }
-
-    async fn freeze(&self, random: &mut StdRng) {
-        self.signal(libc::SIGSTOP);
-        pause(random, FROZEN).await;
-        self.signal(libc::SIGCONT);
     }
 
     fn signal(&self, signal: libc::c_int) {
