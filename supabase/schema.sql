@@ -755,6 +755,32 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0024_telegram.sql', 'd9b7e8010e35043ccbcd6e45dc5110ed9d927a38f46f60ee2e175a7575761420');
 commit;
 
+-- ---- sql/incremental/0025_grafana.sql ----
+
+begin;
+-- The login of Grafana, which only reads. Has no password until an operator gives it one.
+
+do $$
+begin
+    create role devart_grafana login noinherit;
+    -- Whoever may edit a dashboard may write any SQL: neither a change nor a query without end by mistake.
+    -- (A session can undo both; what it cannot undo are grants and policies.)
+    alter role devart_grafana set default_transaction_read_only = on;
+    alter role devart_grafana set statement_timeout = '30s';
+    -- Under row level security the planner may not look at statistics of status, takes half of all tasks for waiting,
+    -- and would read millions of finished ones to count them. And what people watch takes one processor at most.
+    alter role devart_grafana set enable_seqscan = off;
+    alter role devart_grafana set max_parallel_workers_per_gather = 0;
+    alter role devart_grafana set jit = off;
+exception when duplicate_object or unique_violation then
+    -- Roles belong to the whole cluster: another database of it has made it already.
+    null;
+end
+$$;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0025_grafana.sql', '774951d94ef0acbec00b4822f0c0a97fd01634fe2156247531be0cedaf073fc7');
+commit;
+
 -- ---- sql/idempotent/010_identity.sql ----
 
 begin;
@@ -3558,10 +3584,11 @@ begin;
 -- What people and dashboards look at. All run as the caller, under the policies.
 -- (A window that has ended is shown until the next charge opens the one after it.)
 
+-- Status by status, as the partial indexes are: as one list it would read all finished tasks.
 create or replace view devart.queue_depth with (security_invoker = true) as
 select t.priority, t.status, count(*) as tasks, min(t.ready_at) as oldest_at
 from devart.tasks t
-where t.status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO', 'IN_PROGRESS')
+where t.status = 'TODO' or t.status = 'SCHEDULED' or t.status = 'IN_PROGRESS' or t.status in ('BLOCKED', 'AWAITING_APPROVAL')
 group by t.priority, t.status;
 
 create or replace view devart.agent_status_summary with (security_invoker = true) as
@@ -3713,6 +3740,13 @@ create policy user_roles_read on devart.user_roles for select to authenticated
     using (user_id = (select devart.my_user_id()) or (select devart.get_my_role()) = 'admin');
 create policy audit_log_read on devart.audit_log for select to authenticated
     using ((select devart.get_my_role()) = 'admin');
+
+-- Grafana sees every row of what it reads; 950_grants.sql says which columns.
+create policy tasks_read_all on devart.tasks for select to devart_grafana using (true);
+create policy agents_read_all on devart.agents for select to devart_grafana using (true);
+create policy charges_read_all on devart.charges for select to devart_grafana using (true);
+create policy service_registry_read_all on devart.service_registry for select to devart_grafana using (true);
+create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);
 reset role;
 commit;
 
@@ -3825,6 +3859,21 @@ $$;
 -- The bridge to RabbitMQ compares queues with lanes
 grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
     to devart_bridge_rabbitmq;
+
+-- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made of. Nothing that people or
+-- agents wrote (titles, payloads, results, errors, details), no keys, no tokens.
+revoke all on all tables in schema devart, devart_private from devart_grafana;
+revoke all on all functions in schema devart, devart_private from devart_grafana;
+revoke all on schema devart, devart_private from devart_grafana;
+grant usage on schema devart to devart_grafana;
+grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status to devart_grafana;
+grant select (id, priority, status, ready_at, claimed_at, finished_at) on devart.tasks to devart_grafana;
+grant select (status, active_task_count) on devart.agents to devart_grafana;
+grant select (service_id, task_id, kind, amount_usd, created_at) on devart.charges to devart_grafana;
+grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd, substitute_service_id,
+              alert_thresholds, hard_limit, created_at, window_start, window_end)
+    on devart.service_registry to devart_grafana;
+grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end) on devart.budgets to devart_grafana;
 reset role;
 commit;
 

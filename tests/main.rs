@@ -24,6 +24,7 @@ mod claim_order;
 mod claim_race;
 mod claim_recall;
 mod creation;
+mod dashboards;
 mod dependencies;
 mod dependency_races;
 mod failure;

@@ -127,3 +127,10 @@ create policy user_roles_read on devart.user_roles for select to authenticated
     using (user_id = (select devart.my_user_id()) or (select devart.get_my_role()) = 'admin');
 create policy audit_log_read on devart.audit_log for select to authenticated
     using ((select devart.get_my_role()) = 'admin');
+
+-- Grafana sees every row of what it reads; 950_grants.sql says which columns.
+create policy tasks_read_all on devart.tasks for select to devart_grafana using (true);
+create policy agents_read_all on devart.agents for select to devart_grafana using (true);
+create policy charges_read_all on devart.charges for select to devart_grafana using (true);
+create policy service_registry_read_all on devart.service_registry for select to devart_grafana using (true);
+create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);

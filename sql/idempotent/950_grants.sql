@@ -104,3 +104,18 @@ $$;
 -- The bridge to RabbitMQ compares queues with lanes
 grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
     to devart_bridge_rabbitmq;
+
+-- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made of. Nothing that people or
+-- agents wrote (titles, payloads, results, errors, details), no keys, no tokens.
+revoke all on all tables in schema devart, devart_private from devart_grafana;
+revoke all on all functions in schema devart, devart_private from devart_grafana;
+revoke all on schema devart, devart_private from devart_grafana;
+grant usage on schema devart to devart_grafana;
+grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status to devart_grafana;
+grant select (id, priority, status, ready_at, claimed_at, finished_at) on devart.tasks to devart_grafana;
+grant select (status, active_task_count) on devart.agents to devart_grafana;
+grant select (service_id, task_id, kind, amount_usd, created_at) on devart.charges to devart_grafana;
+grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd, substitute_service_id,
+              alert_thresholds, hard_limit, created_at, window_start, window_end)
+    on devart.service_registry to devart_grafana;
+grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end) on devart.budgets to devart_grafana;

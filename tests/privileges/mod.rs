@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use self::table::{CALLERS, MAY};
+use self::table::{CALLERS, GRAFANA_MAY, MAY};
 use crate::support::queue::create;
 use crate::support::{Caller, Database, run_sql, sqlstate};
 
@@ -195,6 +195,23 @@ async fn a_session_shaped_like_postgrests_can_do_exactly_the_same() -> Result<()
         wrong.extend(deviations(&world, column, &mut session, Some(caller)).await?);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn grafana_can_read_what_its_dashboards_show_and_nothing_else() -> Result<()> {
+    let world = World::create().await?;
+    let mut session = PgConnection::connect(&world.db.grafana_url()).await?;
+    // Its sessions begin as readers, but may change that.
+    let unlock = "set default_transaction_read_only = off";
+    run_sql(&mut session, unlock.to_owned()).await?;
+    let mut allowed = Vec::new();
+    for (sql, _) in MAY {
+        if may(&mut session, None, &world.fill(sql)).await? {
+            allowed.push(*sql);
+        }
+    }
+    assert_eq!(allowed, GRAFANA_MAY);
     Ok(())
 }
 

@@ -218,3 +218,14 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.is_my_task('{own}')", "----+"),
     ("select devart.is_my_task_in_progress('{own}')", "----+"),
 ];
+
+/// What of the above Grafana may, too: nothing but reading what its dashboards are made of.
+pub const GRAFANA_MAY: &[&str] = &[
+    "read: select from devart.tasks where id = '{task}'",
+    "read: select from devart.tasks where id = '{own}'",
+    "read: select from devart.budgets",
+    "read: select from devart.service_registry",
+    "read: select from devart.service_status",
+    "read: select from devart.queue_depth",
+    "read: select from devart.agent_status_summary",
+];

@@ -16,6 +16,9 @@ pub const AUTHENTICATOR_PASSWORD: &str = "authenticator-password-of-the-tests";
 /// Password of every bridge's login.
 pub const BRIDGE_PASSWORD: &str = "bridge-password-of-the-tests";
 
+/// Password of Grafana's login.
+pub const GRAFANA_PASSWORD: &str = "grafana-password-of-the-tests";
+
 /// The database that tests copy.
 pub const TEMPLATE: &str = "devart_template";
 
@@ -94,7 +97,8 @@ async fn set_login_passwords(cluster: &Cluster, database: &str) -> Result<()> {
     let url = cluster.url(database);
     migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
     migrate::set_login_password(&url, "devart_bridge_rabbitmq", BRIDGE_PASSWORD).await?;
-    migrate::set_login_password(&url, "devart_bridge_telegram", BRIDGE_PASSWORD).await
+    migrate::set_login_password(&url, "devart_bridge_telegram", BRIDGE_PASSWORD).await?;
+    migrate::set_login_password(&url, "devart_grafana", GRAFANA_PASSWORD).await
 }
 
 /// Statics are never dropped, and a killed process drops nothing. So a shell waits for the end of its

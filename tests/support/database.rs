@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, TEMPLATE};
+use super::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, GRAFANA_PASSWORD, TEMPLATE};
 
 /// A database that goes away with this value.
 pub struct Database {
@@ -80,6 +80,12 @@ impl Database {
     pub fn bridge_url(&self, bridge: &str) -> String {
         let login = format!("devart_bridge_{bridge}");
         self.cluster.url_as(&login, BRIDGE_PASSWORD, &self.name)
+    }
+
+    /// The connection string of Grafana.
+    pub fn grafana_url(&self) -> String {
+        self.cluster
+            .url_as("devart_grafana", GRAFANA_PASSWORD, &self.name)
     }
 
     /// The cluster, for its programs.

@@ -72,6 +72,11 @@ impl Bridge {
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
+    /// What monitors see.
+    pub async fn metrics(&self) -> Result<String> {
+        Ok(self.health.get("/metrics").await?.text)
+    }
+
     /// Ends it as a crash does; gives what it logged.
     pub fn kill(mut self) -> String {
         let _ = self.child.kill();

@@ -22,6 +22,9 @@ pub const RABBITMQ_BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
 /// Role the bridge to Telegram logs in as.
 pub const TELEGRAM_BRIDGE_ROLE: &str = "devart_bridge_telegram";
 
+/// Role that Grafana logs in as.
+pub const GRAFANA_ROLE: &str = "devart_grafana";
+
 const COMMENT: &str =
     "Addresses and secrets of this installation. Made once by `devart up`; keep it private.";
 
@@ -36,6 +39,8 @@ pub struct Secrets {
     pub rabbitmq_bridge_password: String,
     /// Password of the login role of the bridge to Telegram.
     pub telegram_bridge_password: String,
+    /// Password of Grafana's login role.
+    pub grafana_password: String,
     /// Password of the RabbitMQ user.
     pub rabbitmq_password: String,
     /// Key that signs people's tokens.
@@ -72,6 +77,10 @@ impl Secrets {
             api_password: recorded_password("API_DATABASE_URL"),
             rabbitmq_bridge_password: recorded_password("RABBITMQ_BRIDGE_DATABASE_URL"),
             telegram_bridge_password: recorded_password("TELEGRAM_BRIDGE_DATABASE_URL"),
+            grafana_password: recorded
+                .get("GRAFANA_POSTGRES_PASSWORD")
+                .cloned()
+                .unwrap_or_else(|| random::word(32)),
             rabbitmq_password: recorded_password("RABBITMQ_URL"),
             jwt_secret: keep_or("SUPABASE_JWT_SECRET", || random::word(48)),
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
@@ -120,6 +129,12 @@ impl Secrets {
             format!("127.0.0.1:{}", ports.rabbitmq_bridge),
             database(TELEGRAM_BRIDGE_ROLE, &self.telegram_bridge_password),
             format!("127.0.0.1:{}", ports.telegram_bridge),
+            // In parts, as Grafana's data source wants them.
+            format!("127.0.0.1:{}", ports.postgres),
+            OWNER.to_owned(),
+            GRAFANA_ROLE.to_owned(),
+            self.grafana_password.clone(),
+            "disable".to_owned(),
         ];
         let ours = OURS
             .iter()
@@ -139,7 +154,7 @@ impl Secrets {
 }
 
 /// Our lines of the record, in the order of [`Secrets::entries`].
-const OURS: [&str; 13] = [
+const OURS: [&str; 18] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
@@ -153,6 +168,11 @@ const OURS: [&str; 13] = [
     "RABBITMQ_BRIDGE_BIND",
     "TELEGRAM_BRIDGE_DATABASE_URL",
     "TELEGRAM_BRIDGE_BIND",
+    "GRAFANA_POSTGRES_ADDRESS",
+    "GRAFANA_POSTGRES_DATABASE",
+    "GRAFANA_POSTGRES_USER",
+    "GRAFANA_POSTGRES_PASSWORD",
+    "GRAFANA_POSTGRES_SSLMODE",
 ];
 
 /// What is nobody's to make up: chosen, then kept as secrets are.

@@ -12,7 +12,7 @@ use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::progress::Stage;
-use crate::secrets::{API_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
+use crate::secrets::{API_ROLE, GRAFANA_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
 use crate::{demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
@@ -117,6 +117,7 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
         (API_ROLE, &secrets.api_password),
         (RABBITMQ_BRIDGE_ROLE, &secrets.rabbitmq_bridge_password),
         (TELEGRAM_BRIDGE_ROLE, &secrets.telegram_bridge_password),
+        (GRAFANA_ROLE, &secrets.grafana_password),
     ] {
         migrate::set_login_password(database_url, role, password).await?;
     }

@@ -136,7 +136,7 @@ fn bridge_environment(
     environment
 }
 
-/// What our services may know: everything but the owner's login and people's passwords.
+/// What our services may know: everything but the logins of the owner and of Grafana and people's passwords.
 fn environment(
     layout: &Layout,
     ports: &Ports,
@@ -147,7 +147,10 @@ fn environment(
         environment.entry(name).or_insert(value);
     }
     // Not the owner's database: each service only ever logs in as its own role.
-    environment.retain(|name, _| name != "DATABASE_URL" && !name.starts_with("ADMIN_"));
+    let others = ["ADMIN_", "GRAFANA_"];
+    environment.retain(|name, _| {
+        name != "DATABASE_URL" && others.iter().all(|others| !name.starts_with(others))
+    });
     Ok(environment)
 }
 
