@@ -1,16 +1,14 @@
 //! Measures two things against each other on a machine whose speed changes from minute to minute.
 //!
-//! In short turns, each beside one of the other, so that both meet the same machine. The ratio is the median
+//! In turns, each beside one of the other, so that both meet the same machine. The ratio is the median
 //! of the pairs: a pair that was torn by the machine does not decide.
 
 use anyhow::Result;
 
 use crate::cluster::BenchCluster;
-use crate::pgbench::{Length, Run};
+use crate::pgbench::Run;
 
-const PAIRS: usize = 7;
-/// Shorter ones would measure how sessions start.
-const SHORTEST_TURN_SECONDS: u32 = 3;
+const PAIRS: usize = 5;
 
 /// What came of it.
 pub struct Compared {
@@ -54,21 +52,9 @@ pub fn turns(pairs: usize) -> impl Iterator<Item = usize> {
 pub fn compare(cluster: &BenchCluster, bare: &Run, devart: &Run) -> Result<Compared> {
     let mut rates = [Vec::new(), Vec::new()];
     for turn in turns(PAIRS) {
-        let run = [bare, devart][turn].shortened();
-        rates[turn].push(run.measure(cluster)?.tps);
+        rates[turn].push([bare, devart][turn].measure(cluster)?.tps);
     }
     Ok(Compared::of(&rates[0], &rates[1]))
-}
-
-impl Run<'_> {
-    /// The same for half the time.
-    fn shortened(&self) -> Self {
-        let length = match self.length {
-            Length::Seconds(seconds) => Length::Seconds(SHORTEST_TURN_SECONDS.max(seconds / 2)),
-            Length::Transactions(count) => Length::Transactions(count),
-        };
-        Run { length, ..*self }
-    }
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -9,7 +9,6 @@ use devart_cli::postgres::Postgres;
 use crate::cluster::BenchCluster;
 
 /// One run of a script.
-#[derive(Clone, Copy)]
 pub struct Run<'a> {
     pub script: &'a str,
     pub clients: u32,

@@ -18,6 +18,7 @@ use crate::pgbench::percentile_of;
 use crate::report::Report;
 
 const PER_SECOND: u64 = 50;
+const TURNS: usize = 8;
 /// Tasks at the beginning that warm connections and plans up; not counted.
 const WARM_UP: u64 = 50;
 
@@ -31,11 +32,12 @@ async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
     Ok(options.connect(&cluster.url()).await?)
 }
 
-/// Through the notifier and by plain NOTIFY in turns, so that both meet the same machine.
+/// Through the notifier and by plain NOTIFY in turns, so that both meet the same machine; so many that a percentile
+/// does not hang on a few slow writes of the disk.
 async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     let plain = cluster.with_plain_notify().await?;
     let mut latencies = [Vec::new(), Vec::new()];
-    for turn in 0..4 {
+    for turn in 0..TURNS {
         let measured = pickups_by_sql([cluster, &plain][turn % 2], turn, seconds).await?;
         latencies[turn % 2].extend(measured);
     }
