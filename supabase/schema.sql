@@ -899,9 +899,10 @@ insert into devart.system_settings (key, value, description, schema) values
      '{"type": "array"}')
 on conflict (key) do nothing;
 
--- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs).
+-- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what replication brings.
 create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
     for each statement execute function devart_private.forget_cached();
+alter table devart.system_settings enable always trigger system_settings_forget_cached;
 
 -- A setting's value; null when there is no such key.
 create or replace function devart_private.setting(p_key text)
@@ -1400,6 +1401,7 @@ $$;
 -- Sessions keep the lanes (pg_devart/src/cached.rs).
 create or replace trigger lanes_forget_cached after insert or update or delete on devart_private.lanes
     for each statement execute function devart_private.forget_cached();
+alter table devart_private.lanes enable always trigger lanes_forget_cached;
 
 -- The lane of a canonical set of capabilities; made when it is the first of its kind.
 create or replace function devart_private.lane_of(p_capabilities text[])

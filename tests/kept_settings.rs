@@ -44,6 +44,20 @@ async fn a_session_that_has_claimed_before_claims_by_a_setting_as_it_is_now() ->
 }
 
 #[tokio::test]
+async fn what_replication_brings_is_noticed_too() -> Result<()> {
+    let (db, agent, mut session) = queue().await?;
+    let mut replication = db.session().await?;
+    sqlx::raw_sql(
+        "set session_replication_role = replica;
+         update devart.system_settings set value = '120' where key = 'lease_seconds'",
+    )
+    .execute(&mut replication)
+    .await?;
+    assert_eq!(lease_seconds(&mut session, &agent).await?, 120.0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_setting_that_is_rolled_back_is_not_kept() -> Result<()> {
     let (_db, agent, mut session) = queue().await?;
     let mut transaction = session.begin().await?;

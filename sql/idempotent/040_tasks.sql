@@ -10,6 +10,7 @@ $$;
 -- Sessions keep the lanes (pg_devart/src/cached.rs).
 create or replace trigger lanes_forget_cached after insert or update or delete on devart_private.lanes
     for each statement execute function devart_private.forget_cached();
+alter table devart_private.lanes enable always trigger lanes_forget_cached;
 
 -- The lane of a canonical set of capabilities; made when it is the first of its kind.
 create or replace function devart_private.lane_of(p_capabilities text[])
