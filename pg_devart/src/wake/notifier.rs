@@ -100,6 +100,7 @@ fn serve() {
 }
 
 fn send() {
+    shared::begin_sending();
     let channels = shared::channels(IN_HAND.get());
     BackgroundWorker::transaction(|| channels.iter().for_each(Channel::notify));
     IN_HAND.set(0);

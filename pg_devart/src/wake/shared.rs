@@ -1,6 +1,7 @@
 //! What sessions and the notifier share: which channels wait for a NOTIFY, and how to rouse the notifier.
 
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use pgrx::pg_sys::Latch;
 use pgrx::prelude::*;
@@ -10,6 +11,9 @@ use super::channel::Channel;
 
 /// One bit each.
 const MAX_CHANNELS: usize = u64::BITS as usize;
+/// So long without a NOTIFY, and nobody can be in the way of who sends one. At most 100 sessions a second send for
+/// themselves then, of some thousands that could.
+const QUIET: Duration = Duration::from_millis(10);
 
 // SAFETY: no other shared memory has these names.
 static BOARD: PgAtomic<Board> = unsafe { PgAtomic::new(c"devart wake-ups") };
@@ -24,6 +28,8 @@ struct Board {
     waiting: AtomicU64,
     /// Whether the notifier sleeps, and has to be roused; it looks by itself while it is busy.
     sleeps: AtomicBool,
+    /// When the notifier or a first one last began to send, in microseconds since 2000.
+    sent_at: AtomicI64,
     /// The running notifier's; null when there is none.
     latch: AtomicPtr<Latch>,
     /// The database that the notifier serves.
@@ -62,6 +68,23 @@ fn is_served() -> bool {
     IS_THERE.load(SeqCst)
         && !BOARD.get().latch.load(SeqCst).is_null()
         && BOARD.get().database.load(SeqCst) == own
+}
+
+/// Whether the caller is the first after a quiet moment. It shall send for itself: that costs nobody anything,
+/// and its listeners need not wait until the notifier runs.
+pub fn is_first_after_quiet() -> bool {
+    if !IS_THERE.load(SeqCst) {
+        return false;
+    }
+    let sent_at = &BOARD.get().sent_at;
+    let (last, now) = (sent_at.load(SeqCst), now_us());
+    let is_quiet = u128::from(now.abs_diff(last)) >= QUIET.as_micros();
+    is_quiet && sent_at.compare_exchange(last, now, SeqCst, SeqCst).is_ok()
+}
+
+fn now_us() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 fn index_of(channels: &[Channel], channel: &Channel) -> Option<usize> {
@@ -118,6 +141,11 @@ pub mod notifier {
     pub fn may_sleep() -> bool {
         BOARD.get().sleeps.store(true, SeqCst);
         BOARD.get().waiting.load(SeqCst) == 0
+    }
+
+    /// Whoever commits in the next moment finds somebody sending.
+    pub fn begin_sending() {
+        BOARD.get().sent_at.store(now_us(), SeqCst);
     }
 
     /// The channels that wait; they are the caller's to notify now.

@@ -50,8 +50,9 @@ unsafe extern "C-unwind" fn on_transaction_event(
 /// Decides who sends: this is the last moment at which the transaction itself still can.
 fn prepare_wakeups() {
     CHANNELS.with_borrow_mut(|channels| {
+        let sends_itself = !channels.is_empty() && shared::is_first_after_quiet();
         for channel in channels.drain(..) {
-            match shared::bit_of(&channel) {
+            match shared::bit_of(&channel).filter(|_| !sends_itself) {
                 Some(bit) => BITS.set(BITS.get() | bit),
                 None => channel.notify(),
             }
