@@ -157,7 +157,8 @@ async fn latency(
     let (sender, latencies) = mpsc::channel();
     let connection = connect(broker).await?;
     let consumer = tokio::spawn(consume(connection, api.url.clone(), key, sender));
-    let measured = pickup::enqueue_and_collect(pool, seconds, &latencies).await;
+    let measured =
+        pickup::enqueue_and_collect(pool, pickup::CREATE_TASK, seconds, &latencies).await;
     consumer.abort();
     pickup::judge(
         report,

@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::memory::BenchApi;
 use crate::cluster::BenchCluster;
@@ -18,9 +18,12 @@ use crate::pgbench::percentile_of;
 use crate::report::Report;
 
 const PER_SECOND: u64 = 50;
-const TURNS: usize = 8;
+const TURNS: usize = 4;
 /// Tasks at the beginning that warm connections and plans up; not counted.
 const WARM_UP: u64 = 50;
+
+pub(super) const CREATE_TASK: &str = "select devart.create_task('bench', payload => jsonb_build_object('enqueued_at_us', $1::bigint))";
+const ENQUEUED_AT: &str = "(payload ->> 'enqueued_at_us')::bigint";
 
 pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     by_sql(cluster, seconds, report).await?;
@@ -35,20 +38,31 @@ async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
     Ok(options.connect(&cluster.url()).await?)
 }
 
-/// Through the notifier and by plain NOTIFY in turns, so that both meet the same machine; so many that a percentile
-/// does not hang on a few slow writes of the disk.
+/// Through the notifier, by plain NOTIFY and on a bare table in turns, so that all meet the same machine; so many that
+/// a percentile does not hang on a few slow writes of the disk.
 async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     let plain = cluster.with_plain_notify().await?;
-    let mut latencies = [Vec::new(), Vec::new()];
+    let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
     for turn in 0..TURNS {
-        let measured = pickups_by_sql([cluster, &plain][turn % 2], turn, seconds).await?;
-        latencies[turn % 2].extend(measured);
+        let agent = format!("pickup by sql {turn}");
+        let queues = [
+            Queue::devart(cluster, &agent)?,
+            Queue::devart(&plain, &agent)?,
+            Queue::bare(cluster),
+        ];
+        for (queue, latencies) in queues.iter().zip(&mut latencies) {
+            latencies.extend(queue.pickups(seconds).await?);
+        }
     }
     latencies.iter_mut().for_each(|it| it.sort_unstable());
-    let [notifier, plain] = latencies;
+    let [notifier, plain, bare] = latencies;
+    note(
+        report,
+        "enqueue to claimed on a bare table, by plain NOTIFY, 50/s",
+        &bare,
+    );
     judge(report, "enqueue to claimed, by SQL, 50/s", &notifier, 6.0);
-    let [notifier, plain] =
-        [notifier, plain].map(|sorted| percentile_of(&sorted, 99.0) as f64 / 1e3);
+    let [notifier, plain] = [notifier, plain].map(|sorted| percentiles_ms(&sorted)[1]);
     report.judge(
         "p99 of the same by plain NOTIFY",
         format!("{plain:.1} ms"),
@@ -58,36 +72,72 @@ async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Re
     Ok(())
 }
 
-/// A consumer that listens on one connection and claims on another.
-async fn pickups_by_sql(cluster: &BenchCluster, turn: usize, seconds: u32) -> Result<Vec<u64>> {
-    cluster.fill(0)?;
-    let pool = connect(cluster).await?;
-    let (agent, _) = cluster.register_agent(&format!("pickup by sql {turn}"))?;
-    let (sender, latencies) = mpsc::channel();
-    let consumer = tokio::spawn(consume(pool.clone(), agent, sender));
-    let measured = enqueue_and_collect(&pool, seconds, &latencies).await;
-    consumer.abort();
-    measured
+/// Where a producer writes and a consumer listens and claims.
+struct Queue<'a> {
+    cluster: &'a BenchCluster,
+    /// With the time at which the task was enqueued.
+    create: &'static str,
+    channel: &'static str,
+    /// Gives that time.
+    claim: String,
 }
 
-async fn consume(pool: PgPool, agent: String, latencies: Sender<u64>) -> Result<()> {
+impl<'a> Queue<'a> {
+    fn devart(cluster: &'a BenchCluster, agent: &str) -> Result<Self> {
+        let (agent, _) = cluster.register_agent(agent)?;
+        let claim = format!("select {ENQUEUED_AT} from devart.claim_next_task('{agent}')");
+        Ok(Queue {
+            cluster,
+            create: CREATE_TASK,
+            channel: "devart_tasks",
+            claim,
+        })
+    }
+
+    /// What two commits and a NOTIFY take at the least.
+    fn bare(cluster: &'a BenchCluster) -> Self {
+        let claim = format!(
+            "update bare.notified set status = 1 where id = (
+                 select id from bare.notified where status = 0 and lane_id = 1
+                 order by priority, ready_at limit 1 for update skip locked)
+             returning {ENQUEUED_AT}"
+        );
+        Queue {
+            cluster,
+            create: "insert into bare.notified (payload) values (jsonb_build_object('enqueued_at_us', $1::bigint))",
+            channel: "devart_bench",
+            claim,
+        }
+    }
+
+    async fn pickups(&self, seconds: u32) -> Result<Vec<u64>> {
+        self.cluster.fill(0)?;
+        let pool = connect(self.cluster).await?;
+        let (sender, latencies) = mpsc::channel();
+        let consumer = consume(pool.clone(), self.channel, self.claim.clone(), sender);
+        let consumer = tokio::spawn(consumer);
+        let measured = enqueue_and_collect(&pool, self.create, seconds, &latencies).await;
+        consumer.abort();
+        measured
+    }
+}
+
+/// A consumer that listens on one connection and claims on another.
+async fn consume(pool: PgPool, channel: &str, claim: String, latencies: Sender<u64>) -> Result<()> {
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen("devart_tasks").await?;
+    listener.listen(channel).await?;
     loop {
-        while let Some(enqueued_at) = claim(&pool, &agent).await? {
+        while let Some(enqueued_at) = enqueued_at_of_next(&pool, &claim).await? {
             latencies.send(now_us() - enqueued_at)?;
         }
         listener.recv().await?;
     }
 }
 
-async fn claim(pool: &PgPool, agent: &str) -> Result<Option<u64>> {
-    let enqueued_at: Option<i64> = sqlx::query_scalar(
-        "select (payload ->> 'enqueued_at_us')::bigint from devart.claim_next_task($1::uuid)",
-    )
-    .bind(agent)
-    .fetch_optional(pool)
-    .await?;
+async fn enqueued_at_of_next(pool: &PgPool, claim: &str) -> Result<Option<u64>> {
+    let enqueued_at: Option<i64> = sqlx::query_scalar(AssertSqlSafe(claim))
+        .fetch_optional(pool)
+        .await?;
     Ok(enqueued_at.map(i64::unsigned_abs))
 }
 
@@ -102,7 +152,7 @@ async fn by_sdk(
     let api = BenchApi::start(cluster).await?;
     let (_, key) = cluster.register_agent("pickup by sdk")?;
     let (mut agent, latencies) = start_agent(&api.url, &key)?;
-    let measured = enqueue_and_collect(pool, seconds, &latencies).await;
+    let measured = enqueue_and_collect(pool, CREATE_TASK, seconds, &latencies).await;
     agent.kill()?;
     agent.wait()?;
     judge(
@@ -149,6 +199,7 @@ fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
 /// Enqueues at a steady rate and waits for the latency of each task. Gives the counted ones, sorted.
 pub(super) async fn enqueue_and_collect(
     pool: &PgPool,
+    create: &'static str,
     seconds: u32,
     latencies: &Receiver<u64>,
 ) -> Result<Vec<u64>> {
@@ -156,7 +207,7 @@ pub(super) async fn enqueue_and_collect(
     let mut ticks = tokio::time::interval(Duration::from_millis(1000 / PER_SECOND));
     for _ in 0..total {
         ticks.tick().await;
-        sqlx::query("select devart.create_task('bench', payload => jsonb_build_object('enqueued_at_us', $1::bigint))")
+        sqlx::query(create)
             .bind(now_us().cast_signed())
             .execute(pool)
             .await?;
@@ -177,15 +228,23 @@ pub(super) async fn enqueue_and_collect(
 }
 
 pub(super) fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
-    let [p50, p99] =
-        [50.0, 99.0].map(|percentile| percentile_of(latencies_us, percentile) as f64 / 1e3);
+    let [p50, p99] = percentiles_ms(latencies_us);
     let target = format!("p99 under {limit_ms:.0} ms");
-    report.judge(
-        what,
-        format!("p50 {p50:.1} ms, p99 {p99:.1} ms"),
-        &target,
-        p99 < limit_ms,
-    );
+    report.judge(what, describe(p50, p99), &target, p99 < limit_ms);
+}
+
+fn note(report: &mut Report, what: &str, latencies_us: &[u64]) {
+    let [p50, p99] = percentiles_ms(latencies_us);
+    report.note(what, describe(p50, p99));
+}
+
+/// The median and the 99th percentile of sorted latencies.
+fn percentiles_ms(latencies_us: &[u64]) -> [f64; 2] {
+    [50.0, 99.0].map(|percentile| percentile_of(latencies_us, percentile) as f64 / 1e3)
+}
+
+fn describe(p50: f64, p99: f64) -> String {
+    format!("p50 {p50:.1} ms, p99 {p99:.1} ms")
 }
 
 pub(super) fn now_us() -> u64 {
