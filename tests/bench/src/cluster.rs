@@ -1,9 +1,10 @@
 //! The cluster that is measured: private, durable, with Postgres' own defaults.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use devart_cli::cluster::{Cluster, ClusterOptions};
 use devart_cli::migrate;
 
@@ -105,6 +106,16 @@ impl BenchCluster {
             self.sql(&format!("vacuum (analyze) {table}"))?;
         }
         self.sql("checkpoint")?;
+        Ok(())
+    }
+
+    /// Does at once what autovacuum and the kernel would do some time in the next minute because of how this database
+    /// was made: for what is measured on an idle system.
+    pub fn come_to_rest(&self) -> Result<()> {
+        self.sql("vacuum (analyze)")?;
+        self.sql("checkpoint")?;
+        let synced = Command::new("sync").status()?;
+        ensure!(synced.success(), "sync failed");
         Ok(())
     }
 

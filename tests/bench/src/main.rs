@@ -6,6 +6,7 @@
 mod broker;
 mod cluster;
 mod compare;
+mod latencies;
 mod pgbench;
 mod report;
 mod scenarios;

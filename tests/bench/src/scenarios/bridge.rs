@@ -23,6 +23,7 @@ use super::pickup;
 use crate::broker::BenchBroker;
 use crate::cluster::BenchCluster;
 use crate::compare::{Compared, turns};
+use crate::latencies::Latencies;
 use crate::report::Report;
 
 const QUEUE: &str = "tasks.todo";
@@ -163,7 +164,7 @@ async fn latency(
     pickup::judge(
         report,
         "insert to handler start, over RabbitMQ and API, 50/s",
-        &measured?,
+        &Latencies::of_one_turn(measured?),
         50.0,
     );
     Ok(())

@@ -14,11 +14,12 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::memory::BenchApi;
 use crate::cluster::BenchCluster;
-use crate::pgbench::percentile_of;
+use crate::latencies::Latencies;
 use crate::report::Report;
 
 const PER_SECOND: u64 = 50;
-const TURNS: usize = 4;
+/// As many as there are queues to go first, twice.
+const TURNS: usize = 6;
 /// Tasks at the beginning that warm connections and plans up; not counted.
 const WARM_UP: u64 = 50;
 
@@ -38,38 +39,40 @@ async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
     Ok(options.connect(&cluster.url()).await?)
 }
 
-/// Through the notifier, by plain NOTIFY and on a bare table in turns, so that all meet the same machine; so many that
-/// a percentile does not hang on a few slow writes of the disk.
+/// On a bare table, through the notifier and by plain NOTIFY in turns, so that all meet the same machine; who goes first
+/// changes from turn to turn.
 async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
-    let plain = cluster.with_plain_notify().await?;
-    let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
+    let plain_cluster = cluster.with_plain_notify().await?;
+    cluster.come_to_rest()?;
+    plain_cluster.come_to_rest()?;
+    let mut measured = [(); 3].map(|()| Latencies::default());
     for turn in 0..TURNS {
         let agent = format!("pickup by sql {turn}");
         let queues = [
-            Queue::devart(cluster, &agent)?,
-            Queue::devart(&plain, &agent)?,
             Queue::bare(cluster),
+            Queue::devart(cluster, &agent)?,
+            Queue::devart(&plain_cluster, &agent)?,
         ];
-        for (queue, latencies) in queues.iter().zip(&mut latencies) {
-            latencies.extend(queue.pickups(seconds).await?);
+        for which in (0..3).map(|place| (turn + place) % 3) {
+            measured[which].add(queues[which].pickups(seconds).await?);
         }
     }
-    latencies.iter_mut().for_each(|it| it.sort_unstable());
-    let [notifier, plain, bare] = latencies;
-    note(
-        report,
-        "enqueue to claimed on a bare table, by plain NOTIFY, 50/s",
-        &bare,
-    );
-    judge(report, "enqueue to claimed, by SQL, 50/s", &notifier, 6.0);
-    let [notifier, plain] = [notifier, plain].map(|sorted| percentiles_ms(&sorted)[1]);
-    report.judge(
-        "p99 of the same by plain NOTIFY",
-        format!("{plain:.1} ms"),
-        "not better by a tenth",
-        notifier <= 1.1 * plain,
-    );
+    report_by_sql(&measured, report);
     Ok(())
+}
+
+fn report_by_sql([bare, notifier, plain]: &[Latencies; 3], report: &mut Report) {
+    report.note(
+        "enqueue to claimed on a bare table, by plain NOTIFY, 50/s",
+        bare.text(),
+    );
+    judge(report, "enqueue to claimed, by SQL, 50/s", notifier, 6.0);
+    report.judge(
+        "the same by plain NOTIFY",
+        plain.text(),
+        "p99 not better by a tenth",
+        notifier.p99_ms() <= 1.1 * plain.p99_ms(),
+    );
 }
 
 /// Where a producer writes and a consumer listens and claims.
@@ -158,7 +161,7 @@ async fn by_sdk(
     judge(
         report,
         "enqueue to handler start, by API and SDK, 50/s",
-        &measured?,
+        &Latencies::of_one_turn(measured?),
         15.0,
     );
     Ok(())
@@ -196,7 +199,7 @@ fn start_agent(api_url: &str, key: &str) -> Result<(Child, Receiver<u64>)> {
     Ok((agent, latencies))
 }
 
-/// Enqueues at a steady rate and waits for the latency of each task. Gives the counted ones, sorted.
+/// Enqueues at a steady rate and waits for the latency of each task. Gives the counted ones.
 pub(super) async fn enqueue_and_collect(
     pool: &PgPool,
     create: &'static str,
@@ -222,29 +225,16 @@ pub(super) async fn enqueue_and_collect(
         measured.len() as u64 == total,
         "some tasks were not picked up"
     );
-    let mut counted = measured.split_off(WARM_UP as usize);
-    counted.sort_unstable();
-    Ok(counted)
+    Ok(measured.split_off(WARM_UP as usize))
 }
 
-pub(super) fn judge(report: &mut Report, what: &str, latencies_us: &[u64], limit_ms: f64) {
-    let [p50, p99] = percentiles_ms(latencies_us);
-    let target = format!("p99 under {limit_ms:.0} ms");
-    report.judge(what, describe(p50, p99), &target, p99 < limit_ms);
-}
-
-fn note(report: &mut Report, what: &str, latencies_us: &[u64]) {
-    let [p50, p99] = percentiles_ms(latencies_us);
-    report.note(what, describe(p50, p99));
-}
-
-/// The median and the 99th percentile of sorted latencies.
-fn percentiles_ms(latencies_us: &[u64]) -> [f64; 2] {
-    [50.0, 99.0].map(|percentile| percentile_of(latencies_us, percentile) as f64 / 1e3)
-}
-
-fn describe(p50: f64, p99: f64) -> String {
-    format!("p50 {p50:.1} ms, p99 {p99:.1} ms")
+pub(super) fn judge(report: &mut Report, what: &str, latencies: &Latencies, limit_ms: f64) {
+    report.judge(
+        what,
+        latencies.text(),
+        &format!("p99 under {limit_ms:.0} ms"),
+        latencies.p99_ms() < limit_ms,
+    );
 }
 
 pub(super) fn now_us() -> u64 {
