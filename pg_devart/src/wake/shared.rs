@@ -11,9 +11,9 @@ use super::channel::Channel;
 
 /// One bit each.
 const MAX_CHANNELS: usize = u64::BITS as usize;
-/// So long without a NOTIFY, and nobody can be in the way of who sends one. At most 100 sessions a second send for
-/// themselves then, of some thousands that could.
-const QUIET: Duration = Duration::from_millis(10);
+/// How long nobody may have sent for the next one to be alone. So one session in two milliseconds sends for itself at the
+/// most; when more of them commit, the notifier is roused and sends for all.
+const QUIET: Duration = Duration::from_millis(2);
 
 // SAFETY: no other shared memory has these names.
 static BOARD: PgAtomic<Board> = unsafe { PgAtomic::new(c"devart wake-ups") };
@@ -73,10 +73,10 @@ fn is_served() -> bool {
 /// Whether the caller is the first after a quiet moment. It shall send for itself: that costs nobody anything,
 /// and its listeners need not wait until the notifier runs.
 pub fn is_first_after_quiet() -> bool {
-    if !IS_THERE.load(SeqCst) {
-        return false;
-    }
-    let sent_at = &BOARD.get().sent_at;
+    IS_THERE.load(SeqCst) && BOARD.get().sleeps.load(SeqCst) && is_first(&BOARD.get().sent_at)
+}
+
+fn is_first(sent_at: &AtomicI64) -> bool {
     let (last, now) = (sent_at.load(SeqCst), now_us());
     let is_quiet = u128::from(now.abs_diff(last)) >= QUIET.as_micros();
     is_quiet && sent_at.compare_exchange(last, now, SeqCst, SeqCst).is_ok()
