@@ -164,7 +164,7 @@ async fn latency(
     pickup::judge(
         report,
         "insert to handler start, over RabbitMQ and API, 50/s",
-        &Latencies::of_one_turn(measured?),
+        &Latencies::of(measured?),
         50.0,
     );
     Ok(())
