@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 
 use crate::columns;
 
-/// EXEC_FLAG_REWIND of executor.h: the rows may be read again.
-const REWIND: i32 = 2;
+/// The rows may be read again.
+const REWIND: i32 = pg_sys::EXEC_FLAG_REWIND as i32;
 
 /// Reads all new rows of a trigger for each statement that has a transition table of them.
 pub fn read_new<T>(trigger: &PgTrigger, read: impl Fn(&NewTableRow) -> T) -> Vec<T> {
