@@ -2049,6 +2049,19 @@ begin
 end
 $$;
 
+-- Each single capability of an agent has its lane: heartbeats name the queues of lanes, so the agent listens to them
+-- before the first task asks for one.
+create or replace function devart_private.agents_make_lanes()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lane_of(array[c]) from unnest(new.capabilities) c;
+    return null;
+end
+$$;
+create or replace trigger agents_make_lanes after insert or update of capabilities on devart.agents
+    for each row execute function devart_private.agents_make_lanes();
+
 -- Errors: P0002.
 create or replace function devart_private.require_agent(p_agent_id uuid)
 returns void language plpgsql stable

@@ -386,15 +386,44 @@ async fn a_heartbeat_tells_the_queues_that_the_agent_can_serve() -> Result<()> {
         )
         .await?;
     }
-    let answer: Value = sqlx::query_scalar("select devart.agent_heartbeat($1)")
-        .bind(agent.id)
-        .fetch_one(&db.owner)
-        .await?;
     assert_eq!(
-        answer["queues"],
-        json!(["tasks.todo", "tasks.todo.a", "tasks.todo.a+b"])
+        queues(&db, agent.id).await?,
+        [
+            "tasks.todo",
+            "tasks.todo.a",
+            "tasks.todo.b",
+            "tasks.todo.a+b"
+        ]
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_hears_of_its_capabilities_queues_before_a_task_asks_for_one() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&["a", "b"]).await?;
+    assert_eq!(
+        queues(&db, agent.id).await?,
+        ["tasks.todo", "tasks.todo.a", "tasks.todo.b"]
+    );
+    sqlx::query("update devart.agents set capabilities = '{b,c}' where id = $1")
+        .bind(agent.id)
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(
+        queues(&db, agent.id).await?,
+        ["tasks.todo", "tasks.todo.b", "tasks.todo.c"]
+    );
+    Ok(())
+}
+
+/// What a heartbeat says.
+async fn queues(db: &Database, agent_id: Uuid) -> Result<Vec<String>> {
+    let answer: Value = sqlx::query_scalar("select devart.agent_heartbeat($1)")
+        .bind(agent_id)
+        .fetch_one(&db.owner)
+        .await?;
+    Ok(serde_json::from_value(answer["queues"].clone())?)
 }
 
 #[tokio::test]
