@@ -59,13 +59,25 @@ impl Bridge {
     /// Waits until it has tried to connect to the broker and could not.
     pub async fn wait_until_it_failed_to_connect(&self) {
         eventually("the bridge cannot connect", async || {
-            let metrics = self.health.get("/metrics").await.ok()?.text;
-            let failures = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix("devart_rabbitmq_connection_failures_total "));
-            failures.filter(|count| *count != "0").map(drop)
+            let failures = self.counter("devart_rabbitmq_connection_failures_total");
+            (failures.await? > 0).then_some(())
         })
         .await;
+    }
+
+    /// How many queues it has made anew.
+    pub async fn replaced_queues(&self) -> Option<u32> {
+        self.counter("devart_rabbitmq_queues_replaced_total").await
+    }
+
+    /// A metric's value; none as long as nothing was counted.
+    async fn counter(&self, name: &str) -> Option<u32> {
+        let metrics = self.health.get("/metrics").await.ok()?.text;
+        let mut values = metrics.lines().filter_map(|line| {
+            let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+            value.parse().ok()
+        });
+        values.next()
     }
 
     /// Whether it says at this moment that it reaches both sides.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use devart_cli::ports::{self, Ports};
 use devart_cli::rabbitmq::{self, RabbitMq};
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -127,9 +127,40 @@ impl Broker {
         self.end(libc::SIGTERM).await;
     }
 
-    /// Ends the node at once.
+    /// Ends the node at once, but not while it would forget quorum queues that it has just made.
     pub async fn kill(&mut self) {
+        eventually("the node remembers its queues", async || {
+            self.remembers_its_queues().ok()?.then_some(())
+        })
+        .await;
+        self.kill_at_once().await;
+    }
+
+    /// Ends the node at once. A quorum queue that was made in the second before does not survive it
+    /// (github.com/rabbitmq/rabbitmq-server/issues/15725).
+    pub async fn kill_at_once(&mut self) {
         self.end(libc::SIGKILL).await;
+    }
+
+    /// Whether every quorum queue that has files is in the register of them, which is written a little later.
+    fn remembers_its_queues(&self) -> Result<bool> {
+        let node = self.node.name();
+        let dir = self
+            .dir
+            .join("mnesia")
+            .join(&node)
+            .join("quorum")
+            .join(node);
+        let register = std::fs::read(dir.join("names.dets"))?;
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let id = entry.file_name();
+            let is_known = |id: &[u8]| register.windows(id.len()).any(|part| part == id);
+            if entry.file_type()?.is_dir() && !is_known(id.as_encoded_bytes()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn end(&mut self, signal: libc::c_int) {
@@ -285,6 +316,18 @@ impl Message {
     }
 }
 
+/// Whether a queue of this broker gives what is most urgent first, and not only what is critical.
+pub fn tells_all_priorities() -> Result<bool> {
+    let mut versions = std::fs::read_dir("/usr/lib/rabbitmq/lib")?.filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let mut numbers = name.strip_prefix("rabbitmq_server-")?.split('.');
+        let mut number = || numbers.next()?.parse::<u32>().ok();
+        Some((number()?, number()?))
+    });
+    let version = versions.next().context("RabbitMQ is not installed")?;
+    Ok(!((4, 0)..(4, 3)).contains(&version))
+}
+
 /// An agent's look at the queues of one virtual host.
 pub struct Queues {
     connection: Connection,
@@ -363,6 +406,21 @@ impl Queues {
             )
             .await
             .map(drop)
+    }
+
+    /// Makes a quorum queue.
+    pub async fn make_quorum_queue(&self, queue: &str) -> lapin::Result<()> {
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
+        let made = self.channel.queue_declare(queue.into(), options, arguments);
+        made.await.map(drop)
     }
 
     /// Deletes a queue with all that is in it.

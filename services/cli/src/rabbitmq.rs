@@ -63,6 +63,11 @@ impl RabbitMq {
         command
     }
 
+    /// The node's name.
+    pub fn name(&self) -> String {
+        format!("devart_{}@localhost", self.id)
+    }
+
     fn program(&self, program: &str) -> Command {
         let mut command = self.user.command(program);
         command.env_clear();
@@ -75,7 +80,7 @@ impl RabbitMq {
             .env("HOME", self.dir.join("home"))
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.ports.epmd.to_string())
-            .env("RABBITMQ_NODENAME", format!("devart_{}@localhost", self.id))
+            .env("RABBITMQ_NODENAME", self.name())
             .env("RABBITMQ_DIST_PORT", self.ports.rabbitmq_dist.to_string())
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",

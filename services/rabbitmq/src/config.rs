@@ -29,6 +29,10 @@ pub struct Config {
     #[arg(long, env = "BRIDGE_LANE_CHECK_INTERVAL_MS", default_value = "30000", value_parser = milliseconds)]
     pub lane_check_interval: Duration,
 
+    /// A queue that confirms no message for so long, while the broker takes messages, is made anew.
+    #[arg(long, env = "BRIDGE_CONFIRM_TIMEOUT_MS", default_value = "30000", value_parser = milliseconds)]
+    pub confirm_timeout: Duration,
+
     #[command(flatten)]
     pub sidecar: SidecarArgs,
 }

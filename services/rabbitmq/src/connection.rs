@@ -34,16 +34,16 @@ pub struct Broker {
 }
 
 impl Broker {
-    async fn connect(address: &AMQPUri) -> anyhow::Result<Self> {
-        let major = greeting::major_version(address).await?;
+    async fn connect(address: &AMQPUri, confirm_timeout: Duration) -> anyhow::Result<Self> {
+        let version = greeting::version(address).await?;
         let properties =
             ConnectionProperties::default().with_connection_name("devart-rabbitmq".into());
         let connection = Arc::new(Connection::connect_uri(address.clone(), properties).await?);
         let lost = CancellationToken::new();
-        let publisher = Publisher::open(&connection, &lost).await?;
+        let publisher = Publisher::open(&connection, confirm_timeout, &lost).await?;
         tokio::spawn(tell_loss(Arc::clone(&connection), lost.clone()));
         Ok(Self {
-            topology: Topology::new(Arc::clone(&connection), QueueType::of(major)),
+            topology: Topology::new(Arc::clone(&connection), QueueType::of(version)),
             publisher,
             connection,
             lost,
@@ -103,11 +103,12 @@ pub struct Keeper {
     task: JoinHandle<()>,
 }
 
-/// Connects, and connects again whenever the connection is lost.
-pub fn keep(address: AMQPUri) -> Keeper {
+/// Connects, and connects again whenever the connection is lost. A message that is not confirmed within `confirm_timeout`
+/// by a broker that takes messages counts as unconfirmed.
+pub fn keep(address: AMQPUri, confirm_timeout: Duration) -> Keeper {
     let (sender, brokers) = watch::channel(None);
     let stop = CancellationToken::new();
-    let task = tokio::spawn(run(address, sender, stop.clone()));
+    let task = tokio::spawn(run(address, confirm_timeout, sender, stop.clone()));
     Keeper {
         brokers,
         stop,
@@ -130,12 +131,13 @@ impl Keeper {
 
 async fn run(
     address: AMQPUri,
+    confirm_timeout: Duration,
     brokers: watch::Sender<Option<Arc<Broker>>>,
     stop: CancellationToken,
 ) {
     let mut backoff = FIRST_BACKOFF;
     while !stop.is_cancelled() {
-        match connect(&address).await {
+        match connect(&address, confirm_timeout).await {
             Ok(broker) => {
                 backoff = FIRST_BACKOFF;
                 serve(Arc::new(broker), &brokers, &stop).await;
@@ -155,8 +157,8 @@ async fn run(
     }
 }
 
-async fn connect(address: &AMQPUri) -> anyhow::Result<Broker> {
-    timeout(CONNECT_TIMEOUT, Broker::connect(address))
+async fn connect(address: &AMQPUri, confirm_timeout: Duration) -> anyhow::Result<Broker> {
+    timeout(CONNECT_TIMEOUT, Broker::connect(address, confirm_timeout))
         .await
         .context("no answer")?
 }

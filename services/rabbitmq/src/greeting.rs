@@ -15,11 +15,11 @@ const METHOD_FRAME: [u8; 3] = [1, 0, 0];
 const START: [u8; 6] = [0, 10, 0, 10, 0, 9];
 const LONGEST_GREETING: usize = 64 * 1024;
 
-/// The broker's major version.
+/// The first two numbers of the broker's version.
 ///
 /// # Errors
 /// When the broker cannot be reached or greets in another way.
-pub async fn major_version(address: &AMQPUri) -> anyhow::Result<u32> {
+pub async fn version(address: &AMQPUri) -> anyhow::Result<(u32, u32)> {
     let runtime = lapin::runtime::default_runtime()?;
     let mut stream = address
         .connect_with_config_async(TLSConfig::default(), &runtime)
@@ -27,7 +27,7 @@ pub async fn major_version(address: &AMQPUri) -> anyhow::Result<u32> {
     stream.write_all(HEADER).await?;
     stream.flush().await?;
     let greeting = read_frame(&mut stream).await?;
-    parse_major_version(&greeting)
+    parse_version(&greeting)
 }
 
 async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Vec<u8>> {
@@ -44,7 +44,7 @@ async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Vec
     Ok(frame)
 }
 
-fn parse_major_version(greeting: &[u8]) -> anyhow::Result<u32> {
+fn parse_version(greeting: &[u8]) -> anyhow::Result<(u32, u32)> {
     let Some(properties) = greeting.strip_prefix(&START) else {
         bail!("the broker does not speak AMQP 0-9-1");
     };
@@ -58,10 +58,11 @@ fn parse_major_version(greeting: &[u8]) -> anyhow::Result<u32> {
     let version = version
         .context("the broker does not tell its version")?
         .to_string();
-    let major = version.split('.').next().unwrap_or_default();
-    major
-        .parse()
-        .with_context(|| format!("the broker's version is no number: {version}"))
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => Ok((major, minor)),
+        _ => bail!("the broker's version is no number: {version}"),
+    }
 }
 
 #[cfg(test)]
@@ -79,15 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn the_major_version_is_the_first_number() {
-        assert_eq!(parse_major_version(&greeting(b"3.10.8")).ok(), Some(3));
-        assert_eq!(parse_major_version(&greeting(b"4.1.0-rc.1")).ok(), Some(4));
+    fn of_the_version_the_first_two_numbers_count() {
+        assert_eq!(parse_version(&greeting(b"3.10.8")).ok(), Some((3, 10)));
+        assert_eq!(parse_version(&greeting(b"4.1.0-rc.1")).ok(), Some((4, 1)));
     }
 
     #[test]
     fn what_is_no_greeting_is_an_error() {
-        assert!(parse_major_version(b"HTTP/1.1 400").is_err());
-        assert!(parse_major_version(&greeting(b"latest")).is_err());
-        assert!(parse_major_version(&greeting(b"3")[..20]).is_err());
+        assert!(parse_version(b"HTTP/1.1 400").is_err());
+        assert!(parse_version(&greeting(b"latest")).is_err());
+        assert!(parse_version(&greeting(b"3")[..20]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! From the outbox to the broker: one message at a time, however long the broker is away.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use devart_kit::outbox::{Delivery, HandlerError, OutboxHandler};
@@ -23,11 +23,17 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct TaskMessages {
     broker: BrokerWatch,
     lost_lanes: LostLanes,
+    /// Held while looking into a message that was not confirmed: of many for a queue, the first one sees to it.
+    unconfirmed: tokio::sync::Mutex<()>,
 }
 
 impl TaskMessages {
     pub fn new(broker: BrokerWatch, lost_lanes: LostLanes) -> Self {
-        Self { broker, lost_lanes }
+        Self {
+            broker,
+            lost_lanes,
+            unconfirmed: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The broker, as soon as there is one. Meanwhile the worker keeps the message's lease, so that a broker
@@ -41,7 +47,7 @@ impl TaskMessages {
     }
 
     async fn deliver(&self, broker: &Broker, route: &Route, message: &TaskMessage) -> Outcome {
-        match ensure(broker, route).await {
+        match in_time(broker.topology.ensure(route)).await {
             Ok(false) => {}
             Ok(true) => self.lost_lanes.report(message.routing_key.clone()),
             Err(error) => {
@@ -57,10 +63,56 @@ impl TaskMessages {
         let publication = Publication {
             exchange: route.exchange(),
             routing_key: route.routing_key().to_owned(),
-            properties: message.properties(broker.topology.queue_type()),
+            properties: message.properties(),
             body: message.body(),
         };
-        broker.publisher.publish(publication).await
+        let published_at = Instant::now();
+        match broker.publisher.publish(publication.clone()).await {
+            Outcome::Unconfirmed => {
+                self.try_again(broker, route, &publication, published_at)
+                    .await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// After no word came: publishes once more, by itself, and if no word comes to that either makes the queue anew.
+    ///
+    /// A quorum queue whose broker was killed in the moment in which it was made stays without a leader for good
+    /// (github.com/rabbitmq/rabbitmq-server/issues/15725).
+    async fn try_again(
+        &self,
+        broker: &Broker,
+        route: &Route,
+        publication: &Publication,
+        published_at: Instant,
+    ) -> Outcome {
+        let _one_at_a_time = self.unconfirmed.lock().await;
+        if broker.is_lost() || broker.topology.was_made_after(route, published_at) {
+            return Outcome::Unconfirmed;
+        }
+        let outcome = broker.publisher.publish_alone(publication).await;
+        let outcome = outcome.unwrap_or(Outcome::Unknown);
+        if outcome == Outcome::Unconfirmed {
+            self.replace_queue(broker, route).await;
+        }
+        outcome
+    }
+
+    async fn replace_queue(&self, broker: &Broker, route: &Route) {
+        match in_time(broker.topology.replace(route)).await {
+            Ok(()) => {
+                if let Route::Lane(lane) = route {
+                    self.lost_lanes.report(lane.clone());
+                }
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                let key = route.routing_key();
+                tracing::warn!(error, "cannot make the queue of {key} anew: {error}");
+                broker.give_up();
+            }
+        }
     }
 }
 
@@ -79,6 +131,8 @@ impl OutboxHandler for TaskMessages {
                     return Err(returned(&route, delivery.attempt));
                 }
                 Outcome::Refused => return Err(refused(&route)),
+                // Its queue was made anew meanwhile, or the broker is given up.
+                Outcome::Unconfirmed => {}
                 // Sent again by the next connection: perhaps for the second time, which costs nothing.
                 Outcome::Unknown => broker.give_up(),
             }
@@ -93,11 +147,8 @@ impl OutboxHandler for TaskMessages {
     }
 }
 
-async fn ensure(broker: &Broker, route: &Route) -> anyhow::Result<bool> {
-    let ensured = broker.topology.ensure(route);
-    Ok(timeout(QUEUE_TIMEOUT, ensured)
-        .await
-        .context("no answer")??)
+async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> anyhow::Result<T> {
+    Ok(timeout(QUEUE_TIMEOUT, work).await.context("no answer")??)
 }
 
 /// The first time, it is tried again as soon as the queue can have been made again.

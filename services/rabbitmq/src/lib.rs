@@ -23,7 +23,7 @@ use handler::TaskMessages;
 /// not deliver the topic.
 pub async fn run(config: &Config, sidecar: Sidecar) -> anyhow::Result<()> {
     let address = config.broker_address()?;
-    let broker = connection::keep(address);
+    let broker = connection::keep(address, config.confirm_timeout);
     let lanes = lanes::keep(
         sidecar.database.pool.clone(),
         broker.subscribe(),

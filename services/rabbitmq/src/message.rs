@@ -7,7 +7,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::topology::{QueueType, Route};
+use crate::topology::Route;
 
 const PERSISTENT: u8 = 2;
 
@@ -85,12 +85,12 @@ impl TaskMessage {
     }
 
     /// What the broker reads.
-    pub fn properties(&self, queues: QueueType) -> BasicProperties {
+    pub fn properties(&self) -> BasicProperties {
         BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_message_id(self.message_id().into())
-            .with_priority(queues.priority(self.priority))
+            .with_priority(self.priority.number())
             .with_headers(self.headers())
     }
 
@@ -110,7 +110,21 @@ impl TaskMessage {
     }
 }
 
+/// The number of the most urgent tasks' messages.
+pub const HIGHEST_PRIORITY: u8 = 5;
+
 impl Priority {
+    /// What the broker orders messages by. Some tell only numbers up to 4 from those above it, which makes the
+    /// difference where it matters most.
+    fn number(self) -> u8 {
+        match self {
+            Self::Critical => HIGHEST_PRIORITY,
+            Self::High => 3,
+            Self::Medium => 2,
+            Self::Low => 1,
+        }
+    }
+
     /// The value's name in the database.
     pub fn name(self) -> &'static str {
         match self {
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_in_the_header_only() {
         let dead = message(json!({"kind": "dead", "reason": "ü".repeat(10_000)}));
-        let properties = dead.properties(QueueType::Classic);
+        let properties = dead.properties();
         let headers = properties.headers().clone().expect("headers");
         let reason = headers
             .inner()
@@ -190,5 +204,15 @@ mod tests {
             .and_then(|it| it.as_long_string());
         assert_eq!(reason.expect("a reason").len(), 2 * REASON_IN_HEADER_CHARS);
         assert!(dead.body().len() > 20_000);
+    }
+
+    #[test]
+    fn priorities_fall_from_critical_to_low_and_only_critical_is_above_4() {
+        let numbers = ["CRITICAL", "HIGH", "MEDIUM", "LOW"].map(|priority| {
+            let properties = message(json!({"priority": priority})).properties();
+            properties.priority().expect("a priority")
+        });
+        assert!(numbers.is_sorted_by(|one, other| one > other));
+        assert!(numbers[0] > 4 && numbers[1] <= 4, "{numbers:?}");
     }
 }

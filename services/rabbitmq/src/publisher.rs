@@ -1,13 +1,17 @@
 //! Publishing: persistent, mandatory, confirmed, with many messages in flight over few channels.
 
 use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// While one channel waits for its confirms, the next one publishes.
@@ -24,12 +28,14 @@ pub enum Outcome {
     Returned,
     /// The broker could not take it.
     Refused,
+    /// The broker, which takes messages, has said nothing about it for too long.
+    Unconfirmed,
     /// The connection was lost first, so nobody knows.
     Unknown,
 }
 
 /// A message and where it goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Publication {
     pub exchange: String,
     pub routing_key: String,
@@ -41,6 +47,7 @@ pub struct Publication {
 pub struct Publisher {
     channels: Vec<mpsc::Sender<Entry>>,
     next: AtomicUsize,
+    patience: Patience,
 }
 
 struct Entry {
@@ -53,24 +60,31 @@ impl Publisher {
     ///
     /// # Errors
     /// When the broker refuses or is gone.
-    pub async fn open(connection: &Connection, lost: &CancellationToken) -> lapin::Result<Self> {
+    pub async fn open(
+        connection: &Arc<Connection>,
+        confirm_timeout: Duration,
+        lost: &CancellationToken,
+    ) -> lapin::Result<Self> {
+        let patience = Patience {
+            connection: Arc::clone(connection),
+            confirm_timeout,
+        };
         let mut channels = Vec::with_capacity(CHANNELS);
         for _ in 0..CHANNELS {
-            let channel = connection.create_channel().await?;
-            channel
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
+            let channel = confirming_channel(connection).await?;
             let (sender, entries) = mpsc::channel(BATCH);
-            let lost = lost.clone();
+            let (lost, patience) = (lost.clone(), patience.clone());
             tokio::spawn(async move {
                 let _lost = lost.clone().drop_guard();
-                lost.run_until_cancelled(serve(channel, entries)).await
+                lost.run_until_cancelled(serve(channel, entries, patience))
+                    .await
             });
             channels.push(sender);
         }
         Ok(Self {
             channels,
             next: AtomicUsize::new(0),
+            patience,
         })
     }
 
@@ -87,16 +101,66 @@ impl Publisher {
         }
         answer.await.unwrap_or(Outcome::Unknown)
     }
+
+    /// Publishes over a channel of its own: a queue that takes nothing keeps the confirms of other queues waiting
+    /// on the channels that it was published to over.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn publish_alone(&self, publication: &Publication) -> lapin::Result<Outcome> {
+        let channel = confirming_channel(&self.patience.connection).await?;
+        let confirmation = self.patience.wait(send(&channel, publication)).await?;
+        if confirmation.is_some() {
+            channel.close(200, "done".into()).await?;
+        }
+        let returned = returned_ids(std::slice::from_ref(&confirmation));
+        Ok(outcome(publication, confirmation.as_ref(), &returned))
+    }
+}
+
+async fn confirming_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    Ok(channel)
+}
+
+/// How long to wait for a confirm.
+#[derive(Clone)]
+struct Patience {
+    connection: Arc<Connection>,
+    confirm_timeout: Duration,
+}
+
+impl Patience {
+    /// None when no word comes.
+    async fn wait(
+        &self,
+        confirmation: impl Future<Output = lapin::Result<Confirmation>>,
+    ) -> lapin::Result<Option<Confirmation>> {
+        let mut confirmation = pin!(confirmation);
+        loop {
+            match timeout(self.confirm_timeout, confirmation.as_mut()).await {
+                Ok(confirmed) => return confirmed.map(Some),
+                // Without memory or disk space it takes nothing from anybody, until it has some again.
+                Err(_) if self.connection.status().blocked() => {}
+                Err(_) => return Ok(None),
+            }
+        }
+    }
 }
 
 /// Publishes what has gathered, then waits for all of it. Ends when the channel breaks.
 ///
 /// lapin hands a returned message to whichever confirm comes next, not to its own, so which of a batch came
 /// back is known when the last confirm is in and not before.
-async fn serve(channel: Channel, mut entries: mpsc::Receiver<Entry>) {
+async fn serve(channel: Channel, mut entries: mpsc::Receiver<Entry>, patience: Patience) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
-        let sent = batch.iter().map(|entry| send(&channel, &entry.publication));
+        let sent = batch
+            .iter()
+            .map(|entry| patience.wait(send(&channel, &entry.publication)));
         let Ok(confirmations) = join_all(sent)
             .await
             .into_iter()
@@ -106,7 +170,7 @@ async fn serve(channel: Channel, mut entries: mpsc::Receiver<Entry>) {
         };
         let returned = returned_ids(&confirmations);
         for (entry, confirmation) in batch.drain(..).zip(confirmations) {
-            let outcome = outcome(&entry.publication, &confirmation, &returned);
+            let outcome = outcome(&entry.publication, confirmation.as_ref(), &returned);
             // Whoever asked may have given up meanwhile.
             let _ = entry.outcome.send(outcome);
         }
@@ -131,9 +195,10 @@ async fn send(channel: &Channel, publication: &Publication) -> lapin::Result<Con
 }
 
 /// Returned messages by what tells messages of one batch apart: a task may have several in flight.
-fn returned_ids(confirmations: &[Confirmation]) -> HashSet<(String, String, String)> {
+fn returned_ids(confirmations: &[Option<Confirmation>]) -> HashSet<(String, String, String)> {
     let messages = confirmations
         .iter()
+        .flatten()
         .filter_map(|confirmation| match confirmation {
             Confirmation::Ack(message) | Confirmation::Nack(message) => message.as_ref(),
             Confirmation::NotRequested => None,
@@ -152,7 +217,7 @@ fn id_of_returned(message: &BasicReturnMessage) -> (String, String, String) {
 
 fn outcome(
     publication: &Publication,
-    confirmation: &Confirmation,
+    confirmation: Option<&Confirmation>,
     returned: &HashSet<(String, String, String)>,
 ) -> Outcome {
     if !returned.is_empty() {
@@ -165,10 +230,10 @@ fn outcome(
             return Outcome::Returned;
         }
     }
-    if confirmation.is_ack() {
-        Outcome::Confirmed
-    } else {
-        Outcome::Refused
+    match confirmation {
+        None => Outcome::Unconfirmed,
+        Some(confirmation) if confirmation.is_ack() => Outcome::Confirmed,
+        Some(_) => Outcome::Refused,
     }
 }
 

@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
-use crate::message::Priority;
+use crate::message::HIGHEST_PRIORITY;
 
 const TASKS: &str = "devart.tasks";
 const DEAD: &str = "devart.dead";
@@ -70,31 +73,19 @@ impl Route {
 pub enum QueueType {
     /// Before RabbitMQ 4, whose replicated queues have no priorities.
     Classic,
-    /// From RabbitMQ 4 on.
+    /// Before RabbitMQ 4.3: they tell critical tasks from all others, and let others through now and then.
+    QuorumOfTwoPriorities,
+    /// From RabbitMQ 4.3 on: each priority goes before the lower ones.
     Quorum,
 }
 
 impl QueueType {
-    /// The type for a broker of this major version.
-    pub fn of(major: u32) -> Self {
-        if major < 4 {
-            Self::Classic
-        } else {
-            Self::Quorum
-        }
-    }
-
-    /// The priority of a message. Quorum queues tell apart up to 4 and above, newer ones each number.
-    pub fn priority(self, priority: Priority) -> u8 {
-        let rank = match priority {
-            Priority::Critical => 4,
-            Priority::High => 3,
-            Priority::Medium => 2,
-            Priority::Low => 1,
-        };
-        match self {
-            Self::Classic => rank,
-            Self::Quorum => 2 * rank,
+    /// The type for a broker of this version: its first two numbers.
+    pub fn of(version: (u32, u32)) -> Self {
+        match version {
+            (..4, _) => Self::Classic,
+            (4, ..3) => Self::QuorumOfTwoPriorities,
+            _ => Self::Quorum,
         }
     }
 
@@ -104,10 +95,12 @@ impl QueueType {
         match route {
             Route::Lane(_) => {
                 arguments.number("x-message-ttl", INVITATION_LIFETIME_MS);
-                match self {
-                    Self::Classic => arguments.number("x-max-priority", 4),
+                if self != Self::QuorumOfTwoPriorities {
+                    arguments.number("x-max-priority", HIGHEST_PRIORITY);
+                }
+                if self != Self::Classic {
                     // An agent without a free hand gives messages back, and that is no failure.
-                    Self::Quorum => arguments.number("x-delivery-limit", -1),
+                    arguments.number("x-delivery-limit", -1);
                 }
             }
             Route::Delay { seconds, .. } => {
@@ -115,7 +108,7 @@ impl QueueType {
                 let milliseconds = u32::try_from(seconds * 1000).unwrap_or(u32::MAX);
                 arguments.number("x-message-ttl", milliseconds);
                 arguments.text("x-dead-letter-exchange", TASKS);
-                if self == Self::Quorum {
+                if self != Self::Classic {
                     arguments.text("x-dead-letter-strategy", "at-least-once");
                     arguments.text("x-overflow", "reject-publish");
                 }
@@ -128,7 +121,7 @@ impl QueueType {
     fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
-            Self::Quorum => "quorum",
+            Self::QuorumOfTwoPriorities | Self::Quorum => "quorum",
         }
     }
 }
@@ -157,12 +150,21 @@ pub enum Found {
     Missing,
 }
 
+/// What is known of a queue that has been there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// Whether there is no reason to doubt that it still is.
+    certain: bool,
+    /// When it was made, if that was over this connection.
+    made_at: Option<Instant>,
+}
+
 /// The queues of one connection's broker.
 pub struct Topology {
     connection: Arc<Connection>,
     queues: QueueType,
-    /// Queues that have been there, and whether there is no reason to doubt that they still are.
-    known: Mutex<HashMap<String, bool>>,
+    /// Queues that have been there.
+    known: Mutex<HashMap<String, Known>>,
     /// Held while looking: of many messages for a queue, the first one sees to it.
     looking: tokio::sync::Mutex<()>,
 }
@@ -229,16 +231,43 @@ impl Topology {
                 Found::Missing
             }
         };
-        self.known().insert(route.queue(), true);
+        self.known().entry(route.queue()).or_default().certain = true;
         Ok(found)
+    }
+
+    /// Whether the route's last queue was made over this connection and after that time.
+    pub fn was_made_after(&self, route: &Route, time: Instant) -> bool {
+        let made_at = self.known().get(&route.queue()).and_then(|it| it.made_at);
+        made_at.is_some_and(|made_at| made_at > time)
+    }
+
+    /// Makes the route's last queue anew, with nothing in it.
+    ///
+    /// # Errors
+    /// When the broker refuses or is gone: some end all connections that wait for the queue's confirms.
+    pub async fn replace(&self, route: &Route) -> lapin::Result<()> {
+        let _looking = self.looking.lock().await;
+        let queue = route.queue();
+        tracing::warn!(
+            queue,
+            "making the queue {queue} anew, since it takes nothing"
+        );
+        metrics::counter!("devart_rabbitmq_queues_replaced_total").increment(1);
+        let channel = self.connection.create_channel().await?;
+        channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default())
+            .await?;
+        channel.close(200, "done".into()).await?;
+        self.declare(route).await
     }
 
     /// Notes that the queues on the route may be gone.
     pub fn doubt(&self, route: &Route) {
         let mut known = self.known();
-        known.insert(route.queue(), false);
+        known.entry(route.queue()).or_default().certain = false;
         if let Route::Delay { lane, .. } = route {
-            known.insert(Route::Lane(lane.clone()).queue(), false);
+            let lane = Route::Lane(lane.clone());
+            known.entry(lane.queue()).or_default().certain = false;
         }
     }
 
@@ -286,14 +315,17 @@ impl Topology {
             self.queues.arguments(route),
         )
         .await?;
+        self.known().entry(route.queue()).or_default().made_at = Some(Instant::now());
         channel.close(200, "done".into()).await
     }
 
     fn is_certain(&self, route: &Route) -> bool {
-        self.known().get(&route.queue()).copied().unwrap_or(false)
+        self.known()
+            .get(&route.queue())
+            .is_some_and(|known| known.certain)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, bool>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -377,27 +409,19 @@ mod tests {
     #[test]
     fn lanes_have_priorities_in_the_way_of_the_brokers_version() {
         let lane = Route::Lane("todo".into());
-        assert_eq!(QueueType::of(3), QueueType::Classic);
-        assert_eq!(QueueType::of(4), QueueType::Quorum);
-        assert!(argument(QueueType::Classic, &lane, "x-max-priority").is_some());
-        // A quorum queue refuses to be made with it.
-        assert!(argument(QueueType::Quorum, &lane, "x-max-priority").is_none());
-    }
-
-    #[test]
-    fn priorities_fall_from_critical_to_low() {
-        let all = [
-            Priority::Critical,
-            Priority::High,
-            Priority::Medium,
-            Priority::Low,
-        ];
-        assert_eq!(all.map(|it| QueueType::Classic.priority(it)), [4, 3, 2, 1]);
-        let quorum = all.map(|it| QueueType::Quorum.priority(it));
-        assert!(
-            quorum[1] > 4 && quorum[2] <= 4,
-            "two of them are high: {quorum:?}"
-        );
-        assert!(quorum.is_sorted_by(|one, other| one > other));
+        for (version, name, has_limit) in [
+            ((3, 13), "classic", true),
+            // A quorum queue of these refuses to be made with it.
+            ((4, 0), "quorum", false),
+            ((4, 2), "quorum", false),
+            ((4, 3), "quorum", true),
+            ((5, 0), "quorum", true),
+        ] {
+            let queues = QueueType::of(version);
+            let made_of = argument(queues, &lane, "x-queue-type");
+            assert_eq!(made_of, Some(AMQPValue::LongString(name.into())));
+            let limit = argument(queues, &lane, "x-max-priority");
+            assert_eq!(limit.is_some(), has_limit, "{version:?}");
+        }
     }
 }
