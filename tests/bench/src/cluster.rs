@@ -10,8 +10,6 @@ use devart_cli::migrate;
 
 /// The database that the notifier serves.
 const DATABASE: &str = "devart";
-/// One that it does not serve, where wake-ups are plain NOTIFY.
-const PLAIN_DATABASE: &str = "plain_notify";
 const AUTHENTICATOR_PASSWORD: &str = "authenticator";
 const BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
 const BRIDGE_PASSWORD: &str = "bridge";
@@ -30,10 +28,11 @@ impl BenchCluster {
         Ok(bench)
     }
 
-    /// The same once more in the same server, with plain NOTIFY instead of the notifier.
-    pub async fn with_plain_notify(&self) -> Result<Self> {
-        self.cluster.create_database(PLAIN_DATABASE)?;
-        Self::prepare(Arc::clone(&self.cluster), PLAIN_DATABASE).await
+    /// The same once more in the same server, in another database, which the notifier does not serve: wake-ups are plain
+    /// NOTIFY there.
+    pub async fn with_plain_notify(&self, database: &'static str) -> Result<Self> {
+        self.cluster.create_database(database)?;
+        Self::prepare(Arc::clone(&self.cluster), database).await
     }
 
     async fn prepare(cluster: Arc<Cluster>, database: &'static str) -> Result<Self> {

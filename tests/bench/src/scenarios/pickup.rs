@@ -43,16 +43,19 @@ async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
 }
 
 /// On a bare table, through the notifier and by plain NOTIFY in many short turns; who goes first changes from turn to
-/// turn. Nothing else happens meanwhile, not even the preparation of a turn.
+/// turn. Nothing else happens meanwhile, not even the preparation of a turn. Each queue has a database of its own, since a
+/// NOTIFY rouses every session of its database that listens, to whatever channel.
 async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
-    let plain_cluster = cluster.with_plain_notify().await?;
+    let bare = cluster.with_plain_notify("bare").await?;
+    let plain = cluster.with_plain_notify("plain_notify").await?;
     let queues = [
-        Queue::bare(cluster).await?,
+        Queue::bare(&bare).await?,
         Queue::devart(cluster).await?,
-        Queue::devart(&plain_cluster).await?,
+        Queue::devart(&plain).await?,
     ];
-    cluster.come_to_rest()?;
-    plain_cluster.come_to_rest()?;
+    for database in [&bare, cluster, &plain] {
+        database.come_to_rest()?;
+    }
     let mut measured = [(); 3].map(|()| Latencies::default());
     for turn in 0..(seconds * TURNS_PER_SECOND) as usize {
         for which in (0..3).map(|place| (turn + place) % 3) {
