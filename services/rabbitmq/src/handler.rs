@@ -100,18 +100,16 @@ impl TaskMessages {
     }
 
     async fn replace_queue(&self, broker: &Broker, route: &Route) {
-        match in_time(broker.topology.replace(route)).await {
-            Ok(()) => {
-                if let Route::Lane(lane) = route {
-                    self.lost_lanes.report(lane.clone());
-                }
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                let key = route.routing_key();
-                tracing::warn!(error, "cannot make the queue of {key} anew: {error}");
-                broker.give_up();
-            }
+        let replaced = in_time(broker.topology.replace(route)).await;
+        // Also after an error, which may have come when the queue was already deleted.
+        if let Route::Lane(lane) = route {
+            self.lost_lanes.report(lane.clone());
+        }
+        if let Err(error) = replaced {
+            let error = format!("{error:#}");
+            let key = route.routing_key();
+            tracing::warn!(error, "cannot make the queue of {key} anew: {error}");
+            broker.give_up();
         }
     }
 }
