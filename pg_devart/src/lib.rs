@@ -5,22 +5,15 @@
 //! extension restores before any table exists.
 
 mod agents;
-mod append;
-mod cached;
+mod api_keys;
 mod caller;
-mod columns;
 mod error;
 mod ids;
-mod index;
-mod keys;
-mod labels;
 mod money;
-mod raw_json;
+mod pg;
 mod settings;
-mod spi;
 mod tasks;
 mod templates;
-mod transition;
 mod wake;
 mod webhooks;
 

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use pgrx::direct_function_call;
 use pgrx::prelude::*;
 
-use crate::cached;
-use crate::index::{Index, Key};
-use crate::raw_json::RawJsonb;
-use crate::spi::Session;
+use crate::pg::cached;
+use crate::pg::index::{Index, Key};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::Session;
 
 const SETTINGS: Index = Index {
     schema: c"devart",

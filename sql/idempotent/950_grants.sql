@@ -78,7 +78,7 @@ grant execute on function
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
 
--- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+-- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
 do $$
 declare
     v_role name;

@@ -3,12 +3,12 @@
 //! The extension (`pg_devart`) and the services share these, so that a key is checked, a webhook
 //! verified and a retry delayed by the same lines wherever it happens.
 
+pub mod aging;
+pub mod api_key;
 pub mod backoff;
 pub mod cursor;
 pub mod delay;
-pub mod key;
 pub mod price;
 pub mod signature;
 pub mod template;
 pub mod traceparent;
-pub mod urgency;

@@ -6,8 +6,8 @@ use pgrx::prelude::*;
 
 use crate::caller;
 use crate::error::Error;
-use crate::raw_json::RawJsonb;
-use crate::spi::{self, statement};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, statement};
 
 statement!(
     HEARTBEAT,

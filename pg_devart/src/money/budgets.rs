@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use super::payer::Payer;
 use super::usd;
-use crate::spi::{Row, Session, statement};
+use crate::pg::spi::{Row, Session, statement};
 
 statement!(
     APPLICABLE,

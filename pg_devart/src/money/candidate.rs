@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use super::usd;
 use crate::error::Error;
-use crate::spi::{Row, Session, statement};
+use crate::pg::spi::{Row, Session, statement};
 
 statement!(CANDIDATES, include_str!("candidates.sql"), [UUIDOID]);
 

@@ -10,10 +10,10 @@ use super::cost::Cost;
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{Entry, Place};
 use super::payer::Payer;
-use super::{answer, key, usd};
+use super::{answer, idempotency, usd};
 use crate::caller;
 use crate::error::Error;
-use crate::spi::{self, Session};
+use crate::pg::spi::{self, Session};
 
 /// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute when the service is suspended,
 /// disabled or a hard limit would be crossed.
@@ -35,7 +35,7 @@ fn charge_service(
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
         let request = json!({"charge": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
-        key::once(session, agent, idempotency_key.clone(), request, || {
+        idempotency::once(session, agent, idempotency_key.clone(), request, || {
             let payer = Payer::check(session, agent, task_id, None)?;
             charge(
                 session,

@@ -8,8 +8,9 @@ use super::cost::Cost;
 use super::gate::{Ask, Purpose, Verdict};
 use super::payer::Payer;
 use super::reserve::{self, Terms};
-use super::{answer, subtransaction, usd};
-use crate::spi::{Row, Session, statement};
+use super::{answer, usd};
+use crate::pg::spi::{Row, Session, statement};
+use crate::pg::subtransaction;
 
 /// How long the money stays set aside once nobody keeps the lease alive; while somebody does, it stays for longer.
 const TTL_SECONDS: f64 = 600.0;

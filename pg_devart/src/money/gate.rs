@@ -17,9 +17,10 @@ use super::candidate::{self, Candidate};
 use super::choice::{Choice, Offer, Reason, Refusal, choose, remaining};
 use super::cost::Cost;
 use super::payer::Payer;
-use super::{prices, subtransaction, usd};
+use super::{prices, usd};
 use crate::error::Error;
-use crate::spi::{Row, Session, statement};
+use crate::pg::spi::{Row, Session, statement};
+use crate::pg::subtransaction;
 
 statement!(
     TAKE,

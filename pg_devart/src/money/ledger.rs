@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::payer::Payer;
 use super::usd;
-use crate::spi::{Session, statement};
+use crate::pg::spi::{Session, statement};
 
 statement!(
     RECORD,

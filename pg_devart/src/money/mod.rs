@@ -1,6 +1,6 @@
 //! Money: what services cost, who may spend it, and who spent it (design/budgets.md).
 //!
-//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order: sql/idempotent/091_windows.sql.
+//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order: sql/idempotent/310_money_windows.sql.
 
 mod answer;
 mod budgets;
@@ -9,14 +9,13 @@ mod charge;
 mod choice;
 mod cost;
 mod gate;
-mod key;
+mod idempotency;
 mod ledger;
 mod payer;
 mod prices;
 mod release;
 mod reserve;
 mod settle;
-mod subtransaction;
 mod usd;
 
 pub mod claim;

@@ -3,7 +3,7 @@
 use pgrx::datum::Uuid;
 
 use crate::error::Error;
-use crate::spi::{Row, Session, statement};
+use crate::pg::spi::{Row, Session, statement};
 
 statement!(
     TASK,

@@ -4,7 +4,7 @@ use devart_core::price::Prices;
 use pgrx::JsonB;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
-use crate::spi::{Session, statement};
+use crate::pg::spi::{Session, statement};
 
 statement!(
     PRICES,

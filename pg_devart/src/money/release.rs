@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::settle::Hold;
 use crate::caller;
-use crate::spi::{self, statement};
+use crate::pg::spi::{self, statement};
 
 statement!(
     RELEASE,

@@ -10,10 +10,10 @@ use super::cost::Cost;
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, key, usd};
+use super::{answer, idempotency, usd};
 use crate::caller;
 use crate::error::Error;
-use crate::spi;
+use crate::pg::spi;
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
@@ -54,7 +54,7 @@ fn reserve_charge(
     let agent = caller::calling_agent()?;
     let request = json!({"reserve": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
     Ok(spi::connect(|session| {
-        key::once(session, agent, idempotency_key.clone(), request, || {
+        idempotency::once(session, agent, idempotency_key.clone(), request, || {
             let payer = Payer::check(session, agent, task_id, lease_token)?;
             let ask = Ask {
                 session,

@@ -15,7 +15,7 @@ use super::payer::Payer;
 use super::{answer, budgets, gate, prices, usd};
 use crate::caller;
 use crate::error::Error;
-use crate::spi::{self, Session, statement};
+use crate::pg::spi::{self, Session, statement};
 
 statement!(LOCK_HOLD, include_str!("lock_hold.sql"), [UUIDOID]);
 statement!(

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::error::Error;
-use crate::spi::Row;
+use crate::pg::spi::Row;
 
 /// A column of money.
 pub fn read(row: &Row, column: i32) -> Option<Decimal> {

@@ -11,8 +11,8 @@ use pgrx::prelude::*;
 use super::new_row::NewRow;
 use crate::caller;
 use crate::error::Error;
-use crate::raw_json::RawJsonb;
-use crate::spi::{self, statement};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, statement};
 
 const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// The lane of tasks that require nothing; the first one that sql/incremental makes.

@@ -7,14 +7,14 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::claim_round::{Round, Wanted};
 use super::claimed::{ClaimedTask, hands_out_tasks};
 use super::recall;
-use super::round::{Round, Wanted};
 use super::worker::{self, Worker};
 use crate::caller;
 use crate::error::Error;
-use crate::raw_json::RawJsonb;
-use crate::spi::{self, Session};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, Session};
 
 const MAX_BATCH: i32 = 1_000;
 

@@ -2,8 +2,8 @@
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
-use crate::raw_json::RawJsonb;
-use crate::spi::Row;
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::Row;
 
 /// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql; then the hold of its money.
 pub type ClaimedTask = (

@@ -6,11 +6,12 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::lease_refusal;
 use super::outcome::{self, changes_leased_task};
 use crate::caller;
 use crate::error::Error;
-use crate::raw_json::RawJsonb;
-use crate::spi::{self, statement};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, statement};
 
 const MAX_RESULT_BYTES: usize = 256 * 1024;
 
@@ -55,7 +56,7 @@ changes_leased_task! {
                     ],
                 );
                 let row = rows.first().map(|row| outcome::read(&row));
-                row.ok_or_else(|| outcome::refusal(session, task_id, agent))
+                row.ok_or_else(|| lease_refusal::explain(session, task_id, agent))
             })
         })?;
         Ok(TableIterator::once(completed))

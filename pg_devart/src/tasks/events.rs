@@ -4,8 +4,8 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 use serde_json::json;
 
-use crate::append::Table;
 use crate::caller;
+use crate::pg::append::Table;
 
 const TASK_EVENTS: Table = Table {
     schema: c"devart",

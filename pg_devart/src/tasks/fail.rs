@@ -5,10 +5,11 @@ use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::lease_refusal;
 use super::outcome::{self, Outcome, changes_leased_task};
 use crate::caller;
 use crate::error::Error;
-use crate::spi::{self, Session, statement};
+use crate::pg::spi::{self, Session, statement};
 
 /// Longer errors are cut: a traceback's end says more than its whole.
 const MAX_ERROR_CHARS: usize = 10_000;
@@ -60,7 +61,7 @@ fn retry_delay(
         let rows = statement.rows(session, &[task_id.into(), lease_token.into(), agent.into()]);
         let row = rows
             .first()
-            .ok_or_else(|| outcome::refusal(session, task_id, agent))?;
+            .ok_or_else(|| lease_refusal::explain(session, task_id, agent))?;
         let (retry_count, max_retries): (i32, i32) = (row.required(1), row.required(2));
         let backoff = Backoff {
             base_seconds: row.get(3).unwrap_or(5.0),

@@ -11,9 +11,10 @@ use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, WhoAllocated};
 
 use super::events::{self, Event};
-use crate::index::{Index, Key};
-use crate::spi::{self, Session, statement};
-use crate::{settings, transition, wake};
+use crate::pg::index::{Index, Key};
+use crate::pg::spi::{self, Session, statement};
+use crate::pg::transition;
+use crate::{settings, wake};
 
 const DEPENDENTS: Index = Index {
     schema: c"devart",
@@ -176,7 +177,7 @@ fn propagate(session: &Session, task_id: Uuid, from: &str, to: &str) {
     }
 }
 
-/// Writes a message about the task, if anybody delivers such (sql/idempotent/045_task_messages.sql).
+/// Writes a message about the task, if anybody delivers such (sql/idempotent/700_bridge_rabbitmq.sql).
 fn send(session: &Session, kind: &str, task_id: Uuid) {
     if settings::current(session).task_messages {
         SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));

@@ -4,10 +4,11 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::lease_refusal;
 use super::outcome::{self, changes_leased_task};
 use crate::caller;
 use crate::error::Error;
-use crate::spi::{self, statement};
+use crate::pg::spi::{self, statement};
 
 const MAX_LEASE_SECONDS: i32 = 86_400;
 
@@ -38,7 +39,7 @@ changes_leased_task! {
                     &[task_id.into(), lease_token.into(), f64::from(seconds).into(), agent.into()],
                 );
                 let row = rows.first().map(|row| outcome::read(&row));
-                row.ok_or_else(|| outcome::refusal(session, task_id, agent))
+                row.ok_or_else(|| lease_refusal::explain(session, task_id, agent))
             })
         })?;
         Ok(TableIterator::once(extended))

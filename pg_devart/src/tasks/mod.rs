@@ -2,16 +2,17 @@
 
 mod arrival;
 mod claim;
+mod claim_round;
 mod claimed;
 mod complete;
 mod events;
 mod fail;
 mod history;
 mod lease;
+mod lease_refusal;
 mod new_row;
 mod outcome;
 mod queue;
 mod recall;
-mod round;
 mod start;
 mod worker;

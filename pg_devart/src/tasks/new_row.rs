@@ -6,7 +6,7 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTupleDesc};
 
-use crate::{columns, labels};
+use crate::pg::{columns, labels};
 
 /// Gives the row as it came; changes take effect together, in [`NewRow::finish`].
 pub struct NewRow {

@@ -2,14 +2,14 @@
 
 use std::ffi::CStr;
 
+use devart_core::aging::{self, Head};
 use devart_core::cursor::{Position, Queue};
-use devart_core::urgency::{self, Head};
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
-use crate::index::{Found, Index, Key, Locked, Purpose, Scan};
-use crate::labels;
-use crate::spi::Session;
+use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
+use crate::pg::labels;
+use crate::pg::spi::Session;
 
 /// The waiting tasks by lane, priority and the time at which they became ready.
 const WAITING: Index = Index {
@@ -55,7 +55,7 @@ pub fn pick(session: &Session, search: &Search) -> Picks {
     WAITING.scan(session, Purpose::Lock, 3, |scan| {
         let priorities = priority_values(scan);
         let mut heads = heads(scan, search, &priorities);
-        urgency::sort(&mut heads, transaction_start(), search.aging_us);
+        aging::sort(&mut heads, transaction_start(), search.aging_us);
         let mut picks = Picks::default();
         for head in heads {
             if picks.tasks.len() >= search.wanted {

@@ -6,7 +6,7 @@
 use pgrx::datum::Uuid;
 
 use super::claimed::{self, ClaimedTask};
-use crate::spi::{Session, statement};
+use crate::pg::spi::{Session, statement};
 
 statement!(
     LOCK,

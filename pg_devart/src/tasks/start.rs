@@ -8,8 +8,8 @@ use super::claimed::{self, ClaimedTask, hands_out_tasks};
 use super::{recall, worker};
 use crate::caller;
 use crate::money::claim::{CostlyTask, Outcome};
-use crate::raw_json::RawJsonb;
-use crate::spi::{self, Row, Session, statement};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, Row, Session, statement};
 
 /// The column of start.sql that says what a task costs.
 const ESTIMATE: i32 = 12;

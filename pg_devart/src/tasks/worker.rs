@@ -4,9 +4,10 @@ use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
 use crate::error::Error;
-use crate::index::{Found, Index, Key, Purpose};
-use crate::spi::Session;
-use crate::{cached, labels, settings};
+use crate::pg::index::{Found, Index, Key, Purpose};
+use crate::pg::spi::Session;
+use crate::pg::{cached, labels};
+use crate::settings;
 
 const AGENTS: Index = Index {
     schema: c"devart",

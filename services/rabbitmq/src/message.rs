@@ -14,7 +14,7 @@ const PERSISTENT: u8 = 2;
 /// Headers must fit into one frame, so there the reason is cut; the body has all of it.
 const REASON_IN_HEADER_CHARS: usize = 1_000;
 
-/// The payload of topic `rabbitmq.task` (sql/idempotent/045_task_messages.sql).
+/// The payload of topic `rabbitmq.task` (sql/idempotent/700_bridge_rabbitmq.sql).
 #[derive(Debug, Clone, Deserialize)]
 pub struct TaskMessage {
     pub kind: Kind,

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-/// The payload of topic `telegram.alert` (sql/idempotent/091_windows.sql).
+/// The payload of topic `telegram.alert` (sql/idempotent/310_money_windows.sql).
 #[derive(Debug, Clone, Deserialize)]
 pub struct Alert {
     pub kind: Kind,

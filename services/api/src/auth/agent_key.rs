@@ -1,6 +1,6 @@
 //! X-Agent-Key: an agent's own key.
 
-use devart_core::key;
+use devart_core::api_key;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -21,10 +21,10 @@ impl PresentedKey {
     /// 401 when the form or the checksum is wrong.
     pub fn parse(text: &str) -> ApiResult<Self> {
         let parsed =
-            key::parse(text).map_err(|error| ApiError::unauthenticated(error.to_string()))?;
+            api_key::parse(text).map_err(|error| ApiError::unauthenticated(error.to_string()))?;
         Ok(Self {
             key_id: parsed.key_id,
-            sha256: key::sha256(text),
+            sha256: api_key::sha256(text),
         })
     }
 
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_typo_is_refused_before_any_query() {
-        let key = key::generate();
+        let key = api_key::generate();
         assert!(PresentedKey::parse(&key).is_ok());
         let refused = PresentedKey::parse(&key[..key.len() - 1]).expect_err("refused");
         assert_eq!(refused.status(), 401);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_key_itself_is_not_kept() {
-        let key = key::generate();
+        let key = api_key::generate();
         let presented = PresentedKey::parse(&key).expect("valid");
         assert!(!format!("{presented:?}").contains(&key[17..49]));
     }

@@ -1,5 +1,5 @@
 -- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (070_approvals.sql).
+-- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
 
 -- What exactly is asked: the task, who pays and how much.
 create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)

@@ -8,8 +8,8 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use crate::columns;
-use crate::spi::Session;
+use crate::pg::columns;
+use crate::pg::spi::Session;
 
 /// What an index column must be. One for each column of the index, from the first, none left out.
 pub enum Key {

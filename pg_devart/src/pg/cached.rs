@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 
-use crate::index::Index;
-use crate::spi::Session;
+use crate::pg::index::Index;
+use crate::pg::spi::Session;
 
 thread_local! {
     static KEPT: RefCell<HashMap<(pg_sys::Oid, &'static str), Rc<dyn Any>>> = RefCell::default();

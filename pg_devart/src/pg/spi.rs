@@ -229,8 +229,8 @@ macro_rules! statement {
     ($(#[$doc:meta])* $name:ident, $sql:expr, [$($argument:ident),* $(,)?]) => {
         thread_local! {
             $(#[$doc])*
-            static $name: $crate::spi::Statement = const {
-                $crate::spi::Statement::new($sql, &[$(pgrx::pg_sys::$argument),*])
+            static $name: $crate::pg::spi::Statement = const {
+                $crate::pg::spi::Statement::new($sql, &[$(pgrx::pg_sys::$argument),*])
             };
         }
     };

@@ -9,7 +9,7 @@ use super::claimed::{self, ClaimedTask};
 use super::queue::{self, Picked, Search};
 use super::worker::Worker;
 use crate::money::claim::{CostlyTask, Outcome};
-use crate::spi::{Row, Session, statement};
+use crate::pg::spi::{Row, Session, statement};
 
 statement!(
     CLAIM,

@@ -1,4 +1,4 @@
--- Which limits apply to a charge, and locking them. Lock order: 091_windows.sql.
+-- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
 -- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of the task, its run and its
 -- creator, for each task up the line of parents, so that nobody escapes a limit by creating children.

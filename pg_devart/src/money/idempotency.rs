@@ -5,7 +5,7 @@ use pgrx::datum::Uuid;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::spi::{Session, statement};
+use crate::pg::spi::{Session, statement};
 
 statement!(
     BEGIN,

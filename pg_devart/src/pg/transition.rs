@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use crate::columns;
+use crate::pg::columns;
 
 /// The rows may be read again.
 const REWIND: i32 = pg_sys::EXEC_FLAG_REWIND as i32;

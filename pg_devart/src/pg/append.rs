@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use pgrx::direct_function_call;
 use pgrx::prelude::*;
 
-use crate::columns;
+use crate::pg::columns;
 
 /// Names a table.
 pub struct Table {
