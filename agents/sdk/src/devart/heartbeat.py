@@ -10,14 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from devart.agent_api import TaskApi
 from devart.errors import Conflict, DevartError, Forbidden, NotFound, Unauthorized
 from devart.models import HeartbeatAnswer, Task
 from devart.version import VERSION
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.heartbeat")
 
@@ -44,7 +42,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        client: Client,
+        client: TaskApi,
         *,
         interval_seconds: float = 15.0,
         detail: Mapping[str, Any] | None = None,

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
 
+from devart.agent_api import TaskApi
 from devart.errors import InvalidArgument, NotFound
 from devart.invitations import Invitation
 from devart.models import HeartbeatAnswer, Task
 from devart.rabbitmq import RabbitMq
 from devart.source import Pull
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.push")
 
@@ -36,7 +33,7 @@ class Push:
         wait_seconds: length of one long poll while the broker is away, 0 to 30.
     """
 
-    def __init__(self, client: Client, rabbitmq_url: str, prefetch: int, wait_seconds: int) -> None:
+    def __init__(self, client: TaskApi, rabbitmq_url: str, prefetch: int, wait_seconds: int) -> None:
         self._client = client
         self._broker = RabbitMq(rabbitmq_url, prefetch)
         self._inbox = self._broker.inbox

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from devart.agent_api import TaskApi
 from devart.models import HeartbeatAnswer, Task
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 
 class TaskSource(Protocol):
@@ -44,7 +42,7 @@ class Pull:
         wait_seconds: length of one long poll, 0 to 30.
     """
 
-    def __init__(self, client: Client, wait_seconds: int) -> None:
+    def __init__(self, client: TaskApi, wait_seconds: int) -> None:
         self._client = client
         self._wait_seconds = wait_seconds
 

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from contextvars import copy_context
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
+from devart.agent_api import MoneyApi
 from devart.errors import Conflict, DevartError, ServerError, Unavailable
 from devart.models import Hold, Settlement, Task, Units
-
-if TYPE_CHECKING:
-    from devart.money import Money
 
 _log = logging.getLogger("devart.spend")
 
@@ -51,7 +48,7 @@ class Spend:
         remaining_usd: US dollars left of the tightest limit; None when nothing limits or before it is known.
     """
 
-    def __init__(self, money: Money, service_id: str, task: Task | None, reserve: Callable[[], Hold] | None) -> None:
+    def __init__(self, money: MoneyApi, service_id: str, task: Task | None, reserve: Callable[[], Hold] | None) -> None:
         self.service_id = service_id
         self.delegated_from: str | None = None
         self.reason: str | None = None

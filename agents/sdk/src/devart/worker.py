@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
+from devart.agent_api import TaskApi
 from devart.backoff import delay_seconds
 from devart.errors import BudgetRefused, Conflict, Forbidden, NotFound, ServerError, TaskFailed, Unavailable
 from devart.handler import Handler, HandlerRunner, describe_error
@@ -19,9 +19,6 @@ from devart.signals import forward_signals
 from devart.source import TaskSource
 from devart.task_in_hand import in_hand
 from devart.tracing import span
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.worker")
 
@@ -48,7 +45,7 @@ class Worker:
 
     def __init__(
         self,
-        client: Client,
+        client: TaskApi,
         handler: Handler,
         source: TaskSource,
         *,
