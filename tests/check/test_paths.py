@@ -16,8 +16,11 @@ class PathsInText(unittest.TestCase):
         self.assertEqual(self.found("see src/a.rs and (src/b.rs), src/b.rs."), ["src/b.rs"] * 2)
 
     def test_other_words_are_not(self) -> None:
-        line = "text/plain.md ../src/b.rs $dir/src/b.rs src/*.rs sql/{a,b}.sql src/a.rs:7 src/b.rs-old sql/c.sql"
+        line = "text/plain.md ../src/b.rs $dir/src/b.rs src/*.rs sql/{a,b}.sql src/b.rs-old"
         self.assertEqual(self.found(line), [])
+
+    def test_a_path_may_be_meant_from_another_folder(self) -> None:
+        self.assertEqual(self.found("src/a.rs:7 sql/c.sql sql/d.sql"), ["sql/d.sql"])
 
 
 if __name__ == "__main__":
