@@ -14,13 +14,14 @@ _PACKAGE = Path(devart.__file__).parent
 
 
 def _imports(source: str, modules: set[str]) -> set[str]:
-    """Return which of `modules` a module imports, wherever in its text: in functions and for type checkers, too."""
+    """Return which of `modules` a module imports, also in functions and for type checkers."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            # `from devart import exact_json` is of a module, `from devart.errors import NotFound` of a name in one.
+            # `from devart import exact_json` is of a module, `from devart.errors import NotFound`
+            # of a name in one.
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= names & modules or {node.module}
     return found & modules
@@ -32,7 +33,11 @@ def _require_no_circle(sources: dict[str, str]) -> None:
 
 
 def test_no_module_is_imported_by_what_it_imports() -> None:
-    sources = {f"devart.{path.stem}": path.read_text() for path in _PACKAGE.glob("*.py") if path.stem != "__init__"}
+    sources = {
+        f"devart.{path.stem}": path.read_text()
+        for path in _PACKAGE.glob("*.py")
+        if path.stem != "__init__"
+    }
     assert "devart.client" in sources
     _require_no_circle({**sources, "devart": (_PACKAGE / "__init__.py").read_text()})
 

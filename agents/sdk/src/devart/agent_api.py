@@ -10,7 +10,10 @@ from devart.models import HeartbeatAnswer, Settlement, Task, TaskRecord, TaskSta
 
 
 class TaskApi(Protocol):
-    """Taking tasks, keeping their leases and reporting on them. `Client` has it, and says all about each method."""
+    """Taking tasks, keeping their leases and reporting on them.
+
+    `Client` has it, and says all about each method.
+    """
 
     def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
         """Claim tasks that the agent is able to do, the most urgent first."""
@@ -36,10 +39,17 @@ class TaskApi(Protocol):
 
 
 class MoneyApi(Protocol):
-    """Settling money that was set aside, or giving it back. `Client` has it, and says all about each method."""
+    """Settling money that was set aside, or giving it back.
+
+    `Client` has it, and says all about each method.
+    """
 
     def settle(
-        self, hold_id: str, amount_usd: Decimal | int | str | None = None, *, usage: Units | None = None
+        self,
+        hold_id: str,
+        amount_usd: Decimal | int | str | None = None,
+        *,
+        usage: Units | None = None,
     ) -> Settlement:
         """Replace a hold by what was really spent."""
 

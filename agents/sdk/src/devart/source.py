@@ -9,7 +9,10 @@ from devart.models import HeartbeatAnswer, Task
 
 
 class TaskSource(Protocol):
-    """Hands out tasks that the agent holds a lease on. `take` is called from one thread, the rest from any."""
+    """Hands out tasks that the agent holds a lease on.
+
+    `take` is called from one thread, the rest from any.
+    """
 
     def open(self) -> None:
         """Get ready; called once, before everything else."""
@@ -22,13 +25,19 @@ class TaskSource(Protocol):
         """
 
     def settle(self, task: Task) -> None:
-        """Note that the agent is through with the task, whatever came of it. A second time does nothing."""
+        """Note that the agent is through with the task, whatever came of it.
+
+        A second time does nothing.
+        """
 
     def notice(self, answer: HeartbeatAnswer) -> None:
         """Read what a heartbeat's answer says of where tasks are."""
 
     def stop(self) -> None:
-        """Look for no more tasks, soon: those in hand are still worked on. A second time does nothing."""
+        """Look for no more tasks, soon: those in hand are still worked on.
+
+        A second time does nothing.
+        """
 
     def close(self) -> None:
         """Let go of everything; called once, after everything else."""
