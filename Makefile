@@ -20,13 +20,14 @@ test: devart
 	$(DEVART) setup --tests
 	cargo test --release --locked
 
+# Installs what the checks need, then runs all of them. Some by name: tests/check/run NAME...
 check: devart
-	$(DEVART) setup
-	cargo fmt --all --check
-	cargo clippy --release --locked --all-targets -- -D warnings
+	$(DEVART) setup --tests
+	tests/check/run
 
 fmt:
 	cargo fmt --all
+	test ! -x .devart/venv/bin/ruff || .devart/venv/bin/ruff format agents tests
 
 # Speed as ratios against bare SQL in the same run.
 bench: devart
