@@ -1,6 +1,7 @@
 """The rules of SQL: what files say of themselves, pinned functions, names and keywords.
 
 - The first line is a comment that says what the file holds.
+- Lines have at most 100 columns, except in released files, which never change.
 - Keywords are in lowercase.
 - Each function pins `search_path` to `pg_catalog, pg_temp` or to nothing; one that cannot afford
   that (it must become part of the query that calls it, or costs too much) says so in the comment
@@ -19,6 +20,9 @@ from collections.abc import Iterator
 import sql_text
 from repository import Finding, files, read, report
 from sql_text import Word
+
+WIDTH = 100
+_RELEASED = "sql/incremental/"
 
 # Such as are never names here; a word of them in capitals is a keyword in capitals.
 _KEYWORDS = frozenset(
@@ -54,9 +58,17 @@ def in_file(path: str, sql: str) -> Iterator[Finding]:
     if not sql.startswith("-- "):
         yield Finding(path, 1, "the first line must be a comment that says what the file holds")
     blanked = sql_text.code(sql)
+    if not path.startswith(_RELEASED):
+        yield from _width(path, sql)
     yield from _keywords(path, blanked)
     yield from _functions(path, sql, blanked)
     yield from _relations(path, sql, blanked)
+
+
+def _width(path: str, sql: str) -> Iterator[Finding]:
+    for number, line in enumerate(sql.splitlines(), 1):
+        if len(line) > WIDTH:
+            yield Finding(path, number, f"{len(line)} columns: wrap it at {WIDTH}")
 
 
 def _keywords(path: str, blanked: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import unittest
 
 from sql_rules import in_file, in_rust
 
-_PINNED = "set search_path = pg_catalog, pg_temp"
+_PINNED = "\nset search_path = pg_catalog, pg_temp"
 
 
 def found(sql: str, path: str = "sql/idempotent/200_a.sql") -> list[str]:
@@ -18,6 +18,11 @@ def found(sql: str, path: str = "sql/idempotent/200_a.sql") -> list[str]:
 class SqlRules(unittest.TestCase):
     def test_a_file_says_what_it_holds(self) -> None:
         self.assertEqual(len(list(in_file("sql/a.sql", "select 1;"))), 1)
+
+    def test_lines_are_wrapped_but_in_released_files(self) -> None:
+        line = f"-- {'word ' * 25}"
+        self.assertEqual(len(found(line)), 1)
+        self.assertEqual(found(line, "sql/incremental/0001_a.sql"), [])
 
     def test_keywords_in_capitals_are_found_but_not_in_texts_and_comments(self) -> None:
         self.assertEqual(found("SELECT 1;"), ["2 keywords are in lowercase: SELECT"])
