@@ -3626,7 +3626,7 @@ commit;
 -- ---- sql/idempotent/900_policies.sql ----
 
 begin;
--- Row level security (design/security.md): one permissive policy per role and action.
+-- Row level security (docs/security.md): one permissive policy per role and action.
 -- (select f()) makes Postgres evaluate f once per statement instead of once per row.
 
 do $$

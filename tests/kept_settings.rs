@@ -1,4 +1,4 @@
-//! Sessions keep settings and lanes (pg_devart/src/cached.rs), and notice when they change.
+//! Sessions keep settings and lanes (pg_devart/src/pg/cached.rs), and notice when they change.
 
 use anyhow::{Context, Result};
 use serde_json::json;

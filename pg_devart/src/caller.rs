@@ -1,6 +1,6 @@
 //! Who calls: the role that was taken, and the person or agent that the request's claims name.
 //!
-//! The API, PostgREST and Supabase set both for each transaction (design/security.md). Functions
+//! The API, PostgREST and Supabase set both for each transaction (docs/security.md). Functions
 //! that run with their owner's rights still see the caller here, since the outer user is the one
 //! that SET ROLE chose.
 

@@ -1,4 +1,4 @@
--- Row level security (design/security.md): one permissive policy per role and action.
+-- Row level security (docs/security.md): one permissive policy per role and action.
 -- (select f()) makes Postgres evaluate f once per statement instead of once per row.
 
 do $$

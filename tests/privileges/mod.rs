@@ -1,4 +1,4 @@
-//! Each role can do what the table in design/security.md says and nothing else.
+//! Each role can do what the table in docs/security.md says and nothing else.
 
 mod table;
 
