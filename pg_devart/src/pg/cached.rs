@@ -14,8 +14,11 @@ use pgrx::prelude::*;
 use crate::pg::index::Index;
 use crate::pg::spi::Session;
 
+/// What was read, by table and purpose.
+type Kept = HashMap<(pg_sys::Oid, &'static str), Rc<dyn Any>>;
+
 thread_local! {
-    static KEPT: RefCell<HashMap<(pg_sys::Oid, &'static str), Rc<dyn Any>>> = RefCell::default();
+    static KEPT: RefCell<Kept> = RefCell::default();
     /// How often anything was forgotten.
     static FORGOTTEN: Cell<u64> = const { Cell::new(0) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };

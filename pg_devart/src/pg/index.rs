@@ -222,7 +222,7 @@ impl Scan {
                 self.found,
             )
         };
-        found.then(|| Found { scan: self })
+        found.then_some(Found { scan: self })
     }
 }
 
