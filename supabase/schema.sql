@@ -781,7 +781,28 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0025_grafana.sql', '774951d94ef0acbec00b4822f0c0a97fd01634fe2156247531be0cedaf073fc7');
 commit;
 
--- ---- sql/idempotent/010_identity.sql ----
+-- ---- sql/incremental/0026_setting_defaults.sql ----
+
+begin;
+-- What each setting is as long as nobody has set it: one place for SQL and for native functions.
+
+set local role devart_owner;
+
+create table devart_private.setting_defaults (
+    key text primary key
+        constraint setting_defaults_key_check check (key ~ '^[a-z][a-z0-9_.]{0,99}$'),
+    value jsonb not null,
+    description text not null,
+    -- The part of JSON Schema that set_setting checks: type, enum, minimum, maximum.
+    schema jsonb not null default '{}'
+);
+comment on table devart_private.setting_defaults is
+    'Written by each migrate (110_settings.sql). A setting without a row in devart.system_settings has this value.';
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0026_setting_defaults.sql', '86091265d236383e3ece851bc4247aac29b85d236489aad84099dc1c2fb2629b');
+commit;
+
+-- ---- sql/idempotent/100_identity.sql ----
 
 begin;
 -- What a caller may do, and the accounts of people.
@@ -872,43 +893,82 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/020_settings.sql ----
+-- ---- sql/idempotent/110_settings.sql ----
 
 begin;
--- Settings: their defaults, and the one way to change them.
+-- Settings: their defaults, what they are now, and the one way to change them.
+--
+-- A setting is its row in devart.system_settings, or its default where that row was deleted: for SQL by setting() and
+-- setting_number(), for native functions by pg_devart/src/settings.rs, which read the same two tables.
 
-insert into devart.system_settings (key, value, description, schema) values
+insert into devart_private.setting_defaults as d (key, value, description, schema) values
     ('lease_seconds', '60', 'How long a claim lasts before it must be extended, in seconds.',
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
     ('max_rescues', '10', 'How often a task''s lease may expire before the task fails.',
      '{"type": "integer", "minimum": 1, "maximum": 1000}'),
-    ('priority_aging_seconds', '3600', 'A waiting task counts one priority higher for each such time it has waited, in seconds.',
+    ('priority_aging_seconds', '3600',
+     'A waiting task counts one priority higher for each such time it has waited, in seconds.',
      '{"type": "number", "minimum": 1}'),
-    ('retry_base_seconds', '5', 'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
+    ('retry_base_seconds', '5',
+     'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
      '{"type": "number", "minimum": 0, "maximum": 86400}'),
     ('retry_max_seconds', '3600', 'The longest delay before a retry, in seconds, without jitter.',
      '{"type": "number", "minimum": 0, "maximum": 604800}'),
     ('agent_offline_seconds', '90', 'An agent not heard of for so long is OFFLINE, in seconds.',
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
-    ('approval_quorum', '1', 'How many people must approve.', '{"type": "integer", "minimum": 1, "maximum": 20}'),
+    ('approval_quorum', '1', 'How many people must approve.',
+     '{"type": "integer", "minimum": 1, "maximum": 20}'),
     ('approval_expiry_seconds', '604800', 'How long an approval waits for votes, in seconds.',
      '{"type": "number", "minimum": 60}'),
-    ('outlier_detection_stddev', '2.0', 'Tasks that cost more than the mean plus so many standard deviations are flagged.',
+    ('outlier_detection_stddev', '2.0',
+     'Tasks that cost more than the mean plus so many standard deviations are flagged.',
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
-    ('outbox_topics', '[]', 'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
+    ('outbox_topics', '[]',
+     'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
      '{"type": "array"}')
-on conflict (key) do nothing;
+on conflict (key) do update
+    set value = excluded.value, description = excluded.description, schema = excluded.schema
+    where (d.value, d.description, d.schema)
+        is distinct from (excluded.value, excluded.description, excluded.schema);
+
+-- Gives each setting without a row its row back (p_key null: all of them).
+create or replace function devart_private.restore_settings(p_key text default null)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.system_settings (key, value, description, schema)
+    select d.key, d.value, d.description, d.schema from devart_private.setting_defaults d
+    where p_key is null or d.key = p_key
+    on conflict (key) do nothing
+$$;
+
+select devart_private.restore_settings();
 
 -- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what replication brings.
 create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
     for each statement execute function devart_private.forget_cached();
 alter table devart.system_settings enable always trigger system_settings_forget_cached;
 
--- A setting's value; null when there is no such key.
+-- Sessions keep a default under the table of values: a statement there that changes nothing makes them forget it.
+create or replace function devart_private.setting_defaults_after_change()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.system_settings s set value = s.value where false;
+    return null;
+end
+$$;
+create or replace trigger setting_defaults_forget_cached
+    after insert or update or delete on devart_private.setting_defaults
+    for each statement execute function devart_private.setting_defaults_after_change();
+alter table devart_private.setting_defaults enable always trigger setting_defaults_forget_cached;
+
+-- A setting's value, or its default; null when there is no such setting.
 create or replace function devart_private.setting(p_key text)
 returns jsonb language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select s.value from devart.system_settings s where s.key = p_key
+    select coalesce(
+        (select s.value from devart.system_settings s where s.key = p_key),
+        (select d.value from devart_private.setting_defaults d where d.key = p_key))
 $$;
 
 create or replace function devart_private.setting_number(p_key text)
@@ -946,6 +1006,7 @@ declare
     v_violation text;
 begin
     perform devart_private.require_admin();
+    perform devart_private.restore_settings(set_setting.key);
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
         raise exception 'key names no setting: %', set_setting.key using errcode = 'P0002';
@@ -964,7 +1025,111 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/030_outbox.sql ----
+-- ---- sql/idempotent/120_audit.sql ----
+
+begin;
+-- One trigger writes the audit log, for each table whose changes are management.
+
+create or replace function devart_private.audit()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_row jsonb := to_jsonb(coalesce(new, old));
+begin
+    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
+    values (devart_private.actor(), lower(tg_op), tg_table_name,
+            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
+            case when tg_op <> 'INSERT' then to_jsonb(old) end,
+            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    return null;
+end
+$$;
+
+create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
+    for each row execute function devart_private.audit();
+
+create or replace trigger system_settings_audit after update on devart.system_settings
+    for each row execute function devart_private.audit();
+
+-- Only what people decide; heartbeats and charges have their own records.
+create or replace trigger agents_audit after insert or delete on devart.agents
+    for each row execute function devart_private.audit();
+create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+    for each row when (
+        (old.name, old.capabilities, old.status = 'DEACTIVATED')
+        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+    )
+    execute function devart_private.audit();
+
+create or replace trigger service_registry_audit after insert or delete on devart.service_registry
+    for each row execute function devart_private.audit();
+create or replace trigger service_registry_update_audit
+    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
+    on devart.service_registry
+    for each row when (
+        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
+         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
+        is distinct from
+        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
+         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+    )
+    execute function devart_private.audit();
+
+create or replace trigger tasks_audit after delete on devart.tasks
+    for each row execute function devart_private.audit();
+
+create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
+    for each row execute function devart_private.audit();
+
+create or replace trigger budgets_audit after insert or delete on devart.budgets
+    for each row execute function devart_private.audit();
+create or replace trigger budgets_update_audit
+    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
+    for each row execute function devart_private.audit();
+reset role;
+commit;
+
+-- ---- sql/idempotent/130_idempotency.sql ----
+
+begin;
+-- Idempotency-Key: the first request's answer is kept for a day and given again.
+-- Both functions run in the transaction of the change, so key, change and answer commit together.
+
+-- Reserves the key and returns null; or returns the answer kept for it, status and body.
+-- A second request with the same key waits here until the first one is decided.
+-- Errors: 23505 the key was used with another request.
+create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_kept devart_private.idempotency;
+begin
+    insert into devart_private.idempotency (principal, key, request_hash)
+    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
+    on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select i.* into v_kept from devart_private.idempotency i
+    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
+    if v_kept.request_hash <> begin_idempotent.request_hash then
+        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
+    end if;
+    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
+end
+$$;
+
+create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
+returns void language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    update devart_private.idempotency i
+    set status = finish_idempotent.status, body = finish_idempotent.body
+    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/150_outbox.sql ----
 
 begin;
 -- The way out: rows for bridges, written in the transaction that decides, delivered at least once after it.
@@ -985,6 +1150,17 @@ begin
         insert into devart_private.outbox (topic, key, payload) values (p_topic, p_key, p_payload);
         perform devart_private.wake(p_topic);
     end if;
+end
+$$;
+
+-- From now on messages of this topic are written.
+create or replace function devart_private.enable_topic(p_topic text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.restore_settings('outbox_topics');
+    update devart.system_settings s set value = s.value || to_jsonb(p_topic), updated_at = now()
+    where s.key = 'outbox_topics' and not s.value ? p_topic;
 end
 $$;
 
@@ -1273,7 +1449,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/035_outbox_operators.sql ----
+-- ---- sql/idempotent/155_outbox_operators.sql ----
 
 begin;
 -- What operators see of the outbox, and do about buried rows: `devart outbox`.
@@ -1386,7 +1562,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/040_tasks.sql ----
+-- ---- sql/idempotent/200_tasks.sql ----
 
 begin;
 -- What the database does by itself when a task is made or changes, whoever does it and however.
@@ -1444,125 +1620,7 @@ create or replace trigger tasks_after_status_change after update on devart.tasks
 reset role;
 commit;
 
--- ---- sql/idempotent/045_task_messages.sql ----
-
-begin;
--- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
--- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
--- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
--- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
-
--- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
--- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
-create or replace function devart_private.task_routing_key(p_capabilities text[])
-returns text language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp as $$
-    select case
-        when p_capabilities = '{}' then 'todo'
-        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
-             or length(array_to_string(p_capabilities, '+')) > 200
-            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
-        else 'todo.' || array_to_string(p_capabilities, '+')
-    end
-$$;
-
--- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
-create or replace function devart_private.task_messages_wanted()
-returns boolean language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
-    )
-$$;
-
--- Writes a message of this kind about each of the tasks, in the order given.
-create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
-returns void language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    insert into devart_private.outbox (topic, payload)
-    select 'rabbitmq.task', jsonb_build_object(
-        'kind', p_kind, 'task_id', t.id,
-        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
-        'title', t.title, 'priority', t.priority,
-        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
-        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
-    from unnest(p_task_ids) with ordinality as u (task_id, place)
-    join devart.tasks t on t.id = u.task_id
-    order by u.place;
-    if found then
-        perform devart_private.wake('rabbitmq.task');
-    end if;
-end
-$$;
-
--- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
--- with another priority.
-create or replace function devart_private.tasks_after_edit_invite()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages('invite', array[new.id]);
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
-    for each row when (
-        old.status = 'TODO' and new.status = 'TODO'
-        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
-    )
-    execute function devart_private.tasks_after_edit_invite();
-
--- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
--- messages have waited for that long too, since invitations are among them.
-create or replace function devart_private.task_lanes(waiting_seconds float8)
-returns table (routing_key text, has_waiting boolean) language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
-        select from unnest(enum_range(null::devart.task_priority)) p
-        cross join lateral (
-            select from devart.tasks t
-            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
-              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-            limit 1
-        ) w
-    )
-    from devart_private.lanes l, (
-        select exists (
-            select from devart_private.outbox o
-            where o.topic = 'rabbitmq.task' and o.buried_at is null
-              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-        ) as is_there
-    ) backlog
-$$;
-
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
--- is new, or empty while tasks wait. Returns how many.
-create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
-returns bigint language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_task_ids uuid[];
-begin
-    if not devart_private.task_messages_wanted() then
-        return 0;
-    end if;
-    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
-    from devart_private.lanes l
-    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
-    where invite_waiting_tasks.routing_key is null
-       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
-    perform devart_private.send_task_messages('invite', v_task_ids);
-    return coalesce(cardinality(v_task_ids), 0);
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/050_dependencies.sql ----
+-- ---- sql/idempotent/220_dependencies.sql ----
 
 begin;
 -- A task waits (BLOCKED) until everything it depends on is DONE.
@@ -1662,7 +1720,7 @@ create or replace trigger task_dependencies_after_insert after insert on devart.
 reset role;
 commit;
 
--- ---- sql/idempotent/060_task_functions.sql ----
+-- ---- sql/idempotent/230_task_functions.sql ----
 
 begin;
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
@@ -1866,143 +1924,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/070_approvals.sql ----
-
-begin;
--- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
-
--- The digest of what is being approved: a later edit of the task does not slip through under it.
-create or replace function devart_private.task_digest(p_task devart.tasks)
-returns bytea language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
-        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
-        p_task.required_capabilities)::text, 'UTF8'))
-$$;
-
--- Opens the approval that a task waits for; there is at most one at a time.
-create or replace function devart_private.request_task_approval(p_task_id uuid)
-returns void language sql
-set search_path = pg_catalog, pg_temp as $$
-    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
-    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
-           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
-    from devart.tasks t where t.id = p_task_id
-    on conflict do nothing
-$$;
-
-drop function if exists devart.decide_approval(uuid, text, text);
-
--- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
--- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
---   substitute (subject budget only): the task goes, and service_id pays for it.
---   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
--- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
-create or replace function devart.decide_approval(
-    approval_id uuid, decision text, comment text default null, service_id uuid default null
-)
-returns devart.approvals language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-    v_voter uuid := devart.my_user_id();
-begin
-    perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
-    end if;
-    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
-    end if;
-    v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
-    end if;
-    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
-        raise exception 'nobody may approve their own request' using errcode = '42501';
-    end if;
-    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
-    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
-    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
-end
-$$;
-
--- Whether the task still is what was to be approved, or still waits for the money that was asked for.
-create or replace function devart_private.approval_is_current(p_approval devart.approvals)
-returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if p_approval.subject = 'budget' then
-        return exists (
-            select from devart_private.budget_waits w
-            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
-    end if;
-    return exists (
-        select from devart.tasks t
-        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
-end
-$$;
-
--- The approval, locked, if it still takes votes and its task is still what was to be approved.
-create or replace function devart_private.open_approval(p_approval_id uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-begin
-    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
-    if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
-    end if;
-    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
-    end if;
-    if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
-    end if;
-    return v_approval;
-end
-$$;
-
-drop function if exists devart_private.conclude_approval(devart.approvals);
-
--- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_status devart.approval_status;
-begin
-    select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
-                    then 'APPROVED'
-                else 'PENDING' end
-    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
-    if v_status = 'PENDING' then
-        return p_approval;
-    end if;
-    update devart.approvals a set status = v_status, decided_at = now()
-    where a.id = p_approval.id returning a.* into p_approval;
-    if v_status = 'REJECTED' then
-        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    elsif p_approval.subject = 'budget' then
-        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
-    else
-        update devart.tasks t
-        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    end if;
-    return p_approval;
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/080_agents.sql ----
+-- ---- sql/idempotent/250_agents.sql ----
 
 begin;
 -- Agents: registering, keys, activation.
@@ -2141,7 +2063,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/090_services.sql ----
+-- ---- sql/idempotent/300_money_services.sql ----
 
 begin;
 -- Rules of the service registry that a constraint cannot say.
@@ -2192,7 +2114,7 @@ create or replace trigger service_registry_before_write
 reset role;
 commit;
 
--- ---- sql/idempotent/091_windows.sql ----
+-- ---- sql/idempotent/310_money_windows.sql ----
 
 begin;
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes, and what people are told of them.
@@ -2463,10 +2385,10 @@ create or replace trigger budgets_before_delete before delete on devart.budgets
 reset role;
 commit;
 
--- ---- sql/idempotent/092_scopes.sql ----
+-- ---- sql/idempotent/320_money_scopes.sql ----
 
 begin;
--- Which limits apply to a charge, and locking them. Lock order: 091_windows.sql.
+-- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
 -- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of the task, its run and its
 -- creator, for each task up the line of parents, so that nobody escapes a limit by creating children.
@@ -2572,7 +2494,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/093_holds.sql ----
+-- ---- sql/idempotent/330_money_holds.sql ----
 
 begin;
 -- Giving held money back: when it is released, and when it expires. (Reserving and settling are native: pg_devart/src/money.)
@@ -2710,7 +2632,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/094_prices.sql ----
+-- ---- sql/idempotent/340_money_prices.sql ----
 
 begin;
 -- Prices: an admin sets one from a moment on, which ends the one before.
@@ -2750,11 +2672,11 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/095_budget_waits.sql ----
+-- ---- sql/idempotent/350_money_waits.sql ----
 
 begin;
 -- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (070_approvals.sql).
+-- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
 
 -- What exactly is asked: the task, who pays and how much.
 create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
@@ -3018,7 +2940,7 @@ create constraint trigger budgets_wake
 reset role;
 commit;
 
--- ---- sql/idempotent/096_budget_functions.sql ----
+-- ---- sql/idempotent/360_money_functions.sql ----
 
 begin;
 -- What supervisors and agents do about money beyond reserving and settling, which is native (pg_devart/src/money).
@@ -3208,7 +3130,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/097_budget_audit.sql ----
+-- ---- sql/idempotent/370_money_audit.sql ----
 
 begin;
 -- Whether the ledger and the windows agree.
@@ -3258,71 +3180,259 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/100_audit.sql ----
+-- ---- sql/idempotent/420_approvals.sql ----
 
 begin;
--- One trigger writes the audit log, for each table whose changes are management.
+-- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
 
-create or replace function devart_private.audit()
-returns trigger language plpgsql security definer
+-- The digest of what is being approved: a later edit of the task does not slip through under it.
+create or replace function devart_private.task_digest(p_task devart.tasks)
+returns bytea language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
+        p_task.required_capabilities)::text, 'UTF8'))
+$$;
+
+-- Opens the approval that a task waits for; there is at most one at a time.
+create or replace function devart_private.request_task_approval(p_task_id uuid)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
+    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
+           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
+    from devart.tasks t where t.id = p_task_id
+    on conflict do nothing
+$$;
+
+drop function if exists devart.decide_approval(uuid, text, text);
+
+-- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
+-- decision: approve or reject; of a budget also substitute.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
+--   substitute (subject budget only): the task goes, and service_id pays for it.
+--   reject: the task is cancelled.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
+-- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
+create or replace function devart.decide_approval(
+    approval_id uuid, decision text, comment text default null, service_id uuid default null
+)
+returns devart.approvals language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_row jsonb := to_jsonb(coalesce(new, old));
+    v_approval devart.approvals;
+    v_voter uuid := devart.my_user_id();
 begin
-    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
-    values (devart_private.actor(), lower(tg_op), tg_table_name,
-            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
-            case when tg_op <> 'INSERT' then to_jsonb(old) end,
-            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    perform devart_private.require_supervisor();
+    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+    end if;
+    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
+        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
+    end if;
+    v_approval := devart_private.open_approval(decide_approval.approval_id);
+    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
+        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+    end if;
+    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
+        raise exception 'nobody may approve their own request' using errcode = '42501';
+    end if;
+    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
+    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
+            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
+    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- Whether the task still is what was to be approved, or still waits for the money that was asked for.
+create or replace function devart_private.approval_is_current(p_approval devart.approvals)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_approval.subject = 'budget' then
+        return exists (
+            select from devart_private.budget_waits w
+            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
+    end if;
+    return exists (
+        select from devart.tasks t
+        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
+end
+$$;
+
+-- The approval, locked, if it still takes votes and its task is still what was to be approved.
+create or replace function devart_private.open_approval(p_approval_id uuid)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+begin
+    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
+    if not found then
+        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
+    end if;
+    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
+        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
+    end if;
+    if not devart_private.approval_is_current(v_approval) then
+        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
+    end if;
+    return v_approval;
+end
+$$;
+
+drop function if exists devart_private.conclude_approval(devart.approvals);
+
+-- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
+create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.approval_status;
+begin
+    select case when bool_or(not v.approve) then 'REJECTED'
+                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
+                    then 'APPROVED'
+                else 'PENDING' end
+    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
+    if v_status = 'PENDING' then
+        return p_approval;
+    end if;
+    update devart.approvals a set status = v_status, decided_at = now()
+    where a.id = p_approval.id returning a.* into p_approval;
+    if v_status = 'REJECTED' then
+        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    elsif p_approval.subject = 'budget' then
+        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
+    else
+        update devart.tasks t
+        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    end if;
+    return p_approval;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/700_bridge_rabbitmq.sql ----
+
+begin;
+-- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
+-- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
+-- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
+-- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
+
+-- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
+-- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
+create or replace function devart_private.task_routing_key(p_capabilities text[])
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_capabilities = '{}' then 'todo'
+        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
+             or length(array_to_string(p_capabilities, '+')) > 200
+            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
+        else 'todo.' || array_to_string(p_capabilities, '+')
+    end
+$$;
+
+-- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
+create or replace function devart_private.task_messages_wanted()
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.setting('outbox_topics') ? 'rabbitmq.task'
+$$;
+
+-- Writes a message of this kind about each of the tasks, in the order given.
+create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
+returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into devart_private.outbox (topic, payload)
+    select 'rabbitmq.task', jsonb_build_object(
+        'kind', p_kind, 'task_id', t.id,
+        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
+        'title', t.title, 'priority', t.priority,
+        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
+        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
+    from unnest(p_task_ids) with ordinality as u (task_id, place)
+    join devart.tasks t on t.id = u.task_id
+    order by u.place;
+    if found then
+        perform devart_private.wake('rabbitmq.task');
+    end if;
+end
+$$;
+
+-- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
+-- with another priority.
+create or replace function devart_private.tasks_after_edit_invite()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', array[new.id]);
+    end if;
     return null;
 end
 $$;
 
-create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
-    for each row execute function devart_private.audit();
-
-create or replace trigger system_settings_audit after update on devart.system_settings
-    for each row execute function devart_private.audit();
-
--- Only what people decide; heartbeats and charges have their own records.
-create or replace trigger agents_audit after insert or delete on devart.agents
-    for each row execute function devart_private.audit();
-create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
     for each row when (
-        (old.name, old.capabilities, old.status = 'DEACTIVATED')
-        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+        old.status = 'TODO' and new.status = 'TODO'
+        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
     )
-    execute function devart_private.audit();
+    execute function devart_private.tasks_after_edit_invite();
 
-create or replace trigger service_registry_audit after insert or delete on devart.service_registry
-    for each row execute function devart_private.audit();
-create or replace trigger service_registry_update_audit
-    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
-    on devart.service_registry
-    for each row when (
-        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
-         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
-        is distinct from
-        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
-         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+-- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
+-- messages have waited for that long too, since invitations are among them.
+create or replace function devart_private.task_lanes(waiting_seconds float8)
+returns table (routing_key text, has_waiting boolean) language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
+        select from unnest(enum_range(null::devart.task_priority)) p
+        cross join lateral (
+            select from devart.tasks t
+            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
+              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+            limit 1
+        ) w
     )
-    execute function devart_private.audit();
+    from devart_private.lanes l, (
+        select exists (
+            select from devart_private.outbox o
+            where o.topic = 'rabbitmq.task' and o.buried_at is null
+              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+        ) as is_there
+    ) backlog
+$$;
 
-create or replace trigger tasks_audit after delete on devart.tasks
-    for each row execute function devart_private.audit();
-
-create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
-    for each row execute function devart_private.audit();
-
-create or replace trigger budgets_audit after insert or delete on devart.budgets
-    for each row execute function devart_private.audit();
-create or replace trigger budgets_update_audit
-    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
-    for each row execute function devart_private.audit();
+-- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
+-- is new, or empty while tasks wait. Returns how many.
+create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
+returns bigint language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_ids uuid[];
+begin
+    if not devart_private.task_messages_wanted() then
+        return 0;
+    end if;
+    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
+    from devart_private.lanes l
+    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
+    where invite_waiting_tasks.routing_key is null
+       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
+    perform devart_private.send_task_messages('invite', v_task_ids);
+    return coalesce(cardinality(v_task_ids), 0);
+end
+$$;
 reset role;
 commit;
 
--- ---- sql/idempotent/110_webhooks.sql ----
+-- ---- sql/idempotent/710_bridge_github.sql ----
 
 begin;
 -- GitHub deliveries. The signature is checked by whoever received the raw bytes (the API, or
@@ -3412,47 +3522,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/120_idempotency.sql ----
-
-begin;
--- Idempotency-Key: the first request's answer is kept for a day and given again.
--- Both functions run in the transaction of the change, so key, change and answer commit together.
-
--- Reserves the key and returns null; or returns the answer kept for it, status and body.
--- A second request with the same key waits here until the first one is decided.
--- Errors: 23505 the key was used with another request.
-create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
-returns jsonb language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_kept devart_private.idempotency;
-begin
-    insert into devart_private.idempotency (principal, key, request_hash)
-    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
-    on conflict do nothing;
-    if found then
-        return null;
-    end if;
-    select i.* into v_kept from devart_private.idempotency i
-    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
-    if v_kept.request_hash <> begin_idempotent.request_hash then
-        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
-    end if;
-    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
-end
-$$;
-
-create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
-returns void language sql security definer
-set search_path = pg_catalog, pg_temp as $$
-    update devart_private.idempotency i
-    set status = finish_idempotent.status, body = finish_idempotent.body
-    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/130_maintain.sql ----
+-- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
 -- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time works,
@@ -3848,7 +3918,7 @@ grant execute on function
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
 
--- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+-- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
 do $$
 declare
     v_role name;

@@ -45,6 +45,7 @@ mod rabbitmq;
 mod restart;
 mod schema_lints;
 mod sdk;
+mod setting_defaults;
 mod task_messages;
 mod telegram;
 mod wakeups;

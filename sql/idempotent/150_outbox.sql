@@ -19,6 +19,17 @@ begin
 end
 $$;
 
+-- From now on messages of this topic are written.
+create or replace function devart_private.enable_topic(p_topic text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.restore_settings('outbox_topics');
+    update devart.system_settings s set value = s.value || to_jsonb(p_topic), updated_at = now()
+    where s.key = 'outbox_topics' and not s.value ? p_topic;
+end
+$$;
+
 -- The one rule on who delivers what: topic `<bridge>.<what>` belongs to the login devart_bridge_<bridge>. Operators may
 -- do all. The session's user counts, since in a definer function the current one is always the owner.
 create or replace function devart_private.require_bridge_of(p_topic text)

@@ -21,9 +21,7 @@ $$;
 create or replace function devart_private.task_messages_wanted()
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
-    )
+    select devart_private.setting('outbox_topics') ? 'rabbitmq.task'
 $$;
 
 -- Writes a message of this kind about each of the tasks, in the order given.
