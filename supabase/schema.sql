@@ -1009,11 +1009,12 @@ begin
     perform devart_private.restore_settings(set_setting.key);
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
-        raise exception 'key names no setting: %', set_setting.key using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key', format('names no setting: %s', set_setting.key), 'P0002');
     end if;
     v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
     if set_setting.value is null or v_violation is not null then
-        raise exception 'value %', coalesce(v_violation, 'must be given') using errcode = '22023';
+        perform devart_private.refuse_argument('value', coalesce(v_violation, 'must be given'));
     end if;
     update devart.system_settings s
     set value = set_setting.value, updated_by = devart.my_user_id(), updated_at = now()
@@ -1125,6 +1126,41 @@ set search_path = pg_catalog, pg_temp as $$
     update devart_private.idempotency i
     set status = finish_idempotent.status, body = finish_idempotent.body
     where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/140_arguments.sql ----
+
+begin;
+-- How functions refuse an argument: the message begins with its name, for people, and DETAIL is a JSON
+-- object that names it, {"field": "<name>"}, for programs. (Native functions: pg_devart/src/error.rs.)
+
+-- Raises "<p_field> <p_problem>". Errors: p_errcode. A function that runs with its caller's rights may
+-- not come here and writes DETAIL itself, as create_task does.
+create or replace function devart_private.refuse_argument(
+    p_field text, p_problem text, p_errcode text default '22023'
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception '% %', p_field, p_problem
+        using errcode = p_errcode, detail = jsonb_build_object('field', p_field)::text;
+end
+$$;
+
+-- Refuses members of changes that cannot be changed. Errors: 22023.
+create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_unknown text;
+begin
+    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
+    if found then
+        perform devart_private.refuse_argument(v_unknown, 'is not a field that can be changed');
+    end if;
+end
 $$;
 reset role;
 commit;
@@ -1298,7 +1334,8 @@ declare
 begin
     perform devart_private.require_bridge_of(p_topic);
     if not coalesce(p_limit between 1 and 1000 and p_lease between '1 second' and '1 day', false) then
-        raise exception 'limit must be 1 to 1000 rows and lease 1 second to 1 day' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'limit', 'must be 1 to 1000 rows and lease 1 second to 1 day');
     end if;
     -- More than one round only when rows had to be parked.
     for v_round in 1 .. 50 loop
@@ -1642,11 +1679,12 @@ begin
         )
         select from upstream u where u.task_id = new.task_id
     ) then
-        raise exception 'depends_on must not form a cycle' using errcode = '22023';
+        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
     end if;
     select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
     if v_status in ('FAILED', 'CANCELLED') then
-        raise exception 'depends_on names a task that is %', v_status using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'depends_on', format('names a task that is %s', v_status));
     end if;
     if v_status <> 'DONE' then
         update devart.tasks t set status = 'BLOCKED'
@@ -1779,7 +1817,8 @@ begin
           and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
               coalesce(devart.my_user_id(), devart.my_agent_id(), '00000000-0000-0000-0000-000000000000');
         if not found or v_task.title operator(pg_catalog.<>) create_task.title then
-            raise exception 'idempotency_key was used for another task' using errcode = '23505';
+            raise exception 'idempotency_key was used for another task'
+                using errcode = '23505', detail = '{"field": "idempotency_key"}';
         end if;
         return v_task;
     end if;
@@ -1801,7 +1840,7 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     if jsonb_typeof(create_tasks.tasks) is distinct from 'array' then
-        raise exception 'tasks must be an array' using errcode = '22023';
+        raise exception 'tasks must be an array' using errcode = '22023', detail = '{"field": "tasks"}';
     end if;
     return query
     insert into devart.tasks as t (
@@ -1828,15 +1867,10 @@ returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
-    v_unknown text;
 begin
-    select k into v_unknown from jsonb_object_keys(update_task.changes) k
-    where k not in ('title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
-                    'max_retries', 'estimated_cost_usd', 'service_id')
-    limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
+    perform devart_private.check_changes(update_task.changes, array[
+        'title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at', 'max_retries',
+        'estimated_cost_usd', 'service_id']);
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
@@ -1862,10 +1896,12 @@ begin
     perform devart_private.require_supervisor();
     select t.* into v_task from devart.tasks t where t.id = p_task_id for no key update;
     if not found then
-        raise exception 'task_id names no task: %', p_task_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'task_id', format('names no task: %s', p_task_id), 'P0002');
     end if;
     if v_task.status <> all (p_states) then
-        raise exception 'task_id names a task that is % and cannot be %', v_task.status, p_verb using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'task_id', format('names a task that is %s and cannot be %s', v_task.status, p_verb), '55000');
     end if;
     return v_task;
 end
@@ -1881,7 +1917,8 @@ begin
         delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}', 'deleted');
     delete from devart.tasks t where t.id = delete_task.task_id;
 exception when foreign_key_violation then
-    raise exception 'task_id names a task that another task depends on' using errcode = '55000';
+    perform devart_private.refuse_argument(
+        'task_id', 'names a task that another task depends on', '55000');
 end
 $$;
 
@@ -1943,7 +1980,8 @@ begin
         select count(*) from devart_private.agent_api_keys k
         where k.agent_id = p_agent_id and k.revoked_at is null and coalesce(k.expires_at > now(), true)
     ) >= 2 then
-        raise exception 'agent_id names an agent with two live keys: revoke one first' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'agent_id', 'names an agent with two live keys: revoke one first', '55000');
     end if;
     insert into devart_private.agent_api_keys (key_id, agent_id, key_sha256, expires_at)
     values (v_key_id, p_agent_id, devart.hash_api_key(v_key), p_expires_at);
@@ -1990,7 +2028,8 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from devart.agents a where a.id = p_agent_id) then
-        raise exception 'agent_id names no agent: %', p_agent_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'agent_id', format('names no agent: %s', p_agent_id), 'P0002');
     end if;
 end
 $$;
@@ -2016,7 +2055,8 @@ begin
     update devart_private.agent_api_keys k set revoked_at = now()
     where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id and k.revoked_at is null;
     if not found then
-        raise exception 'key_id names no live key of this agent' using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key_id', 'names no live key of this agent', 'P0002');
     end if;
 end
 $$;
@@ -2100,7 +2140,8 @@ begin
     while v_next is not null loop
         v_depth := v_depth + 1;
         if v_next = new.id or v_depth > 5 then
-            raise exception 'substitute_service_id must lead to at most five others and never back' using errcode = '22023';
+            perform devart_private.refuse_argument(
+                'substitute_service_id', 'must lead to at most five others and never back');
         end if;
         select s.substitute_service_id into v_next from devart.service_registry s where s.id = v_next;
     end loop;
@@ -2170,7 +2211,8 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from pg_timezone_names z where z.name = p_time_zone) then
-        raise exception 'time_zone names no time zone: %', p_time_zone using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'time_zone', format('names no time zone: %s', p_time_zone));
     end if;
 end
 $$;
@@ -2652,13 +2694,15 @@ begin
     perform devart_private.require_admin();
     perform s.id from devart.service_registry s where s.id = set_service_price.service_id for key share;
     if not found then
-        raise exception 'service_id names no service: %', set_service_price.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', set_service_price.service_id), 'P0002');
     end if;
     if exists (
         select from devart.service_prices p
         where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit and p.effective_from >= v_from
     ) then
-        raise exception 'effective_from must be later than that of every earlier price' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'effective_from', 'must be later than that of every earlier price');
     end if;
     update devart.service_prices p set effective_to = v_from
     where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit
@@ -2897,7 +2941,8 @@ begin
     perform t.id from devart.tasks t where t.id = p_task_id for no key update;
     select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
     if not found then
-        raise exception 'approval_id names an approval whose task does not wait any more' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task does not wait any more', '55000');
     end if;
     if p_substitute is null then
         perform devart_private.raise_budgets_for(v_wait);
@@ -2956,21 +3001,25 @@ declare
 begin
     perform devart_private.require_supervisor();
     if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
-        raise exception 'amount_usd or budget_usd must be given, and only one of them' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
     if increase_budget.amount_usd <= 0 then
-        raise exception 'amount_usd must be more than 0' using errcode = '22023';
+        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
     perform devart_private.lock_services(array[increase_budget.service_id], true);
     select s.* into v_service from devart.service_registry s where s.id = increase_budget.service_id;
     if not found then
-        raise exception 'service_id names no service: %', increase_budget.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', increase_budget.service_id), 'P0002');
     end if;
     if v_service.budget_usd is null then
-        raise exception 'service_id names a service without a limit' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'service_id', 'names a service without a limit', '55000');
     end if;
     if increase_budget.budget_usd < v_service.budget_usd then
-        raise exception 'budget_usd must not be less than the budget, which is %', v_service.budget_usd using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'budget_usd', format('must not be less than the budget, which is %s', v_service.budget_usd));
     end if;
     update devart.service_registry s
     set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
@@ -3038,20 +3087,6 @@ begin
 end
 $$;
 
--- Refuses members of changes that cannot be changed. Errors: 22023.
-create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
-returns void language plpgsql immutable
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_unknown text;
-begin
-    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
-end
-$$;
-
 -- Edits a service. changes: column to new value. A new period or time zone begins a new window; a budget above what is spent
 -- ends a suspension, one below begins it. status DISABLED takes the service out of use, until it is ACTIVE again.
 -- Errors: P0002 no such service, 22023 unknown field or a value that makes no sense, 42501 not an admin.
@@ -3067,7 +3102,8 @@ begin
     perform devart_private.lock_services(array[update_service.service_id], true);
     select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
     if not found then
-        raise exception 'service_id names no service: %', update_service.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', update_service.service_id), 'P0002');
     end if;
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
@@ -3090,7 +3126,8 @@ begin
     perform devart_private.require_admin();
     select b.* into v_budget from devart_private.lock_budgets(array[p_budget_id], true) b;
     if not found then
-        raise exception 'budget_id names no budget: %', p_budget_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'budget_id', format('names no budget: %s', p_budget_id), 'P0002');
     end if;
     return v_budget;
 end
@@ -3225,14 +3262,16 @@ declare
 begin
     perform devart_private.require_supervisor();
     if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+        perform devart_private.refuse_argument('decision', 'must be approve, substitute or reject');
     end if;
     if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'service_id', 'must be given with decision substitute and with no other');
     end if;
     v_approval := devart_private.open_approval(decide_approval.approval_id);
     if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'decision', 'must be approve or reject: substitute is for budgets');
     end if;
     if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
         raise exception 'nobody may approve their own request' using errcode = '42501';
@@ -3269,13 +3308,16 @@ declare
 begin
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'approval_id', format('names no approval: %s', p_approval_id), 'P0002');
     end if;
     if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval that is decided or expired', '55000');
     end if;
     if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task was changed or deleted since', '55000');
     end if;
     return v_approval;
 end
@@ -3498,7 +3540,7 @@ declare
     v_task_id uuid;
 begin
     if event = 'pull_request' and payload #>> '{pull_request,head,sha}' is null then
-        raise exception 'payload must have pull_request.head.sha' using errcode = '22023';
+        perform devart_private.refuse_argument('payload', 'must have pull_request.head.sha');
     end if;
     insert into devart_private.webhook_deliveries (source, delivery_id, event, subject, status)
     values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event, v_subject, v_status)

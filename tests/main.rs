@@ -13,6 +13,7 @@ mod api_input;
 mod api_permissions;
 mod api_sessions;
 mod approvals;
+mod argument_errors;
 mod budget_claim;
 mod budget_crash;
 mod budget_model;

@@ -111,11 +111,12 @@ begin
     perform devart_private.restore_settings(set_setting.key);
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
-        raise exception 'key names no setting: %', set_setting.key using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key', format('names no setting: %s', set_setting.key), 'P0002');
     end if;
     v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
     if set_setting.value is null or v_violation is not null then
-        raise exception 'value %', coalesce(v_violation, 'must be given') using errcode = '22023';
+        perform devart_private.refuse_argument('value', coalesce(v_violation, 'must be given'));
     end if;
     update devart.system_settings s
     set value = set_setting.value, updated_by = devart.my_user_id(), updated_at = now()

@@ -164,7 +164,8 @@ declare
 begin
     perform devart_private.require_bridge_of(p_topic);
     if not coalesce(p_limit between 1 and 1000 and p_lease between '1 second' and '1 day', false) then
-        raise exception 'limit must be 1 to 1000 rows and lease 1 second to 1 day' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'limit', 'must be 1 to 1000 rows and lease 1 second to 1 day');
     end if;
     -- More than one round only when rows had to be parked.
     for v_round in 1 .. 50 loop

@@ -17,11 +17,12 @@ begin
         )
         select from upstream u where u.task_id = new.task_id
     ) then
-        raise exception 'depends_on must not form a cycle' using errcode = '22023';
+        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
     end if;
     select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
     if v_status in ('FAILED', 'CANCELLED') then
-        raise exception 'depends_on names a task that is %', v_status using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'depends_on', format('names a task that is %s', v_status));
     end if;
     if v_status <> 'DONE' then
         update devart.tasks t set status = 'BLOCKED'

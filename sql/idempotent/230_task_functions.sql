@@ -54,7 +54,8 @@ begin
           and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
               coalesce(devart.my_user_id(), devart.my_agent_id(), '00000000-0000-0000-0000-000000000000');
         if not found or v_task.title operator(pg_catalog.<>) create_task.title then
-            raise exception 'idempotency_key was used for another task' using errcode = '23505';
+            raise exception 'idempotency_key was used for another task'
+                using errcode = '23505', detail = '{"field": "idempotency_key"}';
         end if;
         return v_task;
     end if;
@@ -76,7 +77,7 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     if jsonb_typeof(create_tasks.tasks) is distinct from 'array' then
-        raise exception 'tasks must be an array' using errcode = '22023';
+        raise exception 'tasks must be an array' using errcode = '22023', detail = '{"field": "tasks"}';
     end if;
     return query
     insert into devart.tasks as t (
@@ -103,15 +104,10 @@ returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
-    v_unknown text;
 begin
-    select k into v_unknown from jsonb_object_keys(update_task.changes) k
-    where k not in ('title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
-                    'max_retries', 'estimated_cost_usd', 'service_id')
-    limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
+    perform devart_private.check_changes(update_task.changes, array[
+        'title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at', 'max_retries',
+        'estimated_cost_usd', 'service_id']);
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
@@ -137,10 +133,12 @@ begin
     perform devart_private.require_supervisor();
     select t.* into v_task from devart.tasks t where t.id = p_task_id for no key update;
     if not found then
-        raise exception 'task_id names no task: %', p_task_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'task_id', format('names no task: %s', p_task_id), 'P0002');
     end if;
     if v_task.status <> all (p_states) then
-        raise exception 'task_id names a task that is % and cannot be %', v_task.status, p_verb using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'task_id', format('names a task that is %s and cannot be %s', v_task.status, p_verb), '55000');
     end if;
     return v_task;
 end
@@ -156,7 +154,8 @@ begin
         delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}', 'deleted');
     delete from devart.tasks t where t.id = delete_task.task_id;
 exception when foreign_key_violation then
-    raise exception 'task_id names a task that another task depends on' using errcode = '55000';
+    perform devart_private.refuse_argument(
+        'task_id', 'names a task that another task depends on', '55000');
 end
 $$;
 

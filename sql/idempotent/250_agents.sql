@@ -14,7 +14,8 @@ begin
         select count(*) from devart_private.agent_api_keys k
         where k.agent_id = p_agent_id and k.revoked_at is null and coalesce(k.expires_at > now(), true)
     ) >= 2 then
-        raise exception 'agent_id names an agent with two live keys: revoke one first' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'agent_id', 'names an agent with two live keys: revoke one first', '55000');
     end if;
     insert into devart_private.agent_api_keys (key_id, agent_id, key_sha256, expires_at)
     values (v_key_id, p_agent_id, devart.hash_api_key(v_key), p_expires_at);
@@ -61,7 +62,8 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from devart.agents a where a.id = p_agent_id) then
-        raise exception 'agent_id names no agent: %', p_agent_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'agent_id', format('names no agent: %s', p_agent_id), 'P0002');
     end if;
 end
 $$;
@@ -87,7 +89,8 @@ begin
     update devart_private.agent_api_keys k set revoked_at = now()
     where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id and k.revoked_at is null;
     if not found then
-        raise exception 'key_id names no live key of this agent' using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key_id', 'names no live key of this agent', 'P0002');
     end if;
 end
 $$;

@@ -32,7 +32,8 @@ begin
     while v_next is not null loop
         v_depth := v_depth + 1;
         if v_next = new.id or v_depth > 5 then
-            raise exception 'substitute_service_id must lead to at most five others and never back' using errcode = '22023';
+            perform devart_private.refuse_argument(
+                'substitute_service_id', 'must lead to at most five others and never back');
         end if;
         select s.substitute_service_id into v_next from devart.service_registry s where s.id = v_next;
     end loop;

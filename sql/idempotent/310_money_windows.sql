@@ -51,7 +51,8 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from pg_timezone_names z where z.name = p_time_zone) then
-        raise exception 'time_zone names no time zone: %', p_time_zone using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'time_zone', format('names no time zone: %s', p_time_zone));
     end if;
 end
 $$;

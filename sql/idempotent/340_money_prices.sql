@@ -15,13 +15,15 @@ begin
     perform devart_private.require_admin();
     perform s.id from devart.service_registry s where s.id = set_service_price.service_id for key share;
     if not found then
-        raise exception 'service_id names no service: %', set_service_price.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', set_service_price.service_id), 'P0002');
     end if;
     if exists (
         select from devart.service_prices p
         where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit and p.effective_from >= v_from
     ) then
-        raise exception 'effective_from must be later than that of every earlier price' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'effective_from', 'must be later than that of every earlier price');
     end if;
     update devart.service_prices p set effective_to = v_from
     where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit

@@ -220,7 +220,8 @@ begin
     perform t.id from devart.tasks t where t.id = p_task_id for no key update;
     select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
     if not found then
-        raise exception 'approval_id names an approval whose task does not wait any more' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task does not wait any more', '55000');
     end if;
     if p_substitute is null then
         perform devart_private.raise_budgets_for(v_wait);

@@ -11,21 +11,25 @@ declare
 begin
     perform devart_private.require_supervisor();
     if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
-        raise exception 'amount_usd or budget_usd must be given, and only one of them' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
     if increase_budget.amount_usd <= 0 then
-        raise exception 'amount_usd must be more than 0' using errcode = '22023';
+        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
     perform devart_private.lock_services(array[increase_budget.service_id], true);
     select s.* into v_service from devart.service_registry s where s.id = increase_budget.service_id;
     if not found then
-        raise exception 'service_id names no service: %', increase_budget.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', increase_budget.service_id), 'P0002');
     end if;
     if v_service.budget_usd is null then
-        raise exception 'service_id names a service without a limit' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'service_id', 'names a service without a limit', '55000');
     end if;
     if increase_budget.budget_usd < v_service.budget_usd then
-        raise exception 'budget_usd must not be less than the budget, which is %', v_service.budget_usd using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'budget_usd', format('must not be less than the budget, which is %s', v_service.budget_usd));
     end if;
     update devart.service_registry s
     set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
@@ -93,20 +97,6 @@ begin
 end
 $$;
 
--- Refuses members of changes that cannot be changed. Errors: 22023.
-create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
-returns void language plpgsql immutable
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_unknown text;
-begin
-    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
-end
-$$;
-
 -- Edits a service. changes: column to new value. A new period or time zone begins a new window; a budget above what is spent
 -- ends a suspension, one below begins it. status DISABLED takes the service out of use, until it is ACTIVE again.
 -- Errors: P0002 no such service, 22023 unknown field or a value that makes no sense, 42501 not an admin.
@@ -122,7 +112,8 @@ begin
     perform devart_private.lock_services(array[update_service.service_id], true);
     select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
     if not found then
-        raise exception 'service_id names no service: %', update_service.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', update_service.service_id), 'P0002');
     end if;
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
@@ -145,7 +136,8 @@ begin
     perform devart_private.require_admin();
     select b.* into v_budget from devart_private.lock_budgets(array[p_budget_id], true) b;
     if not found then
-        raise exception 'budget_id names no budget: %', p_budget_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'budget_id', format('names no budget: %s', p_budget_id), 'P0002');
     end if;
     return v_budget;
 end

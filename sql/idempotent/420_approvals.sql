@@ -40,14 +40,16 @@ declare
 begin
     perform devart_private.require_supervisor();
     if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+        perform devart_private.refuse_argument('decision', 'must be approve, substitute or reject');
     end if;
     if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'service_id', 'must be given with decision substitute and with no other');
     end if;
     v_approval := devart_private.open_approval(decide_approval.approval_id);
     if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'decision', 'must be approve or reject: substitute is for budgets');
     end if;
     if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
         raise exception 'nobody may approve their own request' using errcode = '42501';
@@ -84,13 +86,16 @@ declare
 begin
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'approval_id', format('names no approval: %s', p_approval_id), 'P0002');
     end if;
     if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval that is decided or expired', '55000');
     end if;
     if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task was changed or deleted since', '55000');
     end if;
     return v_approval;
 end

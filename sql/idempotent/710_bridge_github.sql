@@ -61,7 +61,7 @@ declare
     v_task_id uuid;
 begin
     if event = 'pull_request' and payload #>> '{pull_request,head,sha}' is null then
-        raise exception 'payload must have pull_request.head.sha' using errcode = '22023';
+        perform devart_private.refuse_argument('payload', 'must have pull_request.head.sha');
     end if;
     insert into devart_private.webhook_deliveries (source, delivery_id, event, subject, status)
     values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event, v_subject, v_status)
