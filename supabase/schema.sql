@@ -1739,6 +1739,14 @@ set search_path = pg_catalog, pg_temp as $$
     )
 $$;
 
+-- The status of a task that nothing holds up but what it depends on.
+create or replace function devart_private.ready_status(p_task_id uuid)
+returns devart.task_status language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case when devart_private.has_open_dependencies(p_task_id) then 'BLOCKED' else 'TODO' end
+        ::devart.task_status
+$$;
+
 -- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be retried.)
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
 returns void language sql
@@ -1951,8 +1959,8 @@ declare
 begin
     perform devart_private.task_in_state(retry_task.task_id, '{FAILED,CANCELLED}', 'retried');
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status,
-        retry_count = 0, rescue_count = 0, run_at = null, finished_at = null, agent_id = null, lease_token = null
+    set status = devart_private.ready_status(t.id), retry_count = 0, rescue_count = 0, run_at = null,
+        finished_at = null, agent_id = null, lease_token = null
     where t.id = retry_task.task_id
     returning t.* into v_task;
     return v_task;
@@ -2720,14 +2728,7 @@ commit;
 
 begin;
 -- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
-
--- What exactly is asked: the task, who pays and how much.
-create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
-returns bytea language sql immutable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
-$$;
+-- It goes on by itself when the budget has room again, or with a decision on its approval (431_approval_budget.sql).
 
 -- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason, remaining_usd, as the gate answered.
 -- p_never_started: a claim found out before handing it out, so the attempt does not count. Returns the approval's id.
@@ -2737,7 +2738,6 @@ returns uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
-    v_approval_id uuid;
 begin
     update devart.tasks t
     set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
@@ -2751,12 +2751,8 @@ begin
         set scope_id = excluded.scope_id, service_id = excluded.service_id, needed_usd = excluded.needed_usd,
             agent_id = excluded.agent_id
     returning w.* into v_wait;
-    insert into devart.approvals as a (subject, subject_id, digest, quorum, requested_by, detail)
-    values ('budget', p_task_id, devart_private.budget_digest(v_wait),
-            devart_private.setting_number('approval_quorum')::int, p_agent_id, p_verdict)
-    on conflict do nothing
-    returning a.id into v_approval_id;
-    return v_approval_id;
+    return devart_private.request_approval(
+        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id, p_detail => p_verdict);
 end
 $$;
 
@@ -2796,7 +2792,7 @@ returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+    set status = devart_private.ready_status(t.id)
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
@@ -2907,57 +2903,6 @@ begin
         v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
     end loop;
     return v_count;
-end
-$$;
-
--- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved. Budgets first, then the service.
-create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.lock_budgets(devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
-    perform devart_private.lock_services(array[p_wait.service_id], true);
-    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
-    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
-      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
-    update devart.service_registry s
-    -- A suspension ends only with room for more than nothing.
-    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
-    where s.id = p_wait.service_id
-      and s.hard_limit and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
-end
-$$;
-
--- Does what was approved about a waiting task: raises the limits, or bills p_substitute instead; and sets the money aside for this
--- task, so that nobody else takes what was approved for it. The hold waits a day for the claim.
--- Errors: 55000 the money cannot be set aside even so.
-create or replace function devart_private.grant_budget(p_task_id uuid, p_substitute uuid)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_wait devart_private.budget_waits;
-    v_verdict jsonb;
-begin
-    perform t.id from devart.tasks t where t.id = p_task_id for no key update;
-    select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
-    if not found then
-        perform devart_private.refuse_argument(
-            'approval_id', 'names an approval whose task does not wait any more', '55000');
-    end if;
-    if p_substitute is null then
-        perform devart_private.raise_budgets_for(v_wait);
-    else
-        v_wait.service_id := p_substitute;
-    end if;
-    v_verdict := devart_private.hold_for_task(
-        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, p_task_id, interval '1 day');
-    if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason' using errcode = '55000';
-    end if;
-    perform devart_private.resume_task(p_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = p_task_id;
-    end if;
 end
 $$;
 
@@ -3220,37 +3165,75 @@ commit;
 -- ---- sql/idempotent/420_approvals.sql ----
 
 begin;
--- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
+-- Approvals: what waits for people, and their votes. Nobody approves their own request, nobody votes
+-- twice.
+--
+-- A subject, which is a value of devart.approval_subject, is one file 43N_approval_<subject>.sql. It
+-- calls request_approval and has these functions of devart_private; nothing else changes for it:
+--   approval_decisions_<subject>() returns text[]
+--     what people can decide, of approve, substitute and reject
+--   approval_is_current_<subject>(devart.approvals) returns boolean
+--     whether what was to be approved is still the same: by its digest
+--   approval_granted_<subject>(devart.approvals, uuid) returns void
+--     does what was approved; with the service that people want billed instead, if they do
+--   approval_rejected_<subject>(devart.approvals, text) returns void
+--     what becomes of the subject without approval, and why: rejected, or nobody decided in time
+-- They are called by their name, which is made of an enum's value in a schema where only the owner
+-- creates functions, so no caller can put a function of their own there.
 
--- The digest of what is being approved: a later edit of the task does not slip through under it.
-create or replace function devart_private.task_digest(p_task devart.tasks)
-returns bytea language sql stable
+-- The function that handles an event of the subject's approvals; null when there is none.
+create or replace function devart_private.approval_handler(
+    p_event text, p_subject devart.approval_subject
+)
+returns regproc language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
-        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
-        p_task.required_capabilities)::text, 'UTF8'))
+    select to_regproc(format('devart_private.approval_%s_%s', p_event, p_subject))
 $$;
 
--- Opens the approval that a task waits for; there is at most one at a time.
-create or replace function devart_private.request_task_approval(p_task_id uuid)
-returns void language sql
+-- An approval that nothing handles could not be decided, and would hold up the expiry of all others.
+create or replace function devart_private.approvals_before_insert()
+returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
-    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
-    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
-           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
-    from devart.tasks t where t.id = p_task_id
+begin
+    if devart_private.approval_handler('rejected', new.subject) is null then
+        perform devart_private.refuse_argument('subject', 'names a subject that nothing handles');
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger approvals_before_insert before insert on devart.approvals
+    for each row execute function devart_private.approvals_before_insert();
+
+-- Asks people; gives the approval's id, or null when this is being asked already. p_expires_at null:
+-- for as long as it takes.
+create or replace function devart_private.request_approval(
+    p_subject devart.approval_subject, p_subject_id uuid, p_digest bytea, p_requested_by uuid,
+    p_expires_at timestamptz default null, p_detail jsonb default null
+)
+returns uuid language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.approvals (
+        subject, subject_id, digest, quorum, requested_by, expires_at, detail
+    ) values (
+        p_subject, p_subject_id, p_digest, devart_private.setting_number('approval_quorum')::int,
+        p_requested_by, p_expires_at, p_detail
+    )
     on conflict do nothing
+    returning id
 $$;
 
 drop function if exists devart.decide_approval(uuid, text, text);
 
 -- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
 -- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its
+--     money is set aside.
 --   substitute (subject budget only): the task goes, and service_id pays for it.
 --   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
--- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or
+-- the money cannot be set aside, 22023 unknown decision or service_id, 23503 no such service, 23505
+-- voted before, 42501 not a supervisor or one's own request.
 create or replace function devart.decide_approval(
     approval_id uuid, decision text, comment text default null, service_id uuid default null
 )
@@ -3258,10 +3241,12 @@ returns devart.approvals language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_approval devart.approvals;
+    v_decisions text[];
     v_voter uuid := devart.my_user_id();
 begin
     perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+    if decide_approval.decision is null
+       or decide_approval.decision not in ('approve', 'substitute', 'reject') then
         perform devart_private.refuse_argument('decision', 'must be approve, substitute or reject');
     end if;
     if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
@@ -3269,9 +3254,11 @@ begin
             'service_id', 'must be given with decision substitute and with no other');
     end if;
     v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        perform devart_private.refuse_argument(
-            'decision', 'must be approve or reject: substitute is for budgets');
+    execute format('select %s()', devart_private.approval_handler('decisions', v_approval.subject))
+        into v_decisions;
+    if decide_approval.decision <> all (v_decisions) then
+        perform devart_private.refuse_argument('decision', format(
+            'must be %s for subject %s', array_to_string(v_decisions, ' or '), v_approval.subject));
     end if;
     if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
         raise exception 'nobody may approve their own request' using errcode = '42501';
@@ -3283,28 +3270,13 @@ begin
 end
 $$;
 
--- Whether the task still is what was to be approved, or still waits for the money that was asked for.
-create or replace function devart_private.approval_is_current(p_approval devart.approvals)
-returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if p_approval.subject = 'budget' then
-        return exists (
-            select from devart_private.budget_waits w
-            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
-    end if;
-    return exists (
-        select from devart.tasks t
-        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
-end
-$$;
-
--- The approval, locked, if it still takes votes and its task is still what was to be approved.
+-- The approval, locked, if it still takes votes and its subject is still what was to be approved.
 create or replace function devart_private.open_approval(p_approval_id uuid)
 returns devart.approvals language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_approval devart.approvals;
+    v_is_current boolean;
 begin
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
@@ -3315,26 +3287,33 @@ begin
         perform devart_private.refuse_argument(
             'approval_id', 'names an approval that is decided or expired', '55000');
     end if;
-    if not devart_private.approval_is_current(v_approval) then
+    execute format('select %s($1)', devart_private.approval_handler('is_current', v_approval.subject))
+        into v_is_current using v_approval;
+    if not v_is_current then
         perform devart_private.refuse_argument(
-            'approval_id', 'names an approval whose task was changed or deleted since', '55000');
+            'approval_id', 'names an approval of what was changed or deleted since', '55000');
     end if;
     return v_approval;
 end
 $$;
 
 drop function if exists devart_private.conclude_approval(devart.approvals);
+drop function if exists devart_private.approval_is_current(devart.approvals);
 
--- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
+-- Closes the approval if the votes decide it, and does what follows. p_substitute: what this vote
+-- wants billed instead.
+create or replace function devart_private.conclude_approval(
+    p_approval devart.approvals, p_substitute uuid
+)
 returns devart.approvals language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_status devart.approval_status;
 begin
     select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
-                    then 'APPROVED'
+                when count(*) filter (
+                    where v.substitute_service_id is not distinct from p_substitute
+                ) >= p_approval.quorum then 'APPROVED'
                 else 'PENDING' end
     into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
     if v_status = 'PENDING' then
@@ -3343,17 +3322,209 @@ begin
     update devart.approvals a set status = v_status, decided_at = now()
     where a.id = p_approval.id returning a.* into p_approval;
     if v_status = 'REJECTED' then
-        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    elsif p_approval.subject = 'budget' then
-        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
+        perform devart_private.reject_subject(p_approval, 'approval rejected');
     else
-        update devart.tasks t
-        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+        execute format('select %s($1, $2)', devart_private.approval_handler('granted', p_approval.subject))
+            using p_approval, p_substitute;
     end if;
     return p_approval;
 end
+$$;
+
+create or replace function devart_private.reject_subject(p_approval devart.approvals, p_why text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format('select %s($1, $2)', devart_private.approval_handler('rejected', p_approval.subject))
+        using p_approval, p_why;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+    v_count int := 0;
+begin
+    for v_approval in
+        update devart.approvals a set status = 'EXPIRED', decided_at = now()
+        where a.status = 'PENDING' and a.expires_at <= now()
+        returning a.*
+    loop
+        perform devart_private.reject_subject(v_approval, 'approval expired');
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$$;
+
+-- For subjects that are a task: cancels it if it still waits.
+create or replace function devart_private.cancel_waiting_task(p_task_id uuid, p_why text)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = p_why
+    where t.id = p_task_id and t.status = 'AWAITING_APPROVAL'
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/430_approval_task.sql ----
+
+begin;
+-- Approvals of a task that needs a human before it runs (subject task; see 420_approvals.sql).
+
+-- The digest of what is being approved: a later edit of the task does not slip through under it.
+create or replace function devart_private.task_digest(p_task devart.tasks)
+returns bytea language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_task.title, p_task.description, p_task.payload, p_task.service_id,
+        p_task.estimated_cost_usd, p_task.required_capabilities)::text, 'UTF8'))
+$$;
+
+-- Opens the approval that a task waits for; there is at most one at a time.
+create or replace function devart_private.request_task_approval(p_task_id uuid)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.request_approval(
+        'task', t.id, devart_private.task_digest(t), t.created_by,
+        now() + make_interval(
+            secs => devart_private.setting_number('approval_expiry_seconds')::float8))
+    from devart.tasks t where t.id = p_task_id
+$$;
+
+create or replace function devart_private.approval_decisions_task()
+returns text[] language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select '{approve,reject}'::text[]
+$$;
+
+create or replace function devart_private.approval_is_current_task(p_approval devart.approvals)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.tasks t
+        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest)
+$$;
+
+create or replace function devart_private.approval_granted_task(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform t.id from devart.tasks t where t.id = p_approval.subject_id for no key update;
+    perform devart_private.resume_task(p_approval.subject_id);
+end
+$$;
+
+create or replace function devart_private.approval_rejected_task(
+    p_approval devart.approvals, p_why text
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.cancel_waiting_task(p_approval.subject_id, p_why)
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/431_approval_budget.sql ----
+
+begin;
+-- Approvals of money for a task that waits for it (subject budget; see 420_approvals.sql). Asked by
+-- park_task in 350_money_waits.sql.
+
+-- What exactly is asked: the task, who pays and how much.
+create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
+returns bytea language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(
+        jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
+$$;
+
+create or replace function devart_private.approval_decisions_budget()
+returns text[] language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select '{approve,substitute,reject}'::text[]
+$$;
+
+create or replace function devart_private.approval_is_current_budget(p_approval devart.approvals)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart_private.budget_waits w
+        where w.task_id = p_approval.subject_id
+          and devart_private.budget_digest(w) = p_approval.digest)
+$$;
+
+-- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
+-- Budgets first, then the service.
+create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(
+        devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
+    perform devart_private.lock_services(array[p_wait.service_id], true);
+    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
+    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
+      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
+    update devart.service_registry s
+    -- A suspension ends only with room for more than nothing.
+    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
+    where s.id = p_wait.service_id
+      and s.hard_limit
+      and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
+end
+$$;
+
+drop function if exists devart_private.grant_budget(uuid, uuid);
+
+-- Raises the limits, or bills p_substitute instead; and sets the money aside for this task, so that
+-- nobody else takes what was approved for it. The hold waits a day for the claim.
+-- Errors: 55000 the money cannot be set aside even so.
+create or replace function devart_private.approval_granted_budget(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_id uuid := p_approval.subject_id;
+    v_wait devart_private.budget_waits;
+    v_verdict jsonb;
+begin
+    perform t.id from devart.tasks t where t.id = v_task_id for no key update;
+    select w.* into v_wait from devart_private.budget_waits w where w.task_id = v_task_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task does not wait any more', '55000');
+    end if;
+    if p_substitute is null then
+        perform devart_private.raise_budgets_for(v_wait);
+    else
+        v_wait.service_id := p_substitute;
+    end if;
+    v_verdict := devart_private.hold_for_task(
+        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, v_task_id, interval '1 day');
+    if not (v_verdict ->> 'admitted')::boolean then
+        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason'
+            using errcode = '55000';
+    end if;
+    perform devart_private.resume_task(v_task_id);
+    if p_substitute is not null then
+        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
+    end if;
+end
+$$;
+
+create or replace function devart_private.approval_rejected_budget(
+    p_approval devart.approvals, p_why text
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.cancel_waiting_task(p_approval.subject_id, p_why)
 $$;
 reset role;
 commit;
@@ -3636,25 +3807,6 @@ begin
     from actual
     where actual.id = a.id and a.status in ('IDLE', 'BUSY')
       and (a.status, a.active_task_count) is distinct from (actual.status, actual.tasks);
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
--- Ends approvals that nobody decided in time, and cancels what waited for them.
-create or replace function devart_private.expire_approvals()
-returns int language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_count int;
-begin
-    with expired as (
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.subject_id
-    )
-    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval expired'
-    from expired e where t.id = e.subject_id and t.status = 'AWAITING_APPROVAL';
     get diagnostics v_count = row_count;
     return v_count;
 end

@@ -12,6 +12,7 @@ mod api_endurance;
 mod api_input;
 mod api_permissions;
 mod api_sessions;
+mod approval_subjects;
 mod approvals;
 mod argument_errors;
 mod budget_claim;

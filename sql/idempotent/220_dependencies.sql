@@ -77,6 +77,14 @@ set search_path = pg_catalog, pg_temp as $$
     )
 $$;
 
+-- The status of a task that nothing holds up but what it depends on.
+create or replace function devart_private.ready_status(p_task_id uuid)
+returns devart.task_status language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case when devart_private.has_open_dependencies(p_task_id) then 'BLOCKED' else 'TODO' end
+        ::devart.task_status
+$$;
+
 -- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be retried.)
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
 returns void language sql

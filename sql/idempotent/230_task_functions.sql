@@ -188,8 +188,8 @@ declare
 begin
     perform devart_private.task_in_state(retry_task.task_id, '{FAILED,CANCELLED}', 'retried');
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status,
-        retry_count = 0, rescue_count = 0, run_at = null, finished_at = null, agent_id = null, lease_token = null
+    set status = devart_private.ready_status(t.id), retry_count = 0, rescue_count = 0, run_at = null,
+        finished_at = null, agent_id = null, lease_token = null
     where t.id = retry_task.task_id
     returning t.* into v_task;
     return v_task;

@@ -1,12 +1,5 @@
 -- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
-
--- What exactly is asked: the task, who pays and how much.
-create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
-returns bytea language sql immutable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
-$$;
+-- It goes on by itself when the budget has room again, or with a decision on its approval (431_approval_budget.sql).
 
 -- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason, remaining_usd, as the gate answered.
 -- p_never_started: a claim found out before handing it out, so the attempt does not count. Returns the approval's id.
@@ -16,7 +9,6 @@ returns uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
-    v_approval_id uuid;
 begin
     update devart.tasks t
     set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
@@ -30,12 +22,8 @@ begin
         set scope_id = excluded.scope_id, service_id = excluded.service_id, needed_usd = excluded.needed_usd,
             agent_id = excluded.agent_id
     returning w.* into v_wait;
-    insert into devart.approvals as a (subject, subject_id, digest, quorum, requested_by, detail)
-    values ('budget', p_task_id, devart_private.budget_digest(v_wait),
-            devart_private.setting_number('approval_quorum')::int, p_agent_id, p_verdict)
-    on conflict do nothing
-    returning a.id into v_approval_id;
-    return v_approval_id;
+    return devart_private.request_approval(
+        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id, p_detail => p_verdict);
 end
 $$;
 
@@ -75,7 +63,7 @@ returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+    set status = devart_private.ready_status(t.id)
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
@@ -186,57 +174,6 @@ begin
         v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
     end loop;
     return v_count;
-end
-$$;
-
--- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved. Budgets first, then the service.
-create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.lock_budgets(devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
-    perform devart_private.lock_services(array[p_wait.service_id], true);
-    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
-    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
-      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
-    update devart.service_registry s
-    -- A suspension ends only with room for more than nothing.
-    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
-    where s.id = p_wait.service_id
-      and s.hard_limit and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
-end
-$$;
-
--- Does what was approved about a waiting task: raises the limits, or bills p_substitute instead; and sets the money aside for this
--- task, so that nobody else takes what was approved for it. The hold waits a day for the claim.
--- Errors: 55000 the money cannot be set aside even so.
-create or replace function devart_private.grant_budget(p_task_id uuid, p_substitute uuid)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_wait devart_private.budget_waits;
-    v_verdict jsonb;
-begin
-    perform t.id from devart.tasks t where t.id = p_task_id for no key update;
-    select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
-    if not found then
-        perform devart_private.refuse_argument(
-            'approval_id', 'names an approval whose task does not wait any more', '55000');
-    end if;
-    if p_substitute is null then
-        perform devart_private.raise_budgets_for(v_wait);
-    else
-        v_wait.service_id := p_substitute;
-    end if;
-    v_verdict := devart_private.hold_for_task(
-        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, p_task_id, interval '1 day');
-    if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason' using errcode = '55000';
-    end if;
-    perform devart_private.resume_task(p_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = p_task_id;
-    end if;
 end
 $$;
 

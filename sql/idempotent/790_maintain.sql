@@ -72,25 +72,6 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time, and cancels what waited for them.
-create or replace function devart_private.expire_approvals()
-returns int language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_count int;
-begin
-    with expired as (
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.subject_id
-    )
-    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval expired'
-    from expired e where t.id = e.subject_id and t.status = 'AWAITING_APPROVAL';
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
 create or replace function devart_private.forget_old_requests()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
