@@ -23,7 +23,6 @@ declare
     v_next uuid := new.substitute_service_id;
     v_depth int;
 begin
-    perform devart_private.check_time_zone(new.time_zone);
     if v_next is null then
         return new;
     end if;
@@ -42,5 +41,5 @@ end
 $$;
 
 create or replace trigger service_registry_before_write
-    before insert or update of substitute_service_id, time_zone on devart.service_registry
+    before insert or update of substitute_service_id on devart.service_registry
     for each row execute function devart_private.service_registry_before_write();

@@ -147,11 +147,14 @@ create or replace function devart_private.room_of(p_scope_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
     select case
-        when exists (select from devart.service_registry s where s.id = p_scope_id) then devart_private.service_room(p_scope_id)
-        when exists (select from devart.budgets b where b.id = p_scope_id) then devart_private.budget_room(p_scope_id)
-        -- The budget was deleted: it refuses nothing any more.
-        else 'infinity' end
+        when exists (select from devart.service_registry s where s.id = p_scope_id)
+            then devart_private.service_room(p_scope_id)
+        -- A budget that was deleted refuses nothing any more.
+        else coalesce((select devart_private.limit_room(devart_private.limit_of(b))
+                       from devart.budgets b where b.id = p_scope_id), 'infinity') end
 $$;
+
+drop function if exists devart_private.budget_room(uuid);
 
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what no call did, because the one
 -- that brought the money back could not see the task that was just beginning to wait.

@@ -1,5 +1,22 @@
 -- What supervisors and agents do about money beyond reserving and settling, which is native (pg_devart/src/money).
 
+-- The service, locked, in the window of this moment. Errors: P0002.
+create or replace function devart_private.service_to_change(p_service_id uuid)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.lock_services(array[p_service_id], true);
+    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', p_service_id), 'P0002');
+    end if;
+    return v_service;
+end
+$$;
+
 -- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives the service. A suspension
 -- ends when there is room again, and waiting tasks go on. (Lowering a budget is an edit of the service, for admins.)
 -- Errors: P0002 no such service, 22023 neither or both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
@@ -17,12 +34,7 @@ begin
     if increase_budget.amount_usd <= 0 then
         perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
-    perform devart_private.lock_services(array[increase_budget.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = increase_budget.service_id;
-    if not found then
-        perform devart_private.refuse_argument(
-            'service_id', format('names no service: %s', increase_budget.service_id), 'P0002');
-    end if;
+    v_service := devart_private.service_to_change(increase_budget.service_id);
     if v_service.budget_usd is null then
         perform devart_private.refuse_argument(
             'service_id', 'names a service without a limit', '55000');
@@ -109,12 +121,7 @@ begin
     perform devart_private.require_admin();
     perform devart_private.check_changes(update_service.changes, array[
         'name', 'description', 'status', 'budget_usd', 'period', 'time_zone', 'substitute_service_id', 'alert_thresholds', 'hard_limit']);
-    perform devart_private.lock_services(array[update_service.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
-    if not found then
-        perform devart_private.refuse_argument(
-            'service_id', format('names no service: %s', update_service.service_id), 'P0002');
-    end if;
+    v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
     set name = v_service.name, description = v_service.description, status = v_service.status, budget_usd = v_service.budget_usd,

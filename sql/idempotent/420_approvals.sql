@@ -1,8 +1,8 @@
--- Approvals: what waits for people, and their votes. Nobody approves their own request, nobody votes
--- twice.
+-- Approvals: what waits for people, and their votes. Nobody approves their own request, nobody
+-- votes twice.
 --
--- A subject, which is a value of devart.approval_subject, is one file 43N_approval_<subject>.sql. It
--- calls request_approval and has these functions of devart_private; nothing else changes for it:
+-- A subject, which is a value of devart.approval_subject, is one file 43N_approval_<subject>.sql.
+-- It calls request_approval and has these functions of devart_private; nothing else changes for it:
 --   approval_decisions_<subject>() returns text[]
 --     what people can decide, of approve, substitute and reject
 --   approval_is_current_<subject>(devart.approvals) returns boolean
@@ -23,7 +23,8 @@ set search_path = pg_catalog, pg_temp as $$
     select to_regproc(format('devart_private.approval_%s_%s', p_event, p_subject))
 $$;
 
--- An approval that nothing handles could not be decided, and would hold up the expiry of all others.
+-- An approval that nothing handles could not be decided, and would hold up the expiry of all
+-- others.
 create or replace function devart_private.approvals_before_insert()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -38,8 +39,8 @@ $$;
 create or replace trigger approvals_before_insert before insert on devart.approvals
     for each row execute function devart_private.approvals_before_insert();
 
--- Asks people; gives the approval's id, or null when this is being asked already. p_expires_at null:
--- for as long as it takes.
+-- Asks people; gives the approval's id, or null when this is being asked already. p_expires_at
+-- null: for as long as it takes.
 create or replace function devart_private.request_approval(
     p_subject devart.approval_subject, p_subject_id uuid, p_digest bytea, p_requested_by uuid,
     p_expires_at timestamptz default null, p_detail jsonb default null
@@ -64,9 +65,9 @@ drop function if exists devart.decide_approval(uuid, text, text);
 --     money is set aside.
 --   substitute (subject budget only): the task goes, and service_id pays for it.
 --   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or
--- the money cannot be set aside, 22023 unknown decision or service_id, 23503 no such service, 23505
--- voted before, 42501 not a supervisor or one's own request.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested,
+-- or the money cannot be set aside, 22023 unknown decision or service_id, 23503 no such service,
+-- 23505 voted before, 42501 not a supervisor or one's own request.
 create or replace function devart.decide_approval(
     approval_id uuid, decision text, comment text default null, service_id uuid default null
 )
