@@ -1636,6 +1636,30 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/160_alerts.sql ----
+
+begin;
+-- Alerts: what people must be told. Whoever has one to tell knows no bridge: it goes out over each
+-- topic `<bridge>.alert` that some sidecar delivers.
+
+-- Writes an alert: one message of the outbox for each enabled topic that takes alerts. Alerts of
+-- one key are delivered in order. p_payload: a JSON object; the message is that with the member
+-- kind.
+create or replace function devart_private.alert(p_kind text, p_key text, p_payload jsonb)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.enqueue(
+        t.topic, p_key, jsonb_build_object('kind', p_kind) || p_payload)
+    from (
+        select distinct e #>> '{}' as topic
+        from jsonb_path_query(
+            devart_private.setting('outbox_topics'),
+            '$[*] ? (@ like_regex "^[^.]+[.]alert$")') e
+    ) t
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/200_tasks.sql ----
 
 begin;
@@ -2326,17 +2350,21 @@ create or replace function devart_private.alert_limit(
 )
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.enqueue('telegram.alert', p_limit.id::text, jsonb_build_object(
-        'kind', case when p_suspended then 'service_suspended' else 'budget_threshold' end,
-        'scope', p_limit.scope, 'scope_id', p_limit.scope_id, 'threshold_percent', p_percent,
-        'spent_usd', p_limit.spent_usd, 'budget_usd', p_limit.budget_usd,
-        'window_start', p_limit.window_start, 'window_end', p_limit.window_end)
-    || case p_limit.scope when 'service' then jsonb_build_object(
-        'service_id', p_limit.id, 'service', p_limit.name,
-        'substitute_service_id', p_limit.substitute_service_id,
-        'substitute', (select s.name from devart.service_registry s
-                       where s.id = p_limit.substitute_service_id))
-    else jsonb_build_object('budget_id', p_limit.id) end)
+    select devart_private.alert(
+        case when p_suspended then 'service_suspended' else 'budget_threshold' end,
+        p_limit.id::text,
+        jsonb_build_object(
+            'scope', p_limit.scope, 'scope_id', p_limit.scope_id, 'threshold_percent', p_percent,
+            'spent_usd', p_limit.spent_usd, 'budget_usd', p_limit.budget_usd,
+            'window_start', p_limit.window_start, 'window_end', p_limit.window_end
+        ) || case p_limit.scope
+            when 'service' then jsonb_build_object(
+                'service_id', p_limit.id, 'service', p_limit.name,
+                'substitute_service_id', p_limit.substitute_service_id,
+                'substitute', (select s.name from devart.service_registry s
+                               where s.id = p_limit.substitute_service_id))
+            else jsonb_build_object('budget_id', p_limit.id)
+        end)
 $$;
 
 -- What follows from spending up to next_alert_usd: the alert, and the suspension of a service at a

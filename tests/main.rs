@@ -6,6 +6,7 @@
 
 mod support;
 
+mod alert_topics;
 mod api_behaviour;
 mod api_budgets;
 mod api_endurance;
