@@ -101,6 +101,17 @@ begin
 end
 $$;
 
+-- The first row of each of these keys has left (null: of none): the next one may go.
+create or replace function devart_private.let_next_outbox_rows_go(p_topic text, p_keys text[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_keys is not null and devart_private.free_outbox_keys(p_topic, p_keys) then
+        perform devart_private.wake(p_topic);
+    end if;
+end
+$$;
+
 -- Of rows with a key, which the caller has locked: those that may be leased. Parks the others. Rows whose key's lock
 -- another has are skipped: waiting for it could be a deadlock, as that one may wait for a row of ours.
 drop function if exists devart_private.sift_outbox_keys(text, bigint[]); -- it may have had another result
@@ -222,9 +233,7 @@ begin
         returning o.id, o.key
     )
     select array_agg(g.id), array_agg(distinct g.key) filter (where g.key is not null) into v_ids, v_keys from gone g;
-    if v_keys is not null and devart_private.free_outbox_keys(p_topic, v_keys) then
-        perform devart_private.wake(p_topic);
-    end if;
+    perform devart_private.let_next_outbox_rows_go(p_topic, v_keys);
     return query select unnest(v_ids);
 end
 $$;
@@ -254,9 +263,7 @@ begin
     )
     select array_agg(f.id), array_agg(distinct f.key) filter (where f.key is not null and f.buried_at is not null)
     into v_ids, v_keys from failed f;
-    if v_keys is not null and devart_private.free_outbox_keys(p_topic, v_keys) then
-        perform devart_private.wake(p_topic);
-    end if;
+    perform devart_private.let_next_outbox_rows_go(p_topic, v_keys);
     return query select o.id, o.buried_at is not null from devart_private.outbox o where o.id = any (v_ids);
 end
 $$;

@@ -98,9 +98,7 @@ begin
         from gone g group by g.topic
     loop
         v_count := v_count + v_topic.rows;
-        if devart_private.free_outbox_keys(v_topic.topic, v_topic.keys) then
-            perform devart_private.wake(v_topic.topic);
-        end if;
+        perform devart_private.let_next_outbox_rows_go(v_topic.topic, v_topic.keys);
     end loop;
     return v_count;
 end
