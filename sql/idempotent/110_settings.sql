@@ -1,7 +1,8 @@
 -- Settings: their defaults, what they are now, and the one way to change them.
 --
--- A setting is its row in devart.system_settings, or its default where that row was deleted: for SQL by setting() and
--- setting_number(), for native functions by pg_devart/src/settings.rs, which read the same two tables.
+-- A setting is its row in devart.system_settings, or its default where that row was deleted: for
+-- SQL by setting() and setting_number(), for native functions by pg_devart/src/settings.rs, which
+-- read the same two tables.
 
 insert into devart_private.setting_defaults as d (key, value, description, schema) values
     ('lease_seconds', '60', 'How long a claim lasts before it must be extended, in seconds.',
@@ -45,12 +46,15 @@ $$;
 
 select devart_private.restore_settings();
 
--- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what replication brings.
-create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
+-- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what
+-- replication brings.
+create or replace trigger system_settings_forget_cached after insert or update or delete
+    on devart.system_settings
     for each statement execute function devart_private.forget_cached();
 alter table devart.system_settings enable always trigger system_settings_forget_cached;
 
--- Sessions keep a default under the table of values: a statement there that changes nothing makes them forget it.
+-- Sessions keep a default under the table of values: a statement there that changes nothing makes
+-- them forget it.
 create or replace function devart_private.setting_defaults_after_change()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -89,9 +93,11 @@ set search_path = pg_catalog, pg_temp as $$
             then 'must be a whole number'
         when p_schema ->> 'type' <> 'integer' and jsonb_typeof(p_value) <> p_schema ->> 'type'
             then format('must be of type %s', p_schema ->> 'type')
-        when jsonb_typeof(p_value) = 'number' and p_value::numeric < (p_schema ->> 'minimum')::numeric
+        when jsonb_typeof(p_value) = 'number'
+             and p_value::numeric < (p_schema ->> 'minimum')::numeric
             then format('must be at least %s', p_schema ->> 'minimum')
-        when jsonb_typeof(p_value) = 'number' and p_value::numeric > (p_schema ->> 'maximum')::numeric
+        when jsonb_typeof(p_value) = 'number'
+             and p_value::numeric > (p_schema ->> 'maximum')::numeric
             then format('must be at most %s', p_schema ->> 'maximum')
         when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value)
             then format('must be one of %s', p_schema ->> 'enum')

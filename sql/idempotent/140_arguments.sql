@@ -1,8 +1,9 @@
--- How functions refuse an argument: the message begins with its name, for people, and DETAIL is a JSON
--- object that names it, {"field": "<name>"}, for programs. (Native functions: pg_devart/src/error.rs.)
+-- How functions refuse an argument: the message begins with its name, for people, and DETAIL is a
+-- JSON object that names it, {"field": "<name>"}, for programs. (Native functions:
+-- pg_devart/src/error.rs.)
 
--- Raises "<p_field> <p_problem>". Errors: p_errcode. A function that runs with its caller's rights may
--- not come here and writes DETAIL itself, as create_task does.
+-- Raises "<p_field> <p_problem>". Errors: p_errcode. A function that runs with its caller's rights
+-- may not come here and writes DETAIL itself, as create_task does.
 create or replace function devart_private.refuse_argument(
     p_field text, p_problem text, p_errcode text default '22023'
 )

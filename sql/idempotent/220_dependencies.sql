@@ -13,7 +13,8 @@ begin
         with recursive upstream (task_id) as (
             select new.depends_on
             union
-            select d.depends_on from devart.task_dependencies d join upstream u on u.task_id = d.task_id
+            select d.depends_on from devart.task_dependencies d
+            join upstream u on u.task_id = d.task_id
         )
         select from upstream u where u.task_id = new.task_id
     ) then
@@ -85,12 +86,14 @@ set search_path = pg_catalog, pg_temp as $$
         ::devart.task_status
 $$;
 
--- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be retried.)
+-- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be
+-- retried.)
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
     update devart.tasks t
-    set status = 'CANCELLED', finished_at = now(), last_error = format('depends on cancelled task %s', p_task_id)
+    set status = 'CANCELLED', finished_at = now(),
+        last_error = format('depends on cancelled task %s', p_task_id)
     where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
       and t.status in ('BLOCKED', 'AWAITING_APPROVAL')
 $$;

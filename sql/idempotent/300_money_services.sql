@@ -34,7 +34,8 @@ begin
             perform devart_private.refuse_argument(
                 'substitute_service_id', 'must lead to at most five others and never back');
         end if;
-        select s.substitute_service_id into v_next from devart.service_registry s where s.id = v_next;
+        select s.substitute_service_id into v_next from devart.service_registry s
+        where s.id = v_next;
     end loop;
     return new;
 end

@@ -46,8 +46,9 @@ $$;
 create or replace function devart_private.limit_of(p_service devart.service_registry)
 returns devart_private.money_limit language sql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select p_service.id, 'service'::devart.budget_scope, p_service.id, p_service.budget_usd::numeric,
-           p_service.period, p_service.time_zone, p_service.hard_limit, p_service.alert_thresholds,
+    select p_service.id, 'service'::devart.budget_scope, p_service.id,
+           p_service.budget_usd::numeric, p_service.period, p_service.time_zone,
+           p_service.hard_limit, p_service.alert_thresholds,
            p_service.window_id, p_service.window_start, p_service.window_end,
            p_service.spent_usd::numeric, p_service.held_usd::numeric,
            p_service.alerted_percent, p_service.next_alert_usd,
@@ -252,7 +253,8 @@ begin
         perform devart_private.archive_window(devart_private.limit_of(old));
         v_limit := devart_private.in_new_window(v_limit);
     end if;
-    if v_new_limit and v_limit.status = 'SUSPENDED' and not devart_private.is_exhausted(v_limit) then
+    if v_new_limit and v_limit.status = 'SUSPENDED'
+        and not devart_private.is_exhausted(v_limit) then
         v_limit.status := 'ACTIVE';
     elsif v_new_limit and v_limit.status = 'ACTIVE' and devart_private.is_exhausted(v_limit) then
         v_limit.status := 'SUSPENDED';

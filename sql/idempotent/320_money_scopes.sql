@@ -7,7 +7,8 @@ create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id 
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
     with recursive line (id, parent_task_id, workflow_run_id, created_by, depth) as (
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t where t.id = p_task_id
+        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t
+        where t.id = p_task_id
         union all
         select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, l.depth + 1
         from line l join devart.tasks t on t.id = l.parent_task_id

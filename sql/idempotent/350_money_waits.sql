@@ -1,10 +1,14 @@
--- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (431_approval_budget.sql).
+-- A task whose money was refused waits for money or for a person, outside of the queue; it does not
+-- fail. It goes on by itself when the budget has room again, or with a decision on its approval
+-- (431_approval_budget.sql).
 
--- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason, remaining_usd, as the gate answered.
--- p_never_started: a claim found out before handing it out, so the attempt does not count. Returns the approval's id.
--- It has no expiry: a budget of a month may take a month to come back.
-create or replace function devart_private.park_task(p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean)
+-- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason,
+-- remaining_usd, as the gate answered. p_never_started: a claim found out before handing it out, so
+-- the attempt does not count. Returns the approval's id. It has no expiry: a budget of a month may
+-- take a month to come back.
+create or replace function devart_private.park_task(
+    p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean
+)
 returns uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -15,20 +19,24 @@ begin
         attempt = t.attempt - p_never_started::int,
         last_error = format('waits for budget: %s', p_verdict ->> 'reason')
     where t.id = p_task_id;
-    insert into devart_private.budget_waits as w (task_id, scope_id, service_id, needed_usd, agent_id)
+    insert into devart_private.budget_waits as w (
+        task_id, scope_id, service_id, needed_usd, agent_id
+    )
     values (p_task_id, (p_verdict ->> 'scope_id')::uuid, (p_verdict ->> 'service_id')::uuid,
             (p_verdict ->> 'needed_usd')::numeric, p_agent_id)
     on conflict (task_id) do update
-        set scope_id = excluded.scope_id, service_id = excluded.service_id, needed_usd = excluded.needed_usd,
-            agent_id = excluded.agent_id
+        set scope_id = excluded.scope_id, service_id = excluded.service_id,
+            needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
     return devart_private.request_approval(
-        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id, p_detail => p_verdict);
+        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
+        p_detail => p_verdict);
 end
 $$;
 
--- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves AWAITING_APPROVAL, however: nothing is asked any more.
--- An approval that somebody decides just now is left to them.
+-- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves
+-- AWAITING_APPROVAL, however: nothing is asked any more. An approval that somebody decides just now
+-- is left to them.
 create or replace function devart_private.end_budget_wait(p_task_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -72,7 +80,8 @@ begin
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if need be.
+-- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if
+-- need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -84,15 +93,18 @@ begin
 end
 $$;
 
-create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd on devart.tasks
+create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd
+    on devart.tasks
     for each row when (
         new.status = 'AWAITING_APPROVAL' and old.status = 'AWAITING_APPROVAL'
-        and (new.service_id, new.estimated_cost_usd) is distinct from (old.service_id, old.estimated_cost_usd)
+        and (new.service_id, new.estimated_cost_usd)
+            is distinct from (old.service_id, old.estimated_cost_usd)
     )
     execute function devart_private.tasks_after_cost_edit();
 
--- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is there: by priority, then
--- by waiting time, each that still fits. Looks at a hundred at most. Returns how many went.
+-- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -116,8 +128,8 @@ begin
 end
 $$;
 
--- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when it is a service, for one
--- that it stands in for.
+-- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when
+-- it is a service, for one that it stands in for.
 create or replace function devart_private.wake_waiting(p_scope_id uuid)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -132,17 +144,21 @@ begin
         with recursive above (id, depth) as (
             select p_scope_id, 0
             union
-            select s.id, a.depth + 1 from above a join devart.service_registry s on s.substitute_service_id = a.id where a.depth < 5
+            select s.id, a.depth + 1
+            from above a join devart.service_registry s on s.substitute_service_id = a.id
+            where a.depth < 5
         )
         select a.id from above a
     loop
-        v_count := v_count + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
+        v_count := v_count
+            + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
     end loop;
     return v_count;
 end
 $$;
 
--- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit, null when nothing can pay.
+-- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit,
+-- null when nothing can pay.
 create or replace function devart_private.room_of(p_scope_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -156,8 +172,9 @@ $$;
 
 drop function if exists devart_private.budget_room(uuid);
 
--- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what no call did, because the one
--- that brought the money back could not see the task that was just beginning to wait.
+-- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
+-- no call did, because the one that brought the money back could not see the task that was just
+-- beginning to wait.
 create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -172,7 +189,8 @@ begin
     perform devart_private.lock_services(array(
         select s.id from devart.service_registry s
         where s.window_end <= clock_timestamp()
-          and (s.status = 'SUSPENDED' or exists (select from devart_private.budget_waits w where w.scope_id = s.id))), false);
+          and (s.status = 'SUSPENDED' or exists (
+              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
     for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
         v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
     end loop;
@@ -180,7 +198,8 @@ begin
 end
 $$;
 
--- At the end of the transaction that changed a limit, when it is known what else it did with the money.
+-- At the end of the transaction that changed a limit, when it is known what else it did with the
+-- money.
 create or replace function devart_private.wake_after_change()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -192,7 +211,8 @@ $$;
 
 drop trigger if exists service_registry_wake on devart.service_registry;
 create constraint trigger service_registry_wake
-    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id on devart.service_registry
+    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
+    on devart.service_registry
     deferrable initially deferred for each row when (new.status <> 'DISABLED')
     execute function devart_private.wake_after_change();
 

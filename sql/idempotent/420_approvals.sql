@@ -61,8 +61,8 @@ drop function if exists devart.decide_approval(uuid, text, text);
 
 -- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
 -- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its
---     money is set aside.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and
+--     its money is set aside.
 --   substitute (subject budget only): the task goes, and service_id pays for it.
 --   reject: the task is cancelled.
 -- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested,
@@ -99,7 +99,8 @@ begin
     end if;
     insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
     values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
+            decide_approval.decision <> 'reject', decide_approval.comment,
+            decide_approval.service_id);
     return devart_private.conclude_approval(v_approval, decide_approval.service_id);
 end
 $$;
@@ -121,7 +122,8 @@ begin
         perform devart_private.refuse_argument(
             'approval_id', 'names an approval that is decided or expired', '55000');
     end if;
-    execute format('select %s($1)', devart_private.approval_handler('is_current', v_approval.subject))
+    execute format(
+            'select %s($1)', devart_private.approval_handler('is_current', v_approval.subject))
         into v_is_current using v_approval;
     if not v_is_current then
         perform devart_private.refuse_argument(
@@ -158,7 +160,8 @@ begin
     if v_status = 'REJECTED' then
         perform devart_private.reject_subject(p_approval, 'approval rejected');
     else
-        execute format('select %s($1, $2)', devart_private.approval_handler('granted', p_approval.subject))
+        execute format(
+                'select %s($1, $2)', devart_private.approval_handler('granted', p_approval.subject))
             using p_approval, p_substitute;
     end if;
     return p_approval;
@@ -169,7 +172,8 @@ create or replace function devart_private.reject_subject(p_approval devart.appro
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
-    execute format('select %s($1, $2)', devart_private.approval_handler('rejected', p_approval.subject))
+    execute format(
+            'select %s($1, $2)', devart_private.approval_handler('rejected', p_approval.subject))
         using p_approval, p_why;
 end
 $$;

@@ -2,7 +2,8 @@
 
 set local role devart_owner;
 
--- The columns that both tables have (310_money_windows.sql); rules of limits are written for it, once.
+-- The columns that both tables have. Rules of limits are written once, for this type
+-- (310_money_windows.sql).
 create type devart_private.money_limit as (
     -- Of the row: of devart.service_registry for scope service, else of devart.budgets.
     id uuid,
