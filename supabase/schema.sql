@@ -797,9 +797,9 @@ create table devart_private.setting_defaults (
     schema jsonb not null default '{}'
 );
 comment on table devart_private.setting_defaults is
-    'Written by each migrate (110_settings.sql): what a setting is without a row in system_settings.';
+    'What settings are without a row in system_settings. Written by each migrate.';
 reset role;
-insert into devart_private.migrations (name, sha256) values ('0026_setting_defaults.sql', '911cddb67ee3f9e7bf6e07380cab0bff57bd8f11163f449e66fe4c3ec1b7eedd');
+insert into devart_private.migrations (name, sha256) values ('0026_setting_defaults.sql', 'a56b7f2531eaff3c07bf6bf6400dedf1c334f8c31cac2341de4854cd7ca36e9d');
 commit;
 
 -- ---- sql/incremental/0027_money_limit.sql ----

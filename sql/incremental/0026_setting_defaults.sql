@@ -11,4 +11,4 @@ create table devart_private.setting_defaults (
     schema jsonb not null default '{}'
 );
 comment on table devart_private.setting_defaults is
-    'Written by each migrate (110_settings.sql): what a setting is without a row in system_settings.';
+    'What settings are without a row in system_settings. Written by each migrate.';
