@@ -6,13 +6,16 @@
 
 mod support;
 
+mod alert_topics;
 mod api_behaviour;
 mod api_budgets;
 mod api_endurance;
 mod api_input;
 mod api_permissions;
 mod api_sessions;
+mod approval_subjects;
 mod approvals;
+mod argument_errors;
 mod budget_claim;
 mod budget_crash;
 mod budget_model;
@@ -45,6 +48,7 @@ mod rabbitmq;
 mod restart;
 mod schema_lints;
 mod sdk;
+mod setting_defaults;
 mod task_messages;
 mod telegram;
 mod wakeups;

@@ -8,7 +8,7 @@ with listed as (
 extended as (
     update devart.tasks t
     set lease_expires_at = now() + make_interval(
-        secs => (select (s.value #>> '{}')::float8 from devart.system_settings s where s.key = 'lease_seconds'))
+        secs => (select devart_private.setting_number('lease_seconds')::float8))
     from listed l
     where t.agent_id = $1 and t.status = 'IN_PROGRESS' and (l.tokens is null or t.lease_token = any (l.tokens))
     returning t.id

@@ -147,14 +147,11 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
 
 /// From now on the database writes messages of this topic.
 async fn enable_topic(connection: &mut sqlx::PgConnection, topic: &str) -> Result<()> {
-    sqlx::query(
-        "update devart.system_settings set value = value || to_jsonb($1::text), updated_at = now()
-         where key = 'outbox_topics' and not value ? $1",
-    )
-    .bind(topic)
-    .execute(connection)
-    .await
-    .with_context(|| format!("enabling the topic {topic}"))?;
+    sqlx::query("select devart_private.enable_topic($1)")
+        .bind(topic)
+        .execute(connection)
+        .await
+        .with_context(|| format!("enabling the topic {topic}"))?;
     Ok(())
 }
 
