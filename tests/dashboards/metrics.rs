@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use devart_cli::demo::telegram::StandIn;
+use devart_cli::stand_in::telegram::StandIn;
 use serde_json::json;
 
 use crate::support::Database;

@@ -1,7 +1,7 @@
 //! Which chats are told, and how often.
 
 use anyhow::Result;
-use devart_cli::demo::telegram::Trouble;
+use devart_cli::stand_in::telegram::Trouble;
 
 use super::{Alerting, answer};
 use crate::support::budget::budget;

@@ -10,7 +10,7 @@ mod wording;
 use std::time::Duration;
 
 use anyhow::Result;
-use devart_cli::demo::telegram::{StandIn, Trouble};
+use devart_cli::stand_in::telegram::{StandIn, Trouble};
 use serde_json::json;
 use uuid::Uuid;
 

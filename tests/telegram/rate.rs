@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use devart_cli::demo::telegram::Trouble;
+use devart_cli::stand_in::telegram::Trouble;
 
 use super::{Alerting, answer};
 use crate::support::wait::eventually;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use devart_cli::demo::telegram::Trouble;
+use devart_cli::stand_in::telegram::Trouble;
 use serde_json::{Value, json};
 
 use super::{Alerting, answer};

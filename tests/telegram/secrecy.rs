@@ -1,8 +1,8 @@
 //! Who learns the bot's token: a trusted server, and nobody else.
 
 use anyhow::Result;
-use devart_cli::demo::telegram::Trouble;
 use devart_cli::ports;
+use devart_cli::stand_in::telegram::Trouble;
 
 use super::{Alerting, answer};
 use crate::support::outbox::buried;
