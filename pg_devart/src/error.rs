@@ -1,5 +1,6 @@
 //! One error enum, and the standard SQLSTATE that each case gives to the caller.
 
+use devart_core::argument_error::ArgumentError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -40,6 +41,12 @@ impl Error {
             | Error::WrongState(text)
             | Error::InvalidArgument(text) => text,
         }
+    }
+}
+
+impl From<ArgumentError> for Error {
+    fn from(error: ArgumentError) -> Self {
+        Error::InvalidArgument(error.to_string())
     }
 }
 

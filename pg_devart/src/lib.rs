@@ -9,6 +9,7 @@ mod api_keys;
 mod caller;
 mod error;
 mod ids;
+mod label;
 mod money;
 mod pg;
 mod settings;

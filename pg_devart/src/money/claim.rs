@@ -1,10 +1,10 @@
 //! Budget inside the claim: a task with a service and an estimate is handed out only with its money set aside.
 
+use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
-use super::cost::Cost;
 use super::gate::{Ask, Purpose, Verdict};
 use super::payer::Payer;
 use super::reserve::{self, Terms};

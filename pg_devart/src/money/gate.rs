@@ -8,17 +8,20 @@
 //! The second runs in a subtransaction, since a failed condition can leave the row locked, and a chain's other rows may come before
 //! it in the order of locks.
 
+use devart_core::candidate::remaining;
+use devart_core::choice::{self, Choice, Offer, Reason};
+use devart_core::cost::Cost;
 use devart_core::price::Prices;
+use devart_core::status::ServiceState;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
 use super::budgets::Budgets;
 use super::candidate::{self, Candidate};
-use super::choice::{Choice, Offer, Reason, Refusal, choose, remaining};
-use super::cost::Cost;
 use super::payer::Payer;
 use super::{prices, usd};
 use crate::error::Error;
+use crate::label;
 use crate::pg::spi::{Row, Session, statement};
 use crate::pg::subtransaction;
 
@@ -102,6 +105,9 @@ pub enum Verdict {
     /// Only for those who are not patient.
     Busy,
 }
+
+/// Why nobody can be billed.
+pub type Refusal = choice::Refusal<Uuid>;
 
 /// Nothing is taken.
 pub struct Refused {
@@ -204,10 +210,9 @@ impl Ask<'_> {
         })
     }
 
-    fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice {
-        choose(candidates, self.cost, budgets, &|service_id| {
-            self.prices_of(service_id)
-        })
+    fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
+        let prices_of = |service_id| self.prices_of(service_id);
+        choice::choose(candidates, self.cost, &budgets.limits, &prices_of)
     }
 
     fn prices_of(&self, service_id: Uuid) -> Option<Prices> {
@@ -282,7 +287,7 @@ impl Ask<'_> {
             delegated_from: (service_id != self.service_id).then_some(self.service_id),
             reason: offer.instead_because,
             spent: taken.spent,
-            remaining: remaining(taken.room, &budgets),
+            remaining: remaining(taken.room, &budgets.limits),
             suspended: taken.suspended,
             prices: offer.prices,
             budgets,
@@ -321,7 +326,7 @@ pub fn service_reached(session: &Session, service_id: Uuid) -> bool {
     REACHED.with(|statement| statement.rows(session, &[service_id.into()]).len());
     STATUS.with(|statement| {
         let rows = statement.rows(session, &[service_id.into()]);
-        rows.first()
-            .is_some_and(|row| row.required::<String>(1) == "SUSPENDED")
+        let status = rows.first().map(|row| label::required(&row, 1));
+        status == Some(ServiceState::Suspended)
     })
 }

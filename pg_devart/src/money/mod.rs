@@ -6,7 +6,6 @@ mod answer;
 mod budgets;
 mod candidate;
 mod charge;
-mod choice;
 mod cost;
 mod gate;
 mod idempotency;

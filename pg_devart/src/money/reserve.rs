@@ -1,16 +1,16 @@
 //! Reserving: money set aside before a call whose cost is only estimated.
 
+use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use super::cost::Cost;
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, idempotency, usd};
+use super::{answer, cost, idempotency, usd};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::spi;
@@ -49,10 +49,14 @@ fn reserve_charge(
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Interval, "'10 minutes'"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = Cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
     let ttl_seconds = check_ttl(&ttl)?;
     let agent = caller::calling_agent()?;
-    let request = json!({"reserve": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
+    let request = json!({
+        "reserve": service_id.to_string(),
+        "cost": cost.to_json(),
+        "task_id": answer::id(task_id),
+    });
     Ok(spi::connect(|session| {
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
             let payer = Payer::check(session, agent, task_id, lease_token)?;
@@ -94,7 +98,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
     let place = Place {
         service_id: admission.service_id,
         window_id: admission.window_id,
-        budget_window_ids: &admission.budgets.window_ids(),
+        budget_window_ids: &admission.budgets.window_ids,
         payer: &ask.payer,
         delegated_from: admission.delegated_from,
     };
@@ -103,7 +107,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
         NewHold {
             amount: admission.amount,
             budget_ids: admission.budgets.ids(),
-            usage: ask.cost.usage_json(),
+            usage: cost::usage_json(ask.cost),
             prices: admission
                 .prices
                 .as_ref()

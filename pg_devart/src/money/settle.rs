@@ -1,7 +1,11 @@
 //! Settling: the real cost replaces the hold. It is the truth, so nothing is refused or clamped, and it goes into the windows that
 //! admitted the hold, even when they are closed by now.
 
+use devart_core::argument_error::ArgumentError;
+use devart_core::cost::Cost;
 use devart_core::price::Prices;
+use devart_core::settlement::Settlement;
+use devart_core::status::HoldStatus;
 use pgrx::JsonB;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -9,12 +13,12 @@ use pgrx::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::cost::{self, Cost};
 use super::ledger::{Entry, Place};
 use super::payer::Payer;
-use super::{answer, budgets, gate, prices, usd};
+use super::{answer, budgets, cost, gate, prices, usd};
 use crate::caller;
 use crate::error::Error;
+use crate::label;
 use crate::pg::spi::{self, Session, statement};
 
 statement!(LOCK_HOLD, include_str!("lock_hold.sql"), [UUIDOID]);
@@ -63,7 +67,7 @@ fn settle_charge(
     amount_usd: default!(Option<AnyNumeric>, "NULL"),
     usage: default!(Option<JsonB>, "NULL"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = Cost::of_arguments("amount_usd", amount_usd, usage)?;
+    let cost = cost::of_arguments("amount_usd", amount_usd, usage)?;
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
@@ -82,22 +86,12 @@ pub struct Hold {
     budget_ids: Vec<Uuid>,
     budget_window_ids: Vec<Uuid>,
     amount: Decimal,
-    status: String,
+    status: HoldStatus,
     payer: Payer,
     prices: Option<Prices>,
     delegated_from: Option<Uuid>,
     settlement: Option<Value>,
     created_at: TimestampWithTimeZone,
-}
-
-/// What a settlement does to the windows, and what it is in the ledger.
-struct Split {
-    cost: Decimal,
-    /// Leaves what is held.
-    held: Decimal,
-    settled: Decimal,
-    overage: Decimal,
-    released: Decimal,
 }
 
 /// How the service stands after the settlement.
@@ -121,7 +115,7 @@ impl Hold {
                 budget_ids: row.required(3),
                 budget_window_ids: row.required(4),
                 amount: usd::required(&row, 5),
-                status: row.required(6),
+                status: label::required(&row, 6),
                 payer: Payer {
                     task_id: row.get(7),
                     agent_id: row.get(8),
@@ -143,7 +137,7 @@ impl Hold {
 
     /// Whether its money is still set aside.
     pub fn is_open(&self) -> bool {
-        self.status == "HELD"
+        self.status == HoldStatus::Held
     }
 
     fn earlier_answer(&self, cost: &Cost) -> Result<Option<JsonB>, Error> {
@@ -159,24 +153,25 @@ impl Hold {
     }
 
     fn settle(&self, session: &Session, cost: &Cost) -> Result<JsonB, Error> {
-        let split = self.split(self.price(session, cost)?);
-        let closed_windows = self.settle_budgets(session, &split);
-        let standing = self.settle_service(session, &split, closed_windows);
-        self.record(session, &split, cost);
+        let held = self.is_open().then_some(self.amount);
+        let settlement = Settlement::of(self.price(session, cost)?, held);
+        let closed_windows = self.settle_budgets(session, &settlement);
+        let standing = self.settle_service(session, &settlement, closed_windows);
+        self.record(session, &settlement, cost);
         let answer = json!({
-            "charged_usd": answer::usd(Some(split.cost)),
-            "overage_usd": answer::usd(Some(split.overage)),
+            "charged_usd": answer::usd(Some(settlement.cost)),
+            "overage_usd": answer::usd(Some(settlement.overage)),
             "late": !self.is_open(),
             "suspended": standing.suspended,
             "remaining_usd": answer::usd(standing.room.map(|room| room.max(Decimal::ZERO))),
         });
-        let settlement = json!({"cost": cost.to_json(), "answer": answer});
+        let kept = json!({"cost": cost.to_json(), "answer": answer});
         CLOSE.with(|statement| {
             statement
-                .rows(session, &[self.id.into(), JsonB(settlement).into()])
+                .rows(session, &[self.id.into(), JsonB(kept).into()])
                 .len()
         });
-        if !split.released.is_zero() {
+        if !settlement.released.is_zero() {
             self.wake_waiting(session);
         }
         Ok(JsonB(answer))
@@ -190,27 +185,11 @@ impl Hold {
             }
             pinned => pinned.clone(),
         };
-        cost.at(prices.as_ref()).map_err(cost::invalid)
-    }
-
-    fn split(&self, cost: Decimal) -> Split {
-        let held = if self.is_open() {
-            self.amount
-        } else {
-            Decimal::ZERO
-        };
-        let settled = cost.min(held);
-        Split {
-            cost,
-            held,
-            settled,
-            overage: cost - settled,
-            released: held - settled,
-        }
+        Ok(cost.at(prices.as_ref()).map_err(ArgumentError::from)?)
     }
 
     /// Settles into the budgets whose window is still open; gives the windows that are not.
-    fn settle_budgets(&self, session: &Session, split: &Split) -> Vec<Uuid> {
+    fn settle_budgets(&self, session: &Session, settlement: &Settlement) -> Vec<Uuid> {
         if self.budget_ids.is_empty() {
             return Vec::new();
         }
@@ -222,8 +201,8 @@ impl Hold {
         let settled: Vec<(Uuid, Uuid, bool)> = SETTLE_BUDGETS.with(|statement| {
             let arguments = [
                 self.budget_window_ids.clone().into(),
-                usd::datum(split.cost).into(),
-                usd::datum(split.held).into(),
+                usd::datum(settlement.cost).into(),
+                usd::datum(settlement.held).into(),
                 self.budget_ids.clone().into(),
             ];
             let rows = statement.rows(session, &arguments);
@@ -245,10 +224,10 @@ impl Hold {
     fn settle_service(
         &self,
         session: &Session,
-        split: &Split,
+        settlement: &Settlement,
         mut closed_windows: Vec<Uuid>,
     ) -> Standing {
-        let amounts = || (usd::datum(split.cost), usd::datum(split.held));
+        let amounts = || (usd::datum(settlement.cost), usd::datum(settlement.held));
         let standing = SETTLE_SERVICE.with(|statement| {
             let (cost, held) = amounts();
             let rows = statement.rows(
@@ -291,8 +270,8 @@ impl Hold {
         }
     }
 
-    /// The rows of the ledger: out of the hold, beyond it, and given back. What the hold is closed with adds up to the hold.
-    fn record(&self, session: &Session, split: &Split, cost: &Cost) {
+    /// The rows of the ledger; the first of them tells the usage.
+    fn record(&self, session: &Session, settlement: &Settlement, cost: &Cost) {
         let place = Place {
             service_id: self.service_id,
             window_id: self.window_id,
@@ -300,24 +279,19 @@ impl Hold {
             payer: &self.payer,
             delegated_from: self.delegated_from,
         };
-        let mut usage = cost.usage_json();
-        let mut record = |kind, amount: Decimal, wanted| {
-            if wanted {
-                place.record(
-                    session,
-                    Entry {
-                        kind,
-                        amount,
-                        usage: usage.take(),
-                        hold_id: Some(self.id),
-                        idempotency_key: None,
-                    },
-                );
-            }
-        };
-        record("settle", split.settled, self.is_open());
-        record("overage", split.overage, !split.overage.is_zero());
-        record("release", split.released, !split.released.is_zero());
+        let mut usage = cost::usage_json(cost);
+        for (kind, amount) in settlement.entries() {
+            place.record(
+                session,
+                Entry {
+                    kind,
+                    amount,
+                    usage: usage.take(),
+                    hold_id: Some(self.id),
+                    idempotency_key: None,
+                },
+            );
+        }
     }
 
     /// Money came back: tasks that wait for it may go.

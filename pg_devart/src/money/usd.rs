@@ -2,9 +2,8 @@
 
 use std::str::FromStr;
 
-use devart_core::price::USD_SCALE;
 use pgrx::prelude::*;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 use crate::error::Error;
 use crate::pg::spi::Row;
@@ -30,16 +29,8 @@ pub fn datum(amount: Decimal) -> AnyNumeric {
 /// An amount that a caller gave, rounded to six decimals.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] naming the argument, when it is negative, no number or a trillion or more.
-pub fn argument(name: &str, amount: &AnyNumeric) -> Result<Decimal, Error> {
-    let refuse = |what: &str| Error::InvalidArgument(format!("{name} must {what}"));
-    let amount = Decimal::from_str(&amount.to_string())
-        .map_err(|_| refuse("be a number with at most 28 digits"))?;
-    if amount < Decimal::ZERO {
-        return Err(refuse("not be negative"));
-    }
-    if amount >= Decimal::from(1_000_000_000_000_i64) {
-        return Err(refuse("be less than a trillion"));
-    }
-    Ok(amount.round_dp_with_strategy(USD_SCALE, RoundingStrategy::MidpointAwayFromZero))
+/// [`Error::InvalidArgument`] naming the argument, when it is negative, no number, or a trillion or
+/// more.
+pub fn argument(name: &'static str, amount: &AnyNumeric) -> Result<Decimal, Error> {
+    Ok(devart_core::usd::argument(name, &amount.to_string())?)
 }

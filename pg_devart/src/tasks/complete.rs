@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use devart_core::status::TaskStatus;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -14,6 +15,8 @@ use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 
 const MAX_RESULT_BYTES: usize = 256 * 1024;
+/// The outcome of a task that was not completed. The other one is the label of its status.
+const LEASE_LOST: &str = "LEASE_LOST";
 
 statement!(
     COMPLETE,
@@ -101,9 +104,9 @@ fn complete_tasks(
     Ok(TableIterator::new(task_ids.into_iter().map(
         move |task_id| {
             let outcome = if done.contains(&task_id) {
-                "DONE"
+                TaskStatus::Done.as_str()
             } else {
-                "LEASE_LOST"
+                LEASE_LOST
             };
             (task_id, outcome.to_owned())
         },
