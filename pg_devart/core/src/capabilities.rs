@@ -7,8 +7,6 @@ pub fn serves(capabilities: &[String], required: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn serves(capabilities: &[&str], required: &[&str]) -> bool {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let (capabilities, required): (Vec<_>, Vec<_>) = (owned(capabilities), owned(required));

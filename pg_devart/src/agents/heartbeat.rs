@@ -34,5 +34,6 @@ fn agent_heartbeat(
             rows.first().map(|row| row.required(1))
         })
     });
-    answer.ok_or_else(|| Error::NotFound(format!("agent_id names no agent: {agent_id}")).into())
+    let unknown = || Error::not_found("agent_id", format!("names no agent: {agent_id}"));
+    Ok(answer.ok_or_else(unknown)?)
 }

@@ -25,9 +25,8 @@ pub fn chain(session: &Session, service_id: Uuid) -> Result<Vec<Candidate>, Erro
         rows.iter().map(|row| read(&row)).collect()
     });
     if candidates.is_empty() {
-        return Err(Error::NotFound(format!(
-            "service_id names no service: {service_id}"
-        )));
+        let problem = format!("names no service: {service_id}");
+        return Err(Error::not_found("service_id", problem));
     }
     Ok(candidates)
 }

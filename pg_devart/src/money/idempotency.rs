@@ -1,5 +1,6 @@
 //! Idempotency keys: one caller's key belongs to one request, whose answer is given again.
 
+use devart_core::argument_error::ArgumentError;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
 use serde_json::Value;
@@ -52,8 +53,9 @@ pub fn once(
         return work().map(|(answer, _)| JsonB(answer));
     };
     if !(1..=200).contains(&key.chars().count()) {
-        return Err(Error::InvalidArgument(
-            "idempotency_key must be 1 to 200 characters long".to_owned(),
+        return Err(Error::invalid(
+            "idempotency_key",
+            "must be 1 to 200 characters long",
         ));
     }
     let key = Key {
@@ -92,9 +94,10 @@ impl Key {
             match kept {
                 Some((true, answer)) => return Ok(answer),
                 Some((false, _)) => {
-                    return Err(Error::Duplicate(
-                        "idempotency_key was used for another charge",
-                    ));
+                    return Err(Error::Duplicate(ArgumentError::new(
+                        "idempotency_key",
+                        "was used for another charge",
+                    )));
                 }
                 // The request that had it was refused meanwhile.
                 None => (),

@@ -33,9 +33,7 @@ impl Payer {
     ) -> Result<Self, Error> {
         let Some(task_id) = task_id else {
             return match lease_token {
-                Some(_) => Err(Error::InvalidArgument(
-                    "task_id must be given with lease_token".to_owned(),
-                )),
+                Some(_) => Err(Error::invalid("task_id", "must be given with lease_token")),
                 None => Ok(Payer {
                     agent_id: agent,
                     ..Payer::default()
@@ -63,7 +61,7 @@ fn check_lease(task: Option<&Row>, lease_token: Option<Uuid>) -> Result<(), Erro
         return Ok(());
     };
     let is_current = task.is_some_and(|task| task.required(4) && task.get(3) == Some(lease_token));
-    let lost = || Error::LeaseLost("lease_token is not the current lease of the task".to_owned());
+    let lost = || Error::lease_lost("is not the current lease of the task");
     is_current.then_some(()).ok_or_else(lost)
 }
 

@@ -124,9 +124,7 @@ fn check_ttl(ttl: &Interval) -> Result<f64, Error> {
     if seconds > 0.0 && seconds <= MAX_TTL_SECONDS {
         return Ok(seconds);
     }
-    Err(Error::InvalidArgument(
-        "ttl must be more than 0 and at most 30 days".to_owned(),
-    ))
+    Err(Error::invalid("ttl", "must be more than 0 and at most 30 days"))
 }
 
 #[pg_schema]

@@ -128,7 +128,7 @@ impl Hold {
             })
         });
         let hold =
-            hold.ok_or_else(|| Error::NotFound(format!("hold_id names no hold: {hold_id}")))?;
+            hold.ok_or_else(|| Error::not_found("hold_id", format!("names no hold: {hold_id}")))?;
         if agent.is_some() && agent != hold.payer.agent_id {
             return Err(Error::Forbidden("the hold is another agent's"));
         }
@@ -145,9 +145,10 @@ impl Hold {
             return Ok(None);
         };
         if settlement["cost"] != cost.to_json() {
-            return Err(Error::WrongState(
-                "hold_id names a hold that was settled with another cost".to_owned(),
-            ));
+            return Err(Error::WrongState(ArgumentError::new(
+                "hold_id",
+                "names a hold that was settled with another cost",
+            )));
         }
         Ok(Some(JsonB(settlement["answer"].clone())))
     }

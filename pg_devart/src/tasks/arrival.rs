@@ -105,12 +105,10 @@ fn requeue(row: &mut NewRow) {
     row.set(c"ready_at", now);
 }
 
-/// Raises the error itself: pgrx gives XX000 to one that a trigger returns.
 fn check_payload(row: &NewRow) {
     let payload: Option<RawJsonb> = row.get(c"payload");
     if payload.is_some_and(|payload| payload.text_len() > MAX_PAYLOAD_BYTES) {
-        let message = "payload must not be longer than 256 KiB".to_owned();
-        ErrorReport::from(Error::InvalidArgument(message)).report(PgLogLevel::ERROR);
+        Error::invalid("payload", "must not be longer than 256 KiB").raise();
     }
 }
 

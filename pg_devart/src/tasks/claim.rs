@@ -52,9 +52,8 @@ fn claim(
     claim_key: Option<Uuid>,
 ) -> Result<Vec<ClaimedTask>, Error> {
     if !(1..=MAX_BATCH).contains(&max_tasks) {
-        return Err(Error::InvalidArgument(format!(
-            "max_tasks must be from 1 to {MAX_BATCH}"
-        )));
+        let problem = format!("must be from 1 to {MAX_BATCH}");
+        return Err(Error::invalid("max_tasks", problem));
     }
     let agent_id = caller::acting_agent(agent_id)?;
     spi::connect(|session| {

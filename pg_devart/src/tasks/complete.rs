@@ -82,8 +82,8 @@ fn complete_tasks(
     let lease_tokens = without_nulls("lease_tokens", lease_tokens)?;
     let results = results.unwrap_or_else(|| vec![None; task_ids.len()]);
     if lease_tokens.len() != task_ids.len() || results.len() != task_ids.len() {
-        let message = "lease_tokens and results must be as many as task_ids".to_owned();
-        return Err(Error::InvalidArgument(message).into());
+        let problem = "and results must be as many as task_ids";
+        return Err(Error::invalid("lease_tokens", problem).into());
     }
     results
         .iter()
@@ -115,16 +115,14 @@ fn complete_tasks(
 
 fn check_size(result: Option<&RawJsonb>) -> Result<(), Error> {
     if result.is_some_and(|result| result.len() > MAX_RESULT_BYTES) {
-        return Err(Error::InvalidArgument(
-            "result must not be longer than 256 KiB".to_owned(),
-        ));
+        return Err(Error::invalid("result", "must not be longer than 256 KiB"));
     }
     Ok(())
 }
 
-fn without_nulls<T>(name: &str, values: Vec<Option<T>>) -> Result<Vec<T>, Error> {
+fn without_nulls<T>(name: &'static str, values: Vec<Option<T>>) -> Result<Vec<T>, Error> {
     values
         .into_iter()
         .collect::<Option<Vec<T>>>()
-        .ok_or_else(|| Error::InvalidArgument(format!("{name} must not contain null")))
+        .ok_or_else(|| Error::invalid(name, "must not contain null"))
 }

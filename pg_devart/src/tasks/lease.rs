@@ -28,8 +28,8 @@ changes_leased_task! {
         seconds: default!(i32, 60),
     ) {
         if !(1..=MAX_LEASE_SECONDS).contains(&seconds) {
-            let message = format!("seconds must be from 1 to {MAX_LEASE_SECONDS}");
-            return Err(Error::InvalidArgument(message).into());
+            let problem = format!("must be from 1 to {MAX_LEASE_SECONDS}");
+            return Err(Error::invalid("seconds", problem).into());
         }
         let agent = caller::calling_agent()?;
         let extended = spi::connect(|session| {

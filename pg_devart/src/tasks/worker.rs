@@ -42,7 +42,7 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
         (!is_deactivated(found)).then(|| found.required::<Vec<String>>(c"capabilities"))
     });
     let capabilities = agent
-        .ok_or_else(|| Error::NotFound(format!("agent_id names no agent: {agent_id}")))?
+        .ok_or_else(|| Error::not_found("agent_id", format!("names no agent: {agent_id}")))?
         .ok_or(Error::Forbidden("the agent is deactivated"))?;
     let settings = settings::current(session);
     Ok(Worker {

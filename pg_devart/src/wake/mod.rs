@@ -60,9 +60,11 @@ mod devart_private {
         match trigger.extra_args().unwrap_or_default().as_slice() {
             [topic] => super::wake(topic),
             // Raised here: pgrx gives XX000 to an error that a trigger returns.
-            _ => ErrorReport::from(Error::InvalidArgument(
-                "the trigger's only argument must be the topic".to_owned(),
-            ))
+            _ => ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "the trigger's only argument must be the topic",
+                "",
+            )
             .report(PgLogLevel::ERROR),
         }
         Ok(None)
