@@ -8,11 +8,12 @@ use crate::caller;
 use crate::error::Error;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
+use crate::settings;
 
 statement!(
     HEARTBEAT,
     include_str!("heartbeat.sql"),
-    [UUIDOID, JSONBOID]
+    [UUIDOID, JSONBOID, FLOAT8OID]
 );
 
 /// Notes that the agent lives and extends its leases by `lease_seconds`.
@@ -30,7 +31,9 @@ fn agent_heartbeat(
     let agent_id = caller::acting_agent(agent_id)?;
     let answer = spi::connect(|session| {
         HEARTBEAT.with(|statement| {
-            let rows = statement.rows(session, &[agent_id.into(), detail.into()]);
+            let lease_seconds = settings::current(session).lease_seconds;
+            let arguments = [agent_id.into(), detail.into(), lease_seconds.into()];
+            let rows = statement.rows(session, &arguments);
             rows.first().map(|row| row.required(1))
         })
     });

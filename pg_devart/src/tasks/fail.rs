@@ -1,6 +1,5 @@
 //! Failing: tried again later while retries are left, else dead.
 
-use devart_core::backoff::Backoff;
 use devart_core::retry::Failure;
 use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -11,6 +10,7 @@ use super::outcome::{self, Outcome, changes_leased_task};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::spi::{self, Session, statement};
+use crate::settings;
 
 /// Longer errors are cut: a traceback's end says more than its whole.
 const MAX_ERROR_CHARS: usize = 10_000;
@@ -42,9 +42,10 @@ changes_leased_task! {
         let agent = caller::calling_agent()?;
         let retry_after = retry_after.map_or(0.0, |interval| interval.as_micros() as f64 / 1e6);
         let failed = spi::connect(|session| {
-            let (retry_count, max_retries, backoff) =
+            let (retry_count, max_retries) =
                 lock_failing(session, task_id, lease_token, agent)?;
             let failure = Failure { retry_count, max_retries, retryable, retry_after };
+            let backoff = settings::current(session).retry;
             let delay = failure.retry_delay(backoff, rand::random());
             Ok::<_, Error>(fail(session, task_id, error, delay))
         })?;
@@ -52,24 +53,20 @@ changes_leased_task! {
     }
 }
 
-/// Locks the task; gives its retries, those made and those allowed, and the backoff.
+/// Locks the task; gives how often it was tried again, and how often it may be.
 fn lock_failing(
     session: &Session,
     task_id: Uuid,
     lease_token: Uuid,
     agent: Option<Uuid>,
-) -> Result<(u32, u32, Backoff), Error> {
+) -> Result<(u32, u32), Error> {
     FAILING.with(|statement| {
         let rows = statement.rows(session, &[task_id.into(), lease_token.into(), agent.into()]);
         let row = rows
             .first()
             .ok_or_else(|| lease_refusal::explain(session, task_id, agent))?;
         let count = |column| row.required::<i32>(column).unsigned_abs();
-        let backoff = Backoff {
-            base_seconds: row.get(3).unwrap_or(5.0),
-            max_seconds: row.get(4).unwrap_or(3600.0),
-        };
-        Ok((count(1), count(2), backoff))
+        Ok((count(1), count(2)))
     })
 }
 
