@@ -1,4 +1,4 @@
-//! Agent API keys (design/security.md, "Tokens").
+//! Agent API keys.
 
 use pgrx::prelude::*;
 

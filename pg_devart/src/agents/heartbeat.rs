@@ -18,9 +18,9 @@ statement!(
 
 /// Notes that the agent lives and extends its leases by `lease_seconds`.
 ///
-/// `detail`: what the agent says of itself; `lease_tokens` in it lists the leases to extend (without
-/// it, all). Answers `status`, `leases_extended`, `active_task_count`, `stop`: whether to stop, and
-/// `queues`: those in which messages about tasks arrive that this agent can do.
+/// `detail`: what the agent says of itself; `lease_tokens` in it lists the leases to extend
+/// (without it, all). Answers `status`, `leases_extended`, `active_task_count`, `stop`: whether to
+/// stop, and `queues`: those in which messages about tasks arrive that this agent can do.
 /// Errors: P0002 no such agent, 42501 not the caller's own, 22023 operator named none.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]

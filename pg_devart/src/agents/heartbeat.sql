@@ -1,6 +1,7 @@
--- Notes that agent $1 lives, keeps what it says of itself ($2), and extends its leases to $3 seconds
--- from now: those whose tokens are in $2's lease_tokens, or all when it lists none. An agent that
--- lists them lets the tasks of its crashed predecessor expire instead of keeping them alive for ever.
+-- Notes that agent $1 lives, keeps what it says of itself ($2), and extends its leases to $3
+-- seconds from now: those whose tokens are in $2's lease_tokens, or all when it lists none. An
+-- agent that lists them lets the tasks of its crashed predecessor expire instead of keeping them
+-- alive for ever.
 with listed as (
     select case when $2 ? 'lease_tokens'
         then array(select jsonb_array_elements_text($2 -> 'lease_tokens')::uuid) end as tokens

@@ -1,14 +1,14 @@
 //! Limits beside the service's own: of the agent, the task, the run and the person.
 
 use devart_core::candidate::Budget;
-use devart_core::status::BudgetScope;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
 use super::payer::Payer;
+use super::take::Deltas;
 use super::usd;
-use crate::label;
 use crate::pg::spi::{Row, Session, statement};
+use crate::row_reader::RowReader;
 
 statement!(
     APPLICABLE,
@@ -77,15 +77,15 @@ impl Budgets {
     }
 
     /// Adds to what is spent and held; tells people of thresholds that this crosses.
-    pub fn take(&self, session: &Session, spent: Decimal, held: Decimal) {
+    pub fn take(&self, session: &Session, deltas: Deltas) {
         if self.limits.is_empty() {
             return;
         }
         let reached: Vec<Uuid> = TAKE.with(|statement| {
             let arguments = [
                 self.ids().into(),
-                usd::datum(spent).into(),
-                usd::datum(held).into(),
+                usd::datum(deltas.spent).into(),
+                usd::datum(deltas.held).into(),
             ];
             let rows = statement.rows(session, &arguments);
             rows.iter()
@@ -104,16 +104,17 @@ pub fn reached(session: &Session, budget_id: Uuid) {
     REACHED.with(|statement| statement.rows(session, &[budget_id.into()]));
 }
 
-/// A limit, and its open window.
+/// A limit, and its open window. In the order of lock_budgets.sql.
 fn read(row: &Row) -> (Budget<Uuid>, Uuid) {
+    let mut columns = RowReader::of(row);
     let limit = Budget {
-        id: row.required(1),
-        scope: label::required::<BudgetScope>(row, 2),
-        hard_limit: row.required(4),
-        limit: usd::required(row, 5),
-        used: usd::required(row, 6),
+        id: columns.required(),
+        scope: columns.label(),
+        hard_limit: columns.required(),
+        limit: usd::required(&mut columns),
+        used: usd::required(&mut columns),
     };
-    (limit, row.required(3))
+    (limit, columns.required())
 }
 
 fn applicable(session: &Session, payer: &Payer) -> Vec<Uuid> {

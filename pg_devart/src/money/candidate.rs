@@ -1,13 +1,12 @@
 //! The services that could be billed, as they stand in the database.
 
 use devart_core::candidate;
-use devart_core::status::ServiceState;
 use pgrx::datum::Uuid;
 
 use super::usd;
 use crate::error::Error;
-use crate::label;
 use crate::pg::spi::{Row, Session, statement};
+use crate::row_reader::RowReader;
 
 statement!(CANDIDATES, include_str!("candidates.sql"), [UUIDOID]);
 
@@ -31,14 +30,16 @@ pub fn chain(session: &Session, service_id: Uuid) -> Result<Vec<Candidate>, Erro
     Ok(candidates)
 }
 
+/// In the order of candidates.sql.
 fn read(row: &Row) -> Candidate {
+    let mut columns = RowReader::of(row);
     Candidate {
-        id: row.required(1),
-        status: label::required::<ServiceState>(row, 2),
-        spent: usd::required(row, 3),
-        held: usd::required(row, 4),
-        limit: usd::read(row, 5),
-        next_alert: usd::read(row, 6),
-        window_ended: row.required(7),
+        id: columns.required(),
+        status: columns.label(),
+        spent: usd::required(&mut columns),
+        held: usd::required(&mut columns),
+        limit: usd::optional(&mut columns),
+        next_alert: usd::optional(&mut columns),
+        window_ended: columns.required(),
     }
 }

@@ -16,14 +16,15 @@ use crate::caller;
 use crate::error::Error;
 use crate::pg::spi::{self, Session};
 
-/// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute when the service is suspended,
-/// disabled or a hard limit would be crossed.
+/// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute
+/// when the service is suspended, disabled or a hard limit would be crossed.
 ///
-/// Answers success, charged_service_id, delegated, suspended, spent_usd, remaining_usd (null: no hard limit), reason. A refusal is an
-/// answer with success false, not an error: an error would roll back a suspension. The same `idempotency_key` from the same caller
-/// charges once and is answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 negative amount, 23505 the key was used for
-/// another charge.
+/// Answers success, charged_service_id, delegated, suspended, spent_usd, remaining_usd (null: no
+/// hard limit), reason. A refusal is an answer with success false, not an error: an error would
+/// roll back a suspension. The same `idempotency_key` from the same caller charges once and is
+/// answered the same; a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 negative amount,
+/// 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn charge_service(

@@ -10,12 +10,17 @@ use crate::pg::spi::{Session, statement};
 
 statement!(
     BEGIN,
-    "insert into devart_private.charge_keys (principal, key, request) values ($1, $2, $3) on conflict do nothing returning true",
+    "insert into devart_private.charge_keys (principal, key, request)
+     values ($1, $2, $3)
+     on conflict do nothing
+     returning true",
     [UUIDOID, TEXTOID, JSONBOID]
 );
 statement!(
     KEPT,
-    "select k.request = $3, k.answer from devart_private.charge_keys k where k.principal = $1 and k.key = $2",
+    "select k.request = $3, k.answer
+     from devart_private.charge_keys k
+     where k.principal = $1 and k.key = $2",
     [UUIDOID, TEXTOID, JSONBOID]
 );
 statement!(
@@ -35,8 +40,9 @@ pub struct Key {
     key: String,
 }
 
-/// Answers `request` by `work`, or as it was answered before under this key. `work` says whether its answer is to be kept: a refusal
-/// is not, so that the same request can succeed when there is money again.
+/// Answers `request` by `work`, or as it was answered before under this key. `work` says whether
+/// its answer is to be kept: a refusal is not, so that the same request can succeed when there is
+/// money again.
 ///
 /// A second request with the key waits until the first is decided.
 ///

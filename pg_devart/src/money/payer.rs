@@ -7,7 +7,9 @@ use crate::pg::spi::{Row, Session, statement};
 
 statement!(
     TASK,
-    "select t.agent_id, t.attempt, t.lease_token, t.status = 'IN_PROGRESS' from devart.tasks t where t.id = $1",
+    "select t.agent_id, t.attempt, t.lease_token, t.status = 'IN_PROGRESS'
+     from devart.tasks t
+     where t.id = $1",
     [UUIDOID]
 );
 
@@ -20,10 +22,12 @@ pub struct Payer {
 }
 
 impl Payer {
-    /// Checks that `agent` (`None` for an operator) may spend for the task: while it works on it, under the lease when one is given.
+    /// Checks that `agent` (`None` for an operator) may spend for the task: while it works on it,
+    /// under the lease when one is given.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] when the lease is not the current one, [`Error::Forbidden`] when the agent does not work on the task,
+    /// [`Error::LeaseLost`] when the lease is not the current one, [`Error::Forbidden`] when the
+    /// agent does not work on the task,
     /// [`Error::InvalidArgument`] for a lease without a task.
     pub fn check(
         session: &Session,

@@ -27,16 +27,19 @@ pub struct Terms<'a> {
     pub idempotency_key: Option<&'a str>,
 }
 
-/// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities, as in
-/// `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit that applies has room for: the service's or,
-/// when it cannot pay, a substitute's; and the budgets of the agent, the task, its run and its creator.
+/// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
+/// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
+/// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
+/// of the agent, the task, its run and its creator.
 ///
-/// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code, remaining_usd (null: no hard limit),
-/// max_affordable_units (with usage: this mix; else each unit alone), expires_at. A refusal is such an answer, too, with scope, scope_id
-/// and needed_usd. `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless it is settled or
-/// released. The same `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current lease, 22023 an argument makes no
-/// sense, 23505 the key was used for another charge.
+/// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code,
+/// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
+/// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
+/// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
+/// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
+/// a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
+/// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -124,14 +127,18 @@ fn check_ttl(ttl: &Interval) -> Result<f64, Error> {
     if seconds > 0.0 && seconds <= MAX_TTL_SECONDS {
         return Ok(seconds);
     }
-    Err(Error::invalid("ttl", "must be more than 0 and at most 30 days"))
+    Err(Error::invalid(
+        "ttl",
+        "must be more than 0 and at most 30 days",
+    ))
 }
 
 #[pg_schema]
 mod devart_private {
     use super::*;
 
-    /// Sets `amount_usd` aside for the next claim of a task, as people approved. Answers as `reserve_charge`.
+    /// Sets `amount_usd` aside for the next claim of a task, as people approved. Answers as
+    /// `reserve_charge`.
     #[pg_extern(volatile, parallel_unsafe)]
     fn hold_for_task(
         service_id: Uuid,

@@ -6,19 +6,23 @@ use pgrx::prelude::*;
 use rust_decimal::Decimal;
 
 use crate::error::Error;
-use crate::pg::spi::Row;
+use crate::row_reader::RowReader;
 
-/// A column of money.
-pub fn read(row: &Row, column: i32) -> Option<Decimal> {
-    row.get::<AnyNumeric>(column).map(|amount| {
-        let text = amount.to_string();
-        Decimal::from_str(&text).unwrap_or_else(|_| panic!("{text} is not an amount of money"))
-    })
+/// An amount as a statement gives it.
+pub fn decimal(amount: &AnyNumeric) -> Decimal {
+    let text = amount.to_string();
+    Decimal::from_str(&text).unwrap_or_else(|_| panic!("{text} is not an amount of money"))
 }
 
-/// A column of money that is never null.
-pub fn required(row: &Row, column: i32) -> Decimal {
-    read(row, column).unwrap_or_else(|| panic!("column {column} is null"))
+/// The next column, which is money; `None` for SQL null.
+pub fn optional(columns: &mut RowReader) -> Option<Decimal> {
+    let amount: Option<AnyNumeric> = columns.optional();
+    amount.as_ref().map(decimal)
+}
+
+/// The next column, which is money and never null.
+pub fn required(columns: &mut RowReader) -> Decimal {
+    decimal(&columns.required())
 }
 
 /// An amount as an argument of a statement.

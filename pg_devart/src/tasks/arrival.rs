@@ -50,8 +50,8 @@ mod devart_private {
         Ok(Some(row.finish()))
     }
 
-    /// Before update of payload on devart.tasks, for each row. Apart from other changes, as measuring
-    /// a large payload at each claim would cost more than the claim.
+    /// Before update of payload on devart.tasks, for each row. Apart from other changes, as
+    /// measuring a large payload at each claim would cost more than the claim.
     ///
     /// Errors: 22023 the payload is too long.
     #[pg_trigger]
@@ -63,9 +63,9 @@ mod devart_private {
         Ok(Some(row.finish()))
     }
 
-    /// Before update of status on devart.tasks, for each row: a task that becomes TODO gets its place
-    /// in the queue, or waits for its time. Claims and completions pass here, too: nothing may be
-    /// added for them.
+    /// Before update of status on devart.tasks, for each row: a task that becomes TODO gets its
+    /// place in the queue, or waits for its time. Claims and completions pass here, too: nothing
+    /// may be added for them.
     #[pg_trigger]
     fn tasks_before_requeue<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -78,8 +78,8 @@ mod devart_private {
         Ok(Some(row.finish()))
     }
 
-    /// Before update of what decides about a task's place, for each row: keeps an edited task in the
-    /// right lane and state. What people can change; claims and completions do not touch these
+    /// Before update of what decides about a task's place, for each row: keeps an edited task in
+    /// the right lane and state. What people can change; claims and completions do not touch these
     /// columns.
     #[pg_trigger]
     fn tasks_before_edit<'a>(

@@ -7,20 +7,18 @@ use devart_core::claim_round::{Start, Tally};
 use devart_core::cursor::{Position, Queue};
 use pgrx::datum::Uuid;
 
-use super::claimed::{self, ClaimedTask};
+use super::claimed::{Claimed, ClaimedTask, claimed_columns};
 use super::queue::{self, Picked, Search};
 use super::worker::Worker;
 use crate::money::claim::{CostlyTask, Outcome};
-use crate::pg::spi::{Row, Session, statement};
+use crate::pg::spi::{Session, statement};
+use crate::row_reader::RowReader;
 
 statement!(
     CLAIM,
-    include_str!("claim.sql"),
+    concat!(include_str!("claim.sql"), claimed_columns!()),
     [UUIDARRAYOID, UUIDOID, FLOAT8OID, UUIDOID]
 );
-
-/// The column of claim.sql that says what a task costs.
-const ESTIMATE: i32 = 12;
 
 /// What a claim asks for.
 pub struct Wanted {
@@ -86,22 +84,23 @@ impl Round {
             ];
             let rows = statement.rows(session, &arguments);
             // An update gives rows as it finds them.
-            let mut by_turn: Vec<(usize, Row)> = rows
+            let mut by_turn: Vec<(usize, Claimed)> = rows
                 .iter()
-                .map(|row| (turns[&row.required(1)], row))
+                .map(|row| Claimed::read(&mut RowReader::of(&row)))
+                .map(|task| (turns[&task.task_id], task))
                 .collect();
             by_turn.sort_by_key(|(turn, _)| *turn);
-            for (turn, row) in by_turn {
-                self.add(session, worker, &row, &picks[turn]);
+            for (turn, task) in by_turn {
+                self.add(session, worker, task, &picks[turn]);
             }
         });
     }
 
-    fn add(&mut self, session: &Session, worker: &Worker, row: &Row, pick: &Picked) {
+    fn add(&mut self, session: &Session, worker: &Worker, task: Claimed, pick: &Picked) {
         let place = (pick.queue, pick.ready_at);
-        let hold_id = match CostlyTask::read(row, ESTIMATE) {
+        let hold_id = match task.costly() {
             None => None,
-            Some(task) => match self.start(session, worker, &task) {
+            Some(costly) => match self.start(session, worker, &costly) {
                 Outcome::Started(hold_id) => Some(hold_id),
                 Outcome::Parked => return self.taken.push(place),
                 Outcome::GivenBack => return,
@@ -109,7 +108,7 @@ impl Round {
         };
         self.taken.push(place);
         self.tally.claimed();
-        self.claimed.push(claimed::read(row, hold_id));
+        self.claimed.push(task.handed_out(hold_id));
     }
 
     fn start(&mut self, session: &Session, worker: &Worker, task: &CostlyTask) -> Outcome {

@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::lease_refusal;
-use super::outcome::{self, changes_leased_task};
+use super::outcome::{self, changes_leased_task, outcome_columns};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::raw_json::RawJsonb;
@@ -22,7 +22,8 @@ statement!(
     COMPLETE,
     concat!(
         "with finished as (select $1 as task_id, $2 as lease_token, $3 as result)\n",
-        include_str!("complete.sql")
+        include_str!("complete.sql"),
+        outcome_columns!()
     ),
     [UUIDOID, UUIDOID, JSONBOID, UUIDOID]
 );
@@ -30,7 +31,8 @@ statement!(
     COMPLETE_MANY,
     concat!(
         "with finished as (select * from unnest($1, $2, $3) as u (task_id, lease_token, result))\n",
-        include_str!("complete.sql")
+        include_str!("complete.sql"),
+        "    t.id"
     ),
     [UUIDARRAYOID, UUIDARRAYOID, JSONBARRAYOID, UUIDOID]
 );
@@ -39,7 +41,8 @@ changes_leased_task! {
     /// Marks the task DONE and keeps `result` (at most 256 KiB). What depended on it may go.
     ///
     /// Asking again under the same lease is answered the same; the first result stays.
-    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023 `result`.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023
+    /// `result`.
     fn complete_task(
         task_id: Uuid,
         lease_token: Uuid,
@@ -98,7 +101,7 @@ fn complete_tasks(
                 agent.into(),
             ];
             let rows = statement.rows(session, &arguments);
-            rows.iter().map(|row| row.required(4)).collect()
+            rows.iter().map(|row| row.required(1)).collect()
         })
     });
     Ok(TableIterator::new(task_ids.into_iter().map(

@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::lease_refusal;
-use super::outcome::{self, Outcome, changes_leased_task};
+use super::outcome::{self, Outcome, changes_leased_task, outcome_columns};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::spi::{self, Session, statement};
@@ -22,15 +22,15 @@ statement!(
 );
 statement!(
     FAIL,
-    include_str!("fail.sql"),
+    concat!(include_str!("fail.sql"), outcome_columns!()),
     [UUIDOID, TEXTOID, FLOAT8OID]
 );
 
 changes_leased_task! {
     /// Reports that the task failed with `error`.
     ///
-    /// While retries are left it becomes SCHEDULED after the backoff, or after `retry_after` if that
-    /// is longer; else, or when it is not `retryable`, it becomes FAILED.
+    /// While retries are left it becomes SCHEDULED after the backoff, or after `retry_after` if
+    /// that is longer; else, or when it is not `retryable`, it becomes FAILED.
     /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease.
     fn report_task_failure(
         task_id: Uuid,

@@ -1,7 +1,7 @@
 //! History: what follows, in the same transaction, from a new task and from a change of its status.
 //!
-//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL they
-//! cost more than the claim and the completion together.
+//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL
+//! they cost more than the claim and the completion together.
 
 use devart_core::status::TaskStatus;
 use devart_core::status_change::{Consequences, Dependents, Message, consequences};
@@ -67,8 +67,8 @@ mod devart_private {
     use super::*;
 
     /// After update on devart.tasks, for each row: appends to the history when the status changed,
-    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, writes
-    /// messages for agents that are pushed to, and frees money.
+    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go,
+    /// writes messages for agents that are pushed to, and frees money.
     #[pg_trigger]
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -88,8 +88,8 @@ mod devart_private {
     }
 
     /// After insert on devart.tasks, once per statement, so that bulk inserts stay fast: begins the
-    /// tasks' history, requests approvals, wakes waiting workers and writes messages for agents that
-    /// are pushed to.
+    /// tasks' history, requests approvals, wakes waiting workers and writes messages for agents
+    /// that are pushed to.
     #[pg_trigger]
     fn tasks_after_insert<'a>(
         trigger: &'a PgTrigger<'a>,
