@@ -38,6 +38,7 @@ mod lease;
 mod migrate;
 mod money;
 mod native;
+mod native_errors;
 mod outbox;
 mod outbox_growth;
 mod outbox_operators;

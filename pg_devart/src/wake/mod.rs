@@ -19,8 +19,6 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::Error;
-
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///
 /// The one way to wake anybody: what it takes to do so is decided here only.
