@@ -50,6 +50,7 @@ mod restart;
 mod schema_lints;
 mod sdk;
 mod setting_defaults;
+mod sql_enums;
 mod task_messages;
 mod telegram;
 mod wakeups;
