@@ -37,8 +37,9 @@ pub fn acting_agent(requested: Option<Uuid>) -> Result<Uuid, Error> {
         }
         (Some(own), _) => Ok(own),
         (None, Some(requested)) => Ok(requested),
-        (None, None) => Err(Error::InvalidArgument(
-            "agent_id must be given by callers who are not agents".to_owned(),
+        (None, None) => Err(Error::invalid(
+            "agent_id",
+            "must be given by callers who are not agents",
         )),
     }
 }

@@ -7,9 +7,9 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::claim_replay;
 use super::claim_round::{Round, Wanted};
 use super::claimed::{ClaimedTask, hands_out_tasks};
-use super::recall;
 use super::worker::{self, Worker};
 use crate::caller;
 use crate::error::Error;
@@ -21,10 +21,12 @@ const MAX_BATCH: i32 = 1_000;
 hands_out_tasks! {
     /// Takes the next task that the agent can do: by priority, then age. No row when there is none.
     ///
-    /// A task with a service and an estimate comes with the `hold_id` under which its money is set aside. One whose money is
-    /// refused leaves the queue and waits for budget (design/budgets.md, rule 13), and another is handed out instead.
-    /// `agent_id`: null for the calling agent itself. The task is the agent's until `lease_expires_at`.
-    /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
+    /// A task with a service and an estimate comes with the `hold_id` under which its money is set
+    /// aside. One whose money is refused leaves the queue and waits for budget, and another is
+    /// handed out instead. `agent_id`: null for the calling agent itself. The task is the agent's
+    /// until `lease_expires_at`.
+    /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named
+    /// none.
     fn claim_next_task(agent_id: default!(Option<Uuid>, "NULL")) {
         Ok(TableIterator::new(claim(agent_id, 1, None)?))
     }
@@ -33,9 +35,10 @@ hands_out_tasks! {
 hands_out_tasks! {
     /// Takes up to `max_tasks` (1 to 1000) tasks at once, as [`claim_next_task`] would one by one.
     ///
-    /// Within a batch, tasks of one queue (capabilities and priority) come together.
-    /// `claim_key`: names this claim, so that it can be asked for again when its answer was lost. What the agent still holds
-    /// of it is then given again, the same leases and nothing new; choose another key for each claim.
+    /// Within a batch, tasks of one queue (capabilities and priority) come together. `claim_key`:
+    /// names this claim, so that it can be asked for again when its answer was lost. What the agent
+    /// still holds of it is then given again, the same leases and nothing new; choose another key
+    /// for each claim.
     /// Errors: as `claim_next_task`; 22023 `max_tasks` out of range.
     fn claim_tasks(
         agent_id: default!(Option<Uuid>, "NULL"),
@@ -52,16 +55,15 @@ fn claim(
     claim_key: Option<Uuid>,
 ) -> Result<Vec<ClaimedTask>, Error> {
     if !(1..=MAX_BATCH).contains(&max_tasks) {
-        return Err(Error::InvalidArgument(format!(
-            "max_tasks must be from 1 to {MAX_BATCH}"
-        )));
+        let problem = format!("must be from 1 to {MAX_BATCH}");
+        return Err(Error::invalid("max_tasks", problem));
     }
     let agent_id = caller::acting_agent(agent_id)?;
     spi::connect(|session| {
         let worker = worker::load(session, agent_id)?;
-        let recalled = recall::recall(session, agent_id, claim_key);
-        if !recalled.is_empty() {
-            return Ok(recalled);
+        let replayed = claim_replay::replay(session, agent_id, claim_key);
+        if !replayed.is_empty() {
+            return Ok(replayed);
         }
         let wanted = Wanted {
             max_tasks: max_tasks as usize,
@@ -120,8 +122,9 @@ impl Looks {
         }
     }
 
-    /// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make another
-    /// round necessary, as do those that somebody changed before they could be locked.
+    /// Takes tasks until there are enough or no more. Those whose money is refused do not count,
+    /// and make another round necessary, as do those that somebody changed before they could be
+    /// locked.
     fn take(
         &mut self,
         session: &Session,

@@ -89,7 +89,8 @@ impl NewRow {
             return unsafe { self.tuple_of(self.tuple) };
         }
         let mut nulls = vec![false; self.values.len()];
-        // SAFETY: the three lists are equally long; numbers and values are of columns of this table.
+        // SAFETY: the three lists are equally long; numbers and values are of columns of this
+        // table.
         unsafe {
             let changed = pg_sys::heap_modify_tuple_by_cols(
                 self.tuple,

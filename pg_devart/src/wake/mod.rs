@@ -19,8 +19,6 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::Error;
-
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///
 /// The one way to wake anybody: what it takes to do so is decided here only.
@@ -60,9 +58,11 @@ mod devart_private {
         match trigger.extra_args().unwrap_or_default().as_slice() {
             [topic] => super::wake(topic),
             // Raised here: pgrx gives XX000 to an error that a trigger returns.
-            _ => ErrorReport::from(Error::InvalidArgument(
-                "the trigger's only argument must be the topic".to_owned(),
-            ))
+            _ => ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "the trigger's only argument must be the topic",
+                "",
+            )
             .report(PgLogLevel::ERROR),
         }
         Ok(None)

@@ -1,12 +1,11 @@
-//! Which service of a chain is billed, or why none is. Decides on what it is shown; locks and writes nothing.
+//! Which service of a chain is billed, or why none is.
 
-use devart_core::price::{PriceError, Prices, Usage};
-use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
-use super::budgets::Budgets;
-use super::candidate::Candidate;
-use super::cost::Cost;
+use crate::candidate::{Budget, Candidate, remaining, tightest};
+use crate::cost::Cost;
+use crate::price::{PriceError, Prices, Usage};
+use crate::status::BudgetScope;
 
 /// Why a service is not billed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub enum Reason {
     Disabled,
     BudgetExceeded,
     /// The budget of an agent, task, run or user.
-    BudgetOfScopeExceeded(String),
+    BudgetOfScopeExceeded(BudgetScope),
     PriceUnknown(String),
 }
 
@@ -42,6 +41,24 @@ impl Reason {
             }
         }
     }
+
+    /// Whether a smaller amount would be admitted.
+    fn is_for_want_of_money(&self) -> bool {
+        matches!(
+            self,
+            Reason::BudgetExceeded | Reason::BudgetOfScopeExceeded(_)
+        )
+    }
+}
+
+impl From<PriceError> for Reason {
+    fn from(error: PriceError) -> Self {
+        match error {
+            PriceError::UnknownUnit(unit) => Reason::PriceUnknown(unit),
+            // Too much for any budget.
+            _ => Reason::BudgetExceeded,
+        }
+    }
 }
 
 /// A service that can be billed.
@@ -57,12 +74,12 @@ pub struct Offer {
 
 /// Nobody in the chain can be billed.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct Refusal<Id> {
     /// Of the service that was asked for.
     pub reason: Reason,
     /// The budget that refused, when it was not the service's own.
-    pub budget_id: Option<Uuid>,
-    pub scope: String,
+    pub budget_id: Option<Id>,
+    pub scope: BudgetScope,
     /// What it would have cost with the service that was asked for.
     pub needed: Decimal,
     /// The most that any service of the chain could be charged now.
@@ -71,21 +88,23 @@ pub struct Refusal {
     pub affordable: Option<Usage>,
 }
 
-/// What a service can be asked.
-pub enum Choice {
+/// What a chain can be asked.
+#[derive(Debug)]
+pub enum Choice<Id> {
     Bill(Offer),
-    Refuse(Refusal),
+    Refuse(Refusal<Id>),
 }
 
-/// Goes through the chain and takes the first service that is in service and can pay. A price that the service that was asked
-/// for does not have refuses at once; a substitute without that price is passed over.
-pub fn choose(
-    candidates: &[Candidate],
+/// Goes through the chain and takes the first service that is in service and can pay. A price that
+/// the service that was asked for does not have refuses at once; a substitute without that price is
+/// passed over.
+pub fn choose<Id: Copy>(
+    candidates: &[Candidate<Id>],
     cost: &Cost,
-    budgets: &Budgets,
-    prices_of: &dyn Fn(Uuid) -> Option<Prices>,
-) -> Choice {
-    let mut refusal: Option<Refusal> = None;
+    budgets: &[Budget<Id>],
+    prices_of: &dyn Fn(Id) -> Option<Prices>,
+) -> Choice<Id> {
+    let mut refusal: Option<Refusal<Id>> = None;
     for (index, candidate) in candidates.iter().enumerate() {
         let prices = prices_of(candidate.id);
         let look = Look {
@@ -117,17 +136,17 @@ pub fn choose(
 }
 
 /// One look at one service.
-struct Look<'a> {
-    candidate: &'a Candidate,
+struct Look<'a, Id> {
+    candidate: &'a Candidate<Id>,
     cost: &'a Cost,
-    budgets: &'a Budgets,
+    budgets: &'a [Budget<Id>],
     prices: Option<&'a Prices>,
 }
 
-impl Look<'_> {
+impl<Id: Copy> Look<'_, Id> {
     /// What would be charged, or why it cannot be.
     fn judge(&self) -> Result<Decimal, Reason> {
-        let amount = self.cost.at(self.prices).map_err(unknown)?;
+        let amount = self.cost.at(self.prices)?;
         if self.candidate.is_disabled() {
             return Err(Reason::Disabled);
         }
@@ -137,16 +156,17 @@ impl Look<'_> {
         if self.candidate.room().is_some_and(|room| amount > room) {
             return Err(Reason::BudgetExceeded);
         }
-        match self.budgets.tightest() {
+        match tightest(self.budgets) {
             Some((budget, room)) if amount > room => {
-                Err(Reason::BudgetOfScopeExceeded(budget.scope.clone()))
+                Err(Reason::BudgetOfScopeExceeded(budget.scope))
             }
             _ => Ok(amount),
         }
     }
 
-    /// Adds this service's refusal to that of the ones before it: theirs is the reason, the best of all is what remains.
-    fn refusal(&self, reason: Reason, before: Option<Refusal>) -> Refusal {
+    /// Adds this service's refusal to that of the ones before it: theirs is the reason, the best of
+    /// all is what remains.
+    fn refusal(&self, reason: Reason, before: Option<Refusal<Id>>) -> Refusal<Id> {
         let (remaining, affordable) = self.remaining(&reason);
         match before {
             Some(before) if before.remaining >= remaining => before,
@@ -157,7 +177,7 @@ impl Look<'_> {
             },
             None => Refusal {
                 budget_id: self.budget_id(&reason),
-                scope: self.scope(&reason),
+                scope: scope(&reason),
                 needed: self.cost.at(self.prices).unwrap_or_default(),
                 reason,
                 remaining,
@@ -168,10 +188,7 @@ impl Look<'_> {
 
     /// Nothing where no amount would be admitted; else what is left, and the usage that it buys.
     fn remaining(&self, reason: &Reason) -> (Decimal, Option<Usage>) {
-        if !matches!(
-            reason,
-            Reason::BudgetExceeded | Reason::BudgetOfScopeExceeded(_)
-        ) {
+        if !reason.is_for_want_of_money() {
             return (Decimal::ZERO, None);
         }
         let remaining = remaining(self.candidate.room(), self.budgets).unwrap_or_default();
@@ -181,36 +198,20 @@ impl Look<'_> {
         (remaining, affordable)
     }
 
-    fn budget_id(&self, reason: &Reason) -> Option<Uuid> {
+    fn budget_id(&self, reason: &Reason) -> Option<Id> {
         let is_scope = matches!(reason, Reason::BudgetOfScopeExceeded(_));
-        self.budgets
-            .tightest()
+        tightest(self.budgets)
             .filter(|_| is_scope)
             .map(|(budget, _)| budget.id)
     }
+}
 
-    fn scope(&self, reason: &Reason) -> String {
-        match reason {
-            Reason::BudgetOfScopeExceeded(scope) => scope.clone(),
-            _ => "service".to_owned(),
-        }
+fn scope(reason: &Reason) -> BudgetScope {
+    match reason {
+        Reason::BudgetOfScopeExceeded(scope) => *scope,
+        _ => BudgetScope::Service,
     }
 }
 
-/// The room of the tightest hard limit, at least zero; `None` without a hard limit.
-pub fn remaining(room_of_service: Option<Decimal>, budgets: &Budgets) -> Option<Decimal> {
-    let room_of_budgets = budgets.tightest().map(|(_, room)| room);
-    [room_of_service, room_of_budgets]
-        .into_iter()
-        .flatten()
-        .min()
-        .map(|room| room.max(Decimal::ZERO))
-}
-
-fn unknown(error: PriceError) -> Reason {
-    match error {
-        PriceError::UnknownUnit(unit) => Reason::PriceUnknown(unit),
-        // Too much for any budget.
-        _ => Reason::BudgetExceeded,
-    }
-}
+#[cfg(test)]
+mod tests;
