@@ -5,8 +5,6 @@
 use std::rc::Rc;
 
 use devart_core::backoff::Backoff;
-use pgrx::direct_function_call;
-use pgrx::prelude::*;
 
 use crate::pg::cached;
 use crate::pg::index::{Index, Key};
@@ -51,16 +49,12 @@ pub fn current(session: &Session) -> Rc<Settings> {
 }
 
 fn number(session: &Session, key: &str) -> f64 {
-    let argument = value(session, key).into_datum();
-    // SAFETY: the argument is a jsonb; one that is no number raises an error.
-    let number = unsafe { direct_function_call(pg_sys::jsonb_float8, &[argument]) };
+    let number = value(session, key).number();
     number.unwrap_or_else(|| panic!("the setting {key} is null"))
 }
 
 fn lists(session: &Session, key: &str, element: &str) -> bool {
-    let arguments = [value(session, key).into_datum(), element.into_datum()];
-    // SAFETY: the arguments are a jsonb and a text.
-    unsafe { direct_function_call(pg_sys::jsonb_exists, &arguments) }.unwrap_or(false)
+    value(session, key).contains(element)
 }
 
 fn value(session: &Session, key: &str) -> RawJsonb {

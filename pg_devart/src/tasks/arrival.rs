@@ -9,9 +9,10 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::new_row::NewRow;
 use crate::caller;
 use crate::error::Error;
+use crate::pg::clock;
+use crate::pg::new_row::NewRow;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 
@@ -99,10 +100,7 @@ mod devart_private {
 
 fn requeue(row: &mut NewRow) {
     set_status(row);
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let now: TimestampWithTimeZone = now.try_into().expect("the clock gives timestamps");
-    row.set(c"ready_at", now);
+    row.set(c"ready_at", clock::now());
 }
 
 fn check_payload(row: &NewRow) {
@@ -161,7 +159,7 @@ fn set_status(row: &mut NewRow) {
     let status: Option<pg_sys::Oid> = row.get(c"status");
     if status.is_none() || waits_for_time_only(row) {
         let run_at: Option<TimestampWithTimeZone> = row.get(c"run_at");
-        let later = run_at.is_some_and(|run_at| i64::from(run_at) > now());
+        let later = run_at.is_some_and(|run_at| i64::from(run_at) > clock::transaction_start_us());
         let status = if later {
             TaskStatus::Scheduled
         } else {
@@ -174,11 +172,6 @@ fn set_status(row: &mut NewRow) {
 fn waits_for_time_only(row: &NewRow) -> bool {
     row.is(c"status", TaskStatus::Todo.as_c_str())
         || row.is(c"status", TaskStatus::Scheduled.as_c_str())
-}
-
-fn now() -> i64 {
-    // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 fn set_creator(row: &mut NewRow) {

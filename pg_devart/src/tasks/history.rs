@@ -5,8 +5,7 @@
 
 use devart_core::status::TaskStatus;
 use devart_core::status_change::{Consequences, Dependents, Message, consequences};
-use pgrx::datum::{Datum, Uuid};
-use pgrx::enum_helper::lookup_enum_by_oid;
+use pgrx::datum::Uuid;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -14,6 +13,7 @@ use pgrx::{AllocatedByRust, WhoAllocated};
 
 use super::events::{self, Event};
 use crate::pg::index::{Index, Key};
+use crate::pg::labels::Label;
 use crate::pg::spi::{self, Session, statement};
 use crate::pg::transition;
 use crate::{settings, wake};
@@ -119,7 +119,7 @@ fn begin_history(trigger: &PgTrigger) -> Vec<Event> {
 fn follow_up_on_new(session: &Session, trigger: &PgTrigger, tasks: &[Event]) {
     let mut any_to_do = false;
     for task in tasks {
-        match Label(task.to).status() {
+        match status_of(Label(task.to)) {
             TaskStatus::Todo => any_to_do = true,
             TaskStatus::AwaitingApproval => request_approval(session, task.task_id),
             _ => (),
@@ -213,48 +213,7 @@ where
         .unwrap_or_else(|error| panic!("cannot read tasks.{name}: {error}"))
 }
 
-/// A value of devart.task_status: the OID of its label.
-#[derive(PartialEq, Eq, Clone, Copy)]
-struct Label(pg_sys::Oid);
-
-impl Label {
-    fn status(self) -> TaskStatus {
-        let (label, _, _) = lookup_enum_by_oid(self.0);
-        label.parse().unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-impl FromDatum for Label {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type: pg_sys::Oid,
-    ) -> Option<Self> {
-        (!is_null).then(|| Label(pg_sys::Oid::from(datum.value() as u32)))
-    }
-}
-
-impl IntoDatum for Label {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        self.0.into_datum()
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::ANYENUMOID
-    }
-
-    fn is_compatible_with(_other: pg_sys::Oid) -> bool {
-        true
-    }
-}
-
-unsafe impl pgrx::datum::UnboxDatum for Label {
-    type As<'src> = Label;
-
-    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self::As<'src>
-    where
-        Self: 'src,
-    {
-        Label(pg_sys::Oid::from(datum.sans_lifetime().value() as u32))
-    }
+fn status_of(label: Label) -> TaskStatus {
+    let name = label.name();
+    name.parse().unwrap_or_else(|error| panic!("{error}"))
 }

@@ -19,6 +19,8 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::pg::worker;
+
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///
 /// The one way to wake anybody: what it takes to do so is decided here only.
@@ -28,8 +30,7 @@ pub fn wake(topic: &str) {
 
 /// Prepares the notifier; does nothing unless the library is in `shared_preload_libraries`.
 pub fn init() {
-    // SAFETY: read by the one thread there is.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    if worker::server_starts() {
         database::define_setting();
         shared::request();
         notifier::register();
