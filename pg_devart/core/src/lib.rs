@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod backoff;
 pub mod cursor;
 pub mod delay;
+pub mod libpq_url;
 pub mod price;
 pub mod signature;
 pub mod template;

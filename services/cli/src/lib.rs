@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod commands;
+pub mod database;
 pub mod demo;
 pub mod disk;
 pub mod env_file;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devart_core::libpq_url;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
@@ -64,7 +65,7 @@ impl Caller {
     }
 }
 
-/// Connection options for `url`, with the limits every service works under.
+/// Connection options for `url`, which may be written in any way that libpq reads, with the limits every service works under.
 ///
 /// # Errors
 /// When the URL is not a Postgres URL.
@@ -74,6 +75,7 @@ pub fn connect_options(
     args: &PoolArgs,
 ) -> Result<PgConnectOptions, sqlx::Error> {
     let statement_timeout = format!("{}ms", args.statement_timeout.as_millis());
+    let url = libpq_url::rewrite(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
     Ok(url
         .parse::<PgConnectOptions>()?
         .application_name(application)
@@ -211,6 +213,23 @@ mod tests {
         assert_eq!(Role::from_claim("devart_agent"), Some(Role::DevartAgent));
         assert_eq!(Role::from_claim("service_role"), None);
         assert_eq!(Role::from_claim("devart_owner"), None);
+    }
+
+    #[test]
+    fn a_database_behind_a_unix_socket_can_be_named_as_libpq_names_it() {
+        let args = PoolArgs {
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        };
+        let url = "postgresql://api@/devart?host=/run/postgresql";
+        let options = connect_options(url, "test", &args).expect("options");
+        assert_eq!(
+            options.get_socket().map(|it| it.as_path()),
+            Some(std::path::Path::new("/run/postgresql"))
+        );
+        assert_eq!(options.get_username(), "api");
+        assert!(connect_options("mysql://host/db", "test", &args).is_err());
     }
 
     #[test]

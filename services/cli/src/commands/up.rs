@@ -13,7 +13,7 @@ use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::progress::Stage;
 use crate::secrets::{API_ROLE, GRAFANA_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
-use crate::{demo, health, migrate, setup, supervisor};
+use crate::{database, demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
 /// What can be chosen about `devart up`.
@@ -121,7 +121,7 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
     ] {
         migrate::set_login_password(database_url, role, password).await?;
     }
-    let mut connection = sqlx::PgConnection::connect(database_url)
+    let mut connection = database::connect(database_url)
         .await
         .context("connecting to the database")?;
     for topic in TOPICS {
@@ -159,7 +159,7 @@ async fn enable_topic(connection: &mut sqlx::PgConnection, topic: &str) -> Resul
 }
 
 async fn demonstrate(layout: &Layout, database_url: &str) -> Result<()> {
-    let mut connection = sqlx::PgConnection::connect(database_url)
+    let mut connection = database::connect(database_url)
         .await
         .context("connecting to the database")?;
     let has_tasks: bool = sqlx::query_scalar("select exists (select from devart.tasks)")
