@@ -356,7 +356,8 @@ mod tests {
     #[test]
     fn what_changes_no_outcome_is_passed_over() {
         assert_means(
-            "postgres://host/?connect_timeout=5&keepalives=1&channel_binding=prefer&target_session_attrs=any",
+            "postgres://host/?connect_timeout=5&keepalives=1&channel_binding=prefer\
+             &target_session_attrs=any",
             &[("host", "host")],
         );
     }

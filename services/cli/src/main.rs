@@ -1,10 +1,13 @@
 //! The `devart` command: reads its arguments and calls the library.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use devart_cli::commands::{agent, doctor, down, migrate, outbox, status, token, up, user};
+use devart_cli::commands::{
+    agent, doctor, down, migrate, outbox, status, token, up, user, with_assertions,
+};
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
 use devart_cli::{demo, logs, setup, supervisor};
@@ -83,6 +86,12 @@ enum Command {
     TelegramStandIn {
         #[arg(long)]
         port: u16,
+    },
+    /// Run a command with a PostgreSQL that has assertions (what `make test-assertions` does)
+    #[command(hide = true)]
+    WithAssertions {
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<OsString>,
     },
     /// Own the servers (what `up` starts in the background)
     #[command(hide = true)]
@@ -171,6 +180,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Outbox(command) => outbox::run(command).await,
         Command::Demo => demo::run(&Layout::find()?).await,
         Command::TelegramStandIn { port } => demo::telegram::serve(port).await,
+        Command::WithAssertions { command } => with_assertions::run(&Layout::find()?, &command),
         Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
     }
 }

@@ -11,6 +11,7 @@ use sqlx::Connection;
 use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
+use crate::postgres::Choice;
 use crate::progress::Stage;
 use crate::secrets::{API_ROLE, GRAFANA_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
 use crate::{database, demo, health, migrate, setup, supervisor};
@@ -38,8 +39,9 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     let Some(_lock) = supervisor::try_lock(&layout.run_dir().join("up.lock"))? else {
         bail!("another `devart up` is at work here; wait for it");
     };
-    let outcome = setup::run(layout, false)?;
-    let servers = start(layout, outcome, options.foreground).await?;
+    Choice::for_data_dir(&layout.postgres_dir().join("data"))?;
+    let changed = setup::run(layout, false)?;
+    let servers = start(layout, changed, options.foreground).await?;
     let (ports, secrets) = (servers.ports, servers.secrets.clone());
     let database_url = servers.database_url.clone();
     wait_for_broker(layout, ports.rabbitmq).await?;
@@ -60,19 +62,19 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     servers.stay_if_in_front().await
 }
 
-async fn start(layout: &Layout, outcome: setup::Outcome, foreground: bool) -> Result<Servers> {
+async fn start(layout: &Layout, changed: setup::Changed, foreground: bool) -> Result<Servers> {
     let stage = Stage::begin("cluster");
-    let result = start_servers(layout, outcome, foreground).await;
+    let result = start_servers(layout, changed, foreground).await;
     stage.end(result)
 }
 
 async fn start_servers(
     layout: &Layout,
-    outcome: setup::Outcome,
+    changed: setup::Changed,
     foreground: bool,
 ) -> Result<(Servers, String)> {
-    let changed = outcome.extension_changed || outcome.programs_changed;
-    let servers = Servers::start(layout, changed, foreground)?;
+    let restart = changed.extension || changed.programs;
+    let servers = Servers::start(layout, restart, foreground)?;
     let url = servers.cluster.url("postgres");
     let what = health::wait(layout, "postgres", POSTGRES_PATIENCE, async || {
         health::postgres(&url).await
