@@ -31,13 +31,14 @@ extension-sql: devart
 	cargo run --release --locked --bin devart-extension-sql
 	$(DEVART) setup
 
+# Installs what the checks need, then runs all of them. Some by name: tests/check/run NAME...
 check: devart
-	$(DEVART) setup
-	cargo fmt --all --check
-	cargo clippy --release --locked --all-targets -- -D warnings
+	$(DEVART) setup --tests
+	tests/check/run
 
 fmt:
 	cargo fmt --all
+	test ! -x .devart/venv/bin/ruff || .devart/venv/bin/ruff format agents tests
 
 # Speed as ratios against bare SQL in the same run.
 bench: devart

@@ -781,11 +781,71 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0025_grafana.sql', '774951d94ef0acbec00b4822f0c0a97fd01634fe2156247531be0cedaf073fc7');
 commit;
 
--- ---- sql/idempotent/010_identity.sql ----
+-- ---- sql/incremental/0026_setting_defaults.sql ----
+
+begin;
+-- What each setting is as long as nobody has set it: one place for SQL and for native functions.
+
+set local role devart_owner;
+
+create table devart_private.setting_defaults (
+    key text primary key
+        constraint setting_defaults_key_check check (key ~ '^[a-z][a-z0-9_.]{0,99}$'),
+    value jsonb not null,
+    description text not null,
+    -- The part of JSON Schema that set_setting checks: type, enum, minimum, maximum.
+    schema jsonb not null default '{}'
+);
+comment on table devart_private.setting_defaults is
+    'What settings are without a row in system_settings. Written by each migrate.';
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0026_setting_defaults.sql', 'a56b7f2531eaff3c07bf6bf6400dedf1c334f8c31cac2341de4854cd7ca36e9d');
+commit;
+
+-- ---- sql/incremental/0027_money_limit.sql ----
+
+begin;
+-- A limit on money, in one shape: that of a service and that of a budget of another scope.
+
+set local role devart_owner;
+
+-- The columns that both tables have. Rules of limits are written once, for this type
+-- (310_money_windows.sql).
+create type devart_private.money_limit as (
+    -- Of the row: of devart.service_registry for scope service, else of devart.budgets.
+    id uuid,
+    scope devart.budget_scope,
+    -- Whom it limits: the service itself, or the budget's agent, task, run or person.
+    scope_id uuid,
+    -- Null: no limit.
+    budget_usd numeric,
+    period devart.budget_period,
+    time_zone text,
+    hard_limit boolean,
+    alert_thresholds int[],
+    -- The open window.
+    window_id uuid,
+    window_start timestamptz,
+    window_end timestamptz,
+    spent_usd numeric,
+    held_usd numeric,
+    alerted_percent int,
+    next_alert_usd numeric,
+    -- Of services only: null means that reaching the limit suspends nobody.
+    status devart.service_state,
+    name text,
+    substitute_service_id uuid
+);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0027_money_limit.sql', '3f5e4b2b4da80cc89605096ce0c245115513fd893c0ff21612f03d080a2ddc47');
+commit;
+
+-- ---- sql/idempotent/100_identity.sql ----
 
 begin;
 -- What a caller may do, and the accounts of people.
--- (Who is calling in the narrow sense, my_user_id and my_agent_id, is native: pg_devart/src/caller.rs.)
+-- (Who is calling in the narrow sense, my_user_id and my_agent_id, is native:
+-- pg_devart/src/caller.rs.)
 
 -- The app role of the person who calls; null for agents and for people without one.
 create or replace function devart.get_my_role()
@@ -847,7 +907,9 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Makes or updates an account with the given role. encrypted_password: Argon2id in PHC format.
-create or replace function devart_private.put_user(email text, encrypted_password text, app_role devart.app_role)
+create or replace function devart_private.put_user(
+    email text, encrypted_password text, app_role devart.app_role
+)
 returns uuid language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -872,43 +934,86 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/020_settings.sql ----
+-- ---- sql/idempotent/110_settings.sql ----
 
 begin;
--- Settings: their defaults, and the one way to change them.
+-- Settings: their defaults, what they are now, and the one way to change them.
+--
+-- A setting is its row in devart.system_settings, or its default where that row was deleted: for
+-- SQL by setting() and setting_number(), for native functions by pg_devart/src/settings.rs, which
+-- read the same two tables.
 
-insert into devart.system_settings (key, value, description, schema) values
+insert into devart_private.setting_defaults as d (key, value, description, schema) values
     ('lease_seconds', '60', 'How long a claim lasts before it must be extended, in seconds.',
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
     ('max_rescues', '10', 'How often a task''s lease may expire before the task fails.',
      '{"type": "integer", "minimum": 1, "maximum": 1000}'),
-    ('priority_aging_seconds', '3600', 'A waiting task counts one priority higher for each such time it has waited, in seconds.',
+    ('priority_aging_seconds', '3600',
+     'A waiting task counts one priority higher for each such time it has waited, in seconds.',
      '{"type": "number", "minimum": 1}'),
-    ('retry_base_seconds', '5', 'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
+    ('retry_base_seconds', '5',
+     'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
      '{"type": "number", "minimum": 0, "maximum": 86400}'),
     ('retry_max_seconds', '3600', 'The longest delay before a retry, in seconds, without jitter.',
      '{"type": "number", "minimum": 0, "maximum": 604800}'),
     ('agent_offline_seconds', '90', 'An agent not heard of for so long is OFFLINE, in seconds.',
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
-    ('approval_quorum', '1', 'How many people must approve.', '{"type": "integer", "minimum": 1, "maximum": 20}'),
+    ('approval_quorum', '1', 'How many people must approve.',
+     '{"type": "integer", "minimum": 1, "maximum": 20}'),
     ('approval_expiry_seconds', '604800', 'How long an approval waits for votes, in seconds.',
      '{"type": "number", "minimum": 60}'),
-    ('outlier_detection_stddev', '2.0', 'Tasks that cost more than the mean plus so many standard deviations are flagged.',
+    ('outlier_detection_stddev', '2.0',
+     'Tasks that cost more than the mean plus so many standard deviations are flagged.',
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
-    ('outbox_topics', '[]', 'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
+    ('outbox_topics', '[]',
+     'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
      '{"type": "array"}')
-on conflict (key) do nothing;
+on conflict (key) do update
+    set value = excluded.value, description = excluded.description, schema = excluded.schema
+    where (d.value, d.description, d.schema)
+        is distinct from (excluded.value, excluded.description, excluded.schema);
 
--- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what replication brings.
-create or replace trigger system_settings_forget_cached after insert or update or delete on devart.system_settings
+-- Gives each setting without a row its row back (p_key null: all of them).
+create or replace function devart_private.restore_settings(p_key text default null)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.system_settings (key, value, description, schema)
+    select d.key, d.value, d.description, d.schema from devart_private.setting_defaults d
+    where p_key is null or d.key = p_key
+    on conflict (key) do nothing
+$$;
+
+select devart_private.restore_settings();
+
+-- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what
+-- replication brings.
+create or replace trigger system_settings_forget_cached after insert or update or delete
+    on devart.system_settings
     for each statement execute function devart_private.forget_cached();
 alter table devart.system_settings enable always trigger system_settings_forget_cached;
 
--- A setting's value; null when there is no such key.
+-- Sessions keep a default under the table of values: a statement there that changes nothing makes
+-- them forget it.
+create or replace function devart_private.setting_defaults_after_change()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.system_settings s set value = s.value where false;
+    return null;
+end
+$$;
+create or replace trigger setting_defaults_forget_cached
+    after insert or update or delete on devart_private.setting_defaults
+    for each statement execute function devart_private.setting_defaults_after_change();
+alter table devart_private.setting_defaults enable always trigger setting_defaults_forget_cached;
+
+-- A setting's value, or its default; null when there is no such setting.
 create or replace function devart_private.setting(p_key text)
 returns jsonb language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select s.value from devart.system_settings s where s.key = p_key
+    select coalesce(
+        (select s.value from devart.system_settings s where s.key = p_key),
+        (select d.value from devart_private.setting_defaults d where d.key = p_key))
 $$;
 
 create or replace function devart_private.setting_number(p_key text)
@@ -927,9 +1032,11 @@ set search_path = pg_catalog, pg_temp as $$
             then 'must be a whole number'
         when p_schema ->> 'type' <> 'integer' and jsonb_typeof(p_value) <> p_schema ->> 'type'
             then format('must be of type %s', p_schema ->> 'type')
-        when jsonb_typeof(p_value) = 'number' and p_value::numeric < (p_schema ->> 'minimum')::numeric
+        when jsonb_typeof(p_value) = 'number'
+             and p_value::numeric < (p_schema ->> 'minimum')::numeric
             then format('must be at least %s', p_schema ->> 'minimum')
-        when jsonb_typeof(p_value) = 'number' and p_value::numeric > (p_schema ->> 'maximum')::numeric
+        when jsonb_typeof(p_value) = 'number'
+             and p_value::numeric > (p_schema ->> 'maximum')::numeric
             then format('must be at most %s', p_schema ->> 'maximum')
         when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value)
             then format('must be one of %s', p_schema ->> 'enum')
@@ -946,13 +1053,15 @@ declare
     v_violation text;
 begin
     perform devart_private.require_admin();
+    perform devart_private.restore_settings(set_setting.key);
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
-        raise exception 'key names no setting: %', set_setting.key using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key', format('names no setting: %s', set_setting.key), 'P0002');
     end if;
     v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
     if set_setting.value is null or v_violation is not null then
-        raise exception 'value %', coalesce(v_violation, 'must be given') using errcode = '22023';
+        perform devart_private.refuse_argument('value', coalesce(v_violation, 'must be given'));
     end if;
     update devart.system_settings s
     set value = set_setting.value, updated_by = devart.my_user_id(), updated_at = now()
@@ -964,17 +1073,167 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/030_outbox.sql ----
+-- ---- sql/idempotent/120_audit.sql ----
 
 begin;
--- The way out: rows for bridges, written in the transaction that decides, delivered at least once after it.
+-- One trigger writes the audit log, for each table whose changes are management.
+
+create or replace function devart_private.audit()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_row jsonb := to_jsonb(coalesce(new, old));
+begin
+    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
+    values (devart_private.actor(), lower(tg_op), tg_table_name,
+            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
+            case when tg_op <> 'INSERT' then to_jsonb(old) end,
+            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    return null;
+end
+$$;
+
+create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
+    for each row execute function devart_private.audit();
+
+create or replace trigger system_settings_audit after update on devart.system_settings
+    for each row execute function devart_private.audit();
+
+-- Only what people decide; heartbeats and charges have their own records.
+create or replace trigger agents_audit after insert or delete on devart.agents
+    for each row execute function devart_private.audit();
+create or replace trigger agents_update_audit after update of name, capabilities, status
+    on devart.agents
+    for each row when (
+        (old.name, old.capabilities, old.status = 'DEACTIVATED')
+        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+    )
+    execute function devart_private.audit();
+
+create or replace trigger service_registry_audit after insert or delete on devart.service_registry
+    for each row execute function devart_private.audit();
+create or replace trigger service_registry_update_audit
+    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id,
+        alert_thresholds, hard_limit
+    on devart.service_registry
+    for each row when (
+        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
+         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
+        is distinct from
+        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
+         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+    )
+    execute function devart_private.audit();
+
+create or replace trigger tasks_audit after delete on devart.tasks
+    for each row execute function devart_private.audit();
+
+create or replace trigger service_prices_audit after insert or update or delete
+    on devart.service_prices
+    for each row execute function devart_private.audit();
+
+create or replace trigger budgets_audit after insert or delete on devart.budgets
+    for each row execute function devart_private.audit();
+create or replace trigger budgets_update_audit
+    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
+    for each row execute function devart_private.audit();
+reset role;
+commit;
+
+-- ---- sql/idempotent/130_idempotency.sql ----
+
+begin;
+-- Idempotency-Key: the first request's answer is kept for a day and given again.
+-- Both functions run in the transaction of the change, so key, change and answer commit together.
+
+-- Reserves the key and returns null; or returns the answer kept for it, status and body.
+-- A second request with the same key waits here until the first one is decided.
+-- Errors: 23505 the key was used with another request.
+create or replace function devart_private.begin_idempotent(
+    principal text, key text, request_hash bytea
+)
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_kept devart_private.idempotency;
+begin
+    insert into devart_private.idempotency (principal, key, request_hash)
+    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
+    on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select i.* into v_kept from devart_private.idempotency i
+    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
+    if v_kept.request_hash <> begin_idempotent.request_hash then
+        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
+    end if;
+    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
+end
+$$;
+
+create or replace function devart_private.finish_idempotent(
+    principal text, key text, status int, body jsonb
+)
+returns void language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    update devart_private.idempotency i
+    set status = finish_idempotent.status, body = finish_idempotent.body
+    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/140_arguments.sql ----
+
+begin;
+-- How functions refuse an argument: the message begins with its name, for people, and DETAIL is a
+-- JSON object that names it, {"field": "<name>"}, for programs. (Native functions:
+-- pg_devart/src/error.rs.)
+
+-- Raises "<p_field> <p_problem>". Errors: p_errcode. A function that runs with its caller's rights
+-- may not come here and writes DETAIL itself, as create_task does.
+create or replace function devart_private.refuse_argument(
+    p_field text, p_problem text, p_errcode text default '22023'
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception '% %', p_field, p_problem
+        using errcode = p_errcode, detail = jsonb_build_object('field', p_field)::text;
+end
+$$;
+
+-- Refuses members of changes that cannot be changed. Errors: 22023.
+create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_unknown text;
+begin
+    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
+    if found then
+        perform devart_private.refuse_argument(v_unknown, 'is not a field that can be changed');
+    end if;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/150_outbox.sql ----
+
+begin;
+-- The way out: rows for bridges, written in the transaction that decides, delivered at least once
+-- after it.
 --
--- A row waits until next_attempt_at, is leased by a worker of its topic's bridge, and is then deleted (delivered), given a
--- later next_attempt_at (retry) or buried (given up; an operator replays or purges it). A lost lease lets it wait again.
+-- A row waits until next_attempt_at, is leased by a worker of its topic's bridge, and is then
+-- deleted (delivered), given a later next_attempt_at (retry) or buried (given up; an operator
+-- replays or purges it). A lost lease lets it wait again.
 --
--- Of each topic and key only the first row (smallest id) that is not buried may be leased. Rows found behind it are parked
--- (next_attempt_at infinity), so that claims do not meet them again, and set free when the first one leaves. Whoever parks,
--- or lets a first row leave, holds the key's lock: neither can then overlook what the other has not yet committed.
+-- Of each topic and key only the first row (smallest id) that is not buried may be leased. Rows
+-- found behind it are parked (next_attempt_at infinity), so that claims do not meet them again, and
+-- set free when the first one leaves. Whoever parks, or lets a first row leave, holds the key's
+-- lock: neither can then overlook what the other has not yet committed.
 
 -- Writes a message for a topic that some sidecar delivers; does nothing for a disabled topic.
 create or replace function devart_private.enqueue(p_topic text, p_key text, p_payload jsonb)
@@ -988,8 +1247,20 @@ begin
 end
 $$;
 
--- The one rule on who delivers what: topic `<bridge>.<what>` belongs to the login devart_bridge_<bridge>. Operators may
--- do all. The session's user counts, since in a definer function the current one is always the owner.
+-- From now on messages of this topic are written.
+create or replace function devart_private.enable_topic(p_topic text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.restore_settings('outbox_topics');
+    update devart.system_settings s set value = s.value || to_jsonb(p_topic), updated_at = now()
+    where s.key = 'outbox_topics' and not s.value ? p_topic;
+end
+$$;
+
+-- The one rule on who delivers what: topic `<bridge>.<what>` belongs to the login
+-- devart_bridge_<bridge>. Operators may do all. The session's user counts, since in a definer
+-- function the current one is always the owner.
 create or replace function devart_private.require_bridge_of(p_topic text)
 returns void language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -1003,13 +1274,15 @@ begin
 end
 $$;
 
--- The number of the advisory lock of a key. No search_path of its own, so that it becomes part of the query that calls it.
+-- The number of the advisory lock of a key. No search_path of its own, so that it becomes part of
+-- the query that calls it.
 create or replace function devart_private.outbox_key_lock(p_topic text, p_key text)
 returns bigint language sql immutable parallel safe as $$
     select pg_catalog.hashtextextended(p_topic || e'\n' || p_key, 0)
 $$;
 
--- Takes the locks of the rows' keys, in one order for everybody. p_topic null: whatever their topic.
+-- Takes the locks of the rows' keys, in one order for everybody. p_topic null: whatever their
+-- topic.
 create or replace function devart_private.lock_outbox_keys(p_topic text, p_ids bigint[])
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -1023,9 +1296,10 @@ begin
 end
 $$;
 
--- Whether a row may be leased before all others of its key: it is the first, and nobody works on one behind it. Such a one
--- was the first when it was leased, so only rows of transactions that committed later are before it: a look at the next few
--- rows finds it. No search_path of its own either; callers pin theirs.
+-- Whether a row may be leased before all others of its key: it is the first, and nobody works on
+-- one behind it. Such a one was the first when it was leased, so only rows of transactions that
+-- committed later are before it: a look at the next few rows finds it. No search_path of its own
+-- either; callers pin theirs.
 create or replace function devart_private.outbox_key_turn(p_topic text, p_key text, p_id bigint)
 returns table (is_its_turn boolean) language sql stable rows 1 as $$
     select not exists (
@@ -1041,7 +1315,8 @@ returns table (is_its_turn boolean) language sql stable rows 1 as $$
     )
 $$;
 
--- Sets the first row of each key free, if it is parked. Under the keys' locks. Returns whether there was one.
+-- Sets the first row of each key free, if it is parked. Under the keys' locks. Returns whether
+-- there was one.
 create or replace function devart_private.free_outbox_keys(p_topic text, p_keys text[])
 returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -1059,9 +1334,22 @@ begin
 end
 $$;
 
--- Of rows with a key, which the caller has locked: those that may be leased. Parks the others. Rows whose key's lock
--- another has are skipped: waiting for it could be a deadlock, as that one may wait for a row of ours.
-drop function if exists devart_private.sift_outbox_keys(text, bigint[]); -- it may have had another result
+-- The first row of each of these keys has left (null: of none): the next one may go.
+create or replace function devart_private.let_next_outbox_rows_go(p_topic text, p_keys text[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_keys is not null and devart_private.free_outbox_keys(p_topic, p_keys) then
+        perform devart_private.wake(p_topic);
+    end if;
+end
+$$;
+
+-- Of rows with a key, which the caller has locked: those that may be leased. Parks the others. Rows
+-- whose key's lock another has are skipped: waiting for it could be a deadlock, as that one may
+-- wait for a row of ours.
+-- (Dropped: it may have had another result.)
+drop function if exists devart_private.sift_outbox_keys(text, bigint[]);
 create function devart_private.sift_outbox_keys(
     p_topic text, p_ids bigint[], out first bigint[], out parked int, out skipped int
 )
@@ -1073,7 +1361,8 @@ declare
 begin
     v_locked := array(
         select o.id from devart_private.outbox o
-        where o.id = any (p_ids) and pg_try_advisory_xact_lock(devart_private.outbox_key_lock(o.topic, o.key))
+        where o.id = any (p_ids)
+          and pg_try_advisory_xact_lock(devart_private.outbox_key_lock(o.topic, o.key))
     );
     first := array(
         select o.id from devart_private.outbox o
@@ -1081,7 +1370,8 @@ begin
         where o.id = any (v_locked) and turn.is_its_turn
     );
     with parked_rows as (
-        update devart_private.outbox o set next_attempt_at = 'infinity', lease_token = null, lease_expires_at = null
+        update devart_private.outbox o
+        set next_attempt_at = 'infinity', lease_token = null, lease_expires_at = null
         where o.id = any (v_locked) and o.id <> all (first)
         returning o.key
     )
@@ -1092,17 +1382,19 @@ begin
 end
 $$;
 
--- Leases up to p_limit due rows of a topic (1 to 1000) for p_lease, the longest due first. Fewer rows than asked for mean
--- that no more are due. attempt: how often delivering the row has failed so far. All rows have the same lease_token.
--- p_since passes over what was due before it: the dead entries of delivered rows, which a long transaction of somebody
--- else keeps in the index, and also what became visible there since.
+-- Leases up to p_limit due rows of a topic (1 to 1000) for p_lease, the longest due first. Fewer
+-- rows than asked for mean that no more are due. attempt: how often delivering the row has failed
+-- so far. All rows have the same lease_token. p_since passes over what was due before it: the dead
+-- entries of delivered rows, which a long transaction of somebody else keeps in the index, and also
+-- what became visible there since.
 -- Errors: 42501 another bridge's topic, 22023 limit or lease out of bounds.
 drop function if exists devart_private.claim_outbox(text, int, interval);
 create or replace function devart_private.claim_outbox(
     p_topic text, p_limit int, p_lease interval, p_since timestamptz default null
 )
 returns table (
-    id bigint, key text, payload jsonb, attempt int, created_at timestamptz, due_at timestamptz, lease_token uuid
+    id bigint, key text, payload jsonb, attempt int, created_at timestamptz, due_at timestamptz,
+    lease_token uuid
 )
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -1121,8 +1413,10 @@ declare
     v_is_contended boolean := false;
 begin
     perform devart_private.require_bridge_of(p_topic);
-    if not coalesce(p_limit between 1 and 1000 and p_lease between '1 second' and '1 day', false) then
-        raise exception 'limit must be 1 to 1000 rows and lease 1 second to 1 day' using errcode = '22023';
+    if not coalesce(
+        p_limit between 1 and 1000 and p_lease between '1 second' and '1 day', false) then
+        perform devart_private.refuse_argument(
+            'limit', 'must be 1 to 1000 rows and lease 1 second to 1 day');
     end if;
     -- More than one round only when rows had to be parked.
     for v_round in 1 .. 50 loop
@@ -1146,11 +1440,13 @@ begin
         end if;
         return query
         with leased as (
-            update devart_private.outbox o set lease_token = v_token, lease_expires_at = now() + p_lease
+            update devart_private.outbox o
+            set lease_token = v_token, lease_expires_at = now() + p_lease
             where o.id = any (v_free)
             returning o.id, o.key, o.payload, o.attempt, o.created_at, o.next_attempt_at
         )
-        select l.id, l.key, l.payload, l.attempt, l.created_at, l.next_attempt_at, v_token from leased l order by l.id;
+        select l.id, l.key, l.payload, l.attempt, l.created_at, l.next_attempt_at, v_token
+        from leased l order by l.id;
         get diagnostics v_leased = row_count;
         v_left := v_left - v_leased;
         exit when v_left = 0 or v_parked = 0;
@@ -1162,11 +1458,14 @@ begin
 end
 $$;
 
--- Deletes delivered rows. Returns the ids of those that were still the caller's; of the others somebody else holds the lease.
--- An expired lease is good as long as nobody took the row.
-create or replace function devart_private.acknowledge_outbox(p_topic text, p_ids bigint[], p_tokens uuid[])
+-- Deletes delivered rows. Returns the ids of those that were still the caller's; of the others
+-- somebody else holds the lease. An expired lease is good as long as nobody took the row.
+create or replace function devart_private.acknowledge_outbox(
+    p_topic text, p_ids bigint[], p_tokens uuid[]
+)
 returns setof bigint language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off as $$
 declare
     v_ids bigint[];
     v_keys text[];
@@ -1178,21 +1477,23 @@ begin
         where o.id = h.id and o.topic = p_topic and o.lease_token = h.token
         returning o.id, o.key
     )
-    select array_agg(g.id), array_agg(distinct g.key) filter (where g.key is not null) into v_ids, v_keys from gone g;
-    if v_keys is not null and devart_private.free_outbox_keys(p_topic, v_keys) then
-        perform devart_private.wake(p_topic);
-    end if;
+    select array_agg(g.id), array_agg(distinct g.key) filter (where g.key is not null)
+    into v_ids, v_keys from gone g;
+    perform devart_private.let_next_outbox_rows_go(p_topic, v_keys);
     return query select unnest(v_ids);
 end
 $$;
 
--- Takes failures down: each row is tried again after its delay in seconds, or buried when that is null or when it has now
--- failed p_max_attempts times. Returns the rows that were still the caller's, and whether they are buried.
+-- Takes failures down: each row is tried again after its delay in seconds, or buried when that is
+-- null or when it has now failed p_max_attempts times. Returns the rows that were still the
+-- caller's, and whether they are buried.
 create or replace function devart_private.fail_outbox(
-    p_topic text, p_ids bigint[], p_tokens uuid[], p_errors text[], p_delays float8[], p_max_attempts int
+    p_topic text, p_ids bigint[], p_tokens uuid[], p_errors text[], p_delays float8[],
+    p_max_attempts int
 )
 returns table (id bigint, buried boolean) language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_ids bigint[];
@@ -1202,19 +1503,20 @@ begin
     perform devart_private.lock_outbox_keys(p_topic, p_ids);
     with failed as (
         update devart_private.outbox o
-        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null, last_error = left(f.error, 2000),
+        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null,
+            last_error = left(f.error, 2000),
             next_attempt_at = now() + make_interval(secs => least(coalesce(f.delay, 0), 2592000)),
             buried_at = case when f.delay is null or o.attempt + 1 >= p_max_attempts then now() end
         from unnest(p_ids, p_tokens, p_errors, p_delays) f (id, token, error, delay)
         where o.id = f.id and o.topic = p_topic and o.lease_token = f.token
         returning o.id, o.key, o.buried_at
     )
-    select array_agg(f.id), array_agg(distinct f.key) filter (where f.key is not null and f.buried_at is not null)
+    select array_agg(f.id),
+        array_agg(distinct f.key) filter (where f.key is not null and f.buried_at is not null)
     into v_ids, v_keys from failed f;
-    if v_keys is not null and devart_private.free_outbox_keys(p_topic, v_keys) then
-        perform devart_private.wake(p_topic);
-    end if;
-    return query select o.id, o.buried_at is not null from devart_private.outbox o where o.id = any (v_ids);
+    perform devart_private.let_next_outbox_rows_go(p_topic, v_keys);
+    return query select o.id, o.buried_at is not null from devart_private.outbox o
+    where o.id = any (v_ids);
 end
 $$;
 
@@ -1223,21 +1525,26 @@ create or replace function devart_private.extend_outbox(
     p_topic text, p_ids bigint[], p_tokens uuid[], p_lease interval
 )
 returns setof bigint language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off as $$
 begin
     perform devart_private.require_bridge_of(p_topic);
     return query
     update devart_private.outbox o set lease_expires_at = now() + p_lease
     from unnest(p_ids, p_tokens) h (id, token)
-    where o.id = h.id and o.topic = p_topic and o.lease_token = h.token and o.lease_expires_at > now()
+    where o.id = h.id and o.topic = p_topic and o.lease_token = h.token
+      and o.lease_expires_at > now()
     returning o.id;
 end
 $$;
 
 -- Gives leases back unused; the rows are due at once. Returns how many.
-create or replace function devart_private.return_outbox(p_topic text, p_ids bigint[], p_tokens uuid[])
+create or replace function devart_private.return_outbox(
+    p_topic text, p_ids bigint[], p_tokens uuid[]
+)
 returns int language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off as $$
 declare
     v_count int;
 begin
@@ -1253,19 +1560,22 @@ begin
 end
 $$;
 
--- How much of a topic waits (parked and retried rows too), is leased and is buried, and the age in seconds of the oldest row
--- that is not delivered; 0 when there is none.
+-- How much of a topic waits (parked and retried rows too), is leased and is buried, and the age in
+-- seconds of the oldest row that is not delivered; 0 when there is none.
 create or replace function devart_private.outbox_depth(
-    p_topic text, out waiting bigint, out leased bigint, out buried bigint, out oldest_seconds float8
+    p_topic text, out waiting bigint, out leased bigint, out buried bigint,
+    out oldest_seconds float8
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.require_bridge_of(p_topic);
-    select count(*) filter (where o.buried_at is null and not coalesce(o.lease_expires_at > now(), false)),
+    select count(*) filter (
+               where o.buried_at is null and not coalesce(o.lease_expires_at > now(), false)),
            count(*) filter (where o.lease_expires_at > now()),
            count(*) filter (where o.buried_at is not null),
-           coalesce(extract(epoch from now() - min(o.created_at) filter (where o.buried_at is null)), 0)::float8
+           coalesce(extract(
+               epoch from now() - min(o.created_at) filter (where o.buried_at is null)), 0)::float8
     into waiting, leased, buried, oldest_seconds
     from devart_private.outbox o where o.topic = p_topic;
 end
@@ -1273,7 +1583,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/035_outbox_operators.sql ----
+-- ---- sql/idempotent/155_outbox_operators.sql ----
 
 begin;
 -- What operators see of the outbox, and do about buried rows: `devart outbox`.
@@ -1289,15 +1599,18 @@ set search_path = pg_catalog, pg_temp as $$
     end
 $$;
 
--- Each topic that has rows: how many wait, are leased and are buried, how old the oldest one is that is not buried, and why
--- the newest failure failed.
+-- Each topic that has rows: how many wait, are leased and are buried, how old the oldest one is
+-- that is not buried, and why the newest failure failed.
 create or replace function devart_private.outbox_topics()
-returns table (topic text, waiting bigint, leased bigint, buried bigint, oldest_at timestamptz, last_error text)
+returns table (
+    topic text, waiting bigint, leased bigint, buried bigint, oldest_at timestamptz, last_error text
+)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select s.topic,
            count(*) filter (where s.state = 'waiting'), count(*) filter (where s.state = 'leased'),
-           count(*) filter (where s.state = 'buried'), min(s.created_at) filter (where s.state <> 'buried'),
+           count(*) filter (where s.state = 'buried'),
+           min(s.created_at) filter (where s.state <> 'buried'),
            (array_agg(s.last_error order by s.id desc) filter (where s.last_error is not null))[1]
     from (
         select o.id, o.topic, o.created_at, o.last_error, devart_private.outbox_state(o) as state
@@ -1306,11 +1619,14 @@ set search_path = pg_catalog, pg_temp as $$
     group by s.topic order by s.topic
 $$;
 
--- Single rows, the oldest first. p_topic null: of all topics. due_at is null for a row that waits behind another of its key.
-create or replace function devart_private.outbox_rows(p_topic text, p_only_buried boolean, p_limit int)
+-- Single rows, the oldest first. p_topic null: of all topics. due_at is null for a row that waits
+-- behind another of its key.
+create or replace function devart_private.outbox_rows(
+    p_topic text, p_only_buried boolean, p_limit int
+)
 returns table (
-    id bigint, topic text, key text, state text, attempt int, created_at timestamptz, due_at timestamptz,
-    last_error text, payload jsonb
+    id bigint, topic text, key text, state text, attempt int, created_at timestamptz,
+    due_at timestamptz, last_error text, payload jsonb
 )
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -1321,25 +1637,28 @@ set search_path = pg_catalog, pg_temp as $$
     order by o.id limit p_limit
 $$;
 
--- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of p_topic, null meaning any.
--- Returns how many; call again until it is 0.
+-- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of
+-- p_topic, null meaning any. Returns how many; call again until it is 0.
 create or replace function devart_private.replay_outbox(p_topic text, p_ids bigint[])
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_ids bigint[] := array(
         select o.id from devart_private.outbox o
-        where o.buried_at is not null and (p_topic is null or o.topic = p_topic) and (p_ids is null or o.id = any (p_ids))
+        where o.buried_at is not null and (p_topic is null or o.topic = p_topic)
+          and (p_ids is null or o.id = any (p_ids))
         order by o.id limit 1000
     );
     v_count int;
 begin
     perform devart_private.lock_outbox_keys(null, v_ids);
-    -- It comes first in its key again. While somebody works on a later row of it, it is parked behind that one.
+    -- It comes first in its key again. While somebody works on a later row of it, it is parked
+    -- behind that one.
     update devart_private.outbox o
     set buried_at = null, attempt = 0, next_attempt_at = case when exists (
             select from devart_private.outbox l
-            where l.topic = o.topic and l.key = o.key and l.buried_at is null and l.lease_expires_at > now()
+            where l.topic = o.topic and l.key = o.key and l.buried_at is null
+              and l.lease_expires_at > now()
         ) then 'infinity' else now() end
     where o.id = any (v_ids) and o.buried_at is not null;
     get diagnostics v_count = row_count;
@@ -1350,8 +1669,8 @@ begin
 end
 $$;
 
--- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever their state. Returns how
--- many; call again until it is 0.
+-- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever
+-- their state. Returns how many; call again until it is 0.
 create or replace function devart_private.purge_outbox(p_topic text, p_ids bigint[])
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -1372,13 +1691,12 @@ begin
             where o.id = any (v_ids) and (p_ids is not null or o.buried_at is not null)
             returning o.topic, o.key
         )
-        select g.topic, count(*) as rows, array_agg(distinct g.key) filter (where g.key is not null) as keys
+        select g.topic, count(*) as rows,
+            array_agg(distinct g.key) filter (where g.key is not null) as keys
         from gone g group by g.topic
     loop
         v_count := v_count + v_topic.rows;
-        if devart_private.free_outbox_keys(v_topic.topic, v_topic.keys) then
-            perform devart_private.wake(v_topic.topic);
-        end if;
+        perform devart_private.let_next_outbox_rows_go(v_topic.topic, v_topic.keys);
     end loop;
     return v_count;
 end
@@ -1386,7 +1704,31 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/040_tasks.sql ----
+-- ---- sql/idempotent/160_alerts.sql ----
+
+begin;
+-- Alerts: what people must be told. Whoever has one to tell knows no bridge: it goes out over each
+-- topic `<bridge>.alert` that some sidecar delivers.
+
+-- Writes an alert: one message of the outbox for each enabled topic that takes alerts. Alerts of
+-- one key are delivered in order. p_payload: a JSON object; the message is that with the member
+-- kind.
+create or replace function devart_private.alert(p_kind text, p_key text, p_payload jsonb)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.enqueue(
+        t.topic, p_key, jsonb_build_object('kind', p_kind) || p_payload)
+    from (
+        select distinct e #>> '{}' as topic
+        from jsonb_path_query(
+            devart_private.setting('outbox_topics'),
+            '$[*] ? (@ like_regex "^[^.]+[.]alert$")') e
+    ) t
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/200_tasks.sql ----
 
 begin;
 -- What the database does by itself when a task is made or changes, whoever does it and however.
@@ -1399,7 +1741,8 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Sessions keep the lanes (pg_devart/src/cached.rs).
-create or replace trigger lanes_forget_cached after insert or update or delete on devart_private.lanes
+create or replace trigger lanes_forget_cached after insert or update or delete
+    on devart_private.lanes
     for each statement execute function devart_private.forget_cached();
 alter table devart_private.lanes enable always trigger lanes_forget_cached;
 
@@ -1410,10 +1753,13 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_lane_id int;
 begin
-    select l.id into v_lane_id from devart_private.lanes l where l.required_capabilities = p_capabilities;
+    select l.id into v_lane_id from devart_private.lanes l
+    where l.required_capabilities = p_capabilities;
     if not found then
-        insert into devart_private.lanes (required_capabilities) values (p_capabilities) on conflict do nothing;
-        select l.id into v_lane_id from devart_private.lanes l where l.required_capabilities = p_capabilities;
+        insert into devart_private.lanes (required_capabilities) values (p_capabilities)
+        on conflict do nothing;
+        select l.id into v_lane_id from devart_private.lanes l
+        where l.required_capabilities = p_capabilities;
     end if;
     return v_lane_id;
 end
@@ -1431,10 +1777,12 @@ create or replace trigger tasks_after_insert after insert on devart.tasks
 create or replace trigger tasks_before_payload_update before update of payload on devart.tasks
     for each row execute function devart_private.tasks_before_payload_update();
 
-create or replace trigger tasks_before_edit before update of priority, run_at, required_capabilities on devart.tasks
+create or replace trigger tasks_before_edit before update of priority, run_at, required_capabilities
+    on devart.tasks
     for each row execute function devart_private.tasks_before_edit();
 
--- No WHEN: Postgres reads such a condition anew in each statement, which costs more than the look that the function takes.
+-- No WHEN: Postgres reads such a condition anew in each statement, which costs more than the look
+-- that the function takes.
 create or replace trigger tasks_before_requeue before update of status on devart.tasks
     for each row execute function devart_private.tasks_before_requeue();
 
@@ -1444,125 +1792,7 @@ create or replace trigger tasks_after_status_change after update on devart.tasks
 reset role;
 commit;
 
--- ---- sql/idempotent/045_task_messages.sql ----
-
-begin;
--- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
--- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
--- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
--- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
-
--- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
--- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
-create or replace function devart_private.task_routing_key(p_capabilities text[])
-returns text language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp as $$
-    select case
-        when p_capabilities = '{}' then 'todo'
-        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
-             or length(array_to_string(p_capabilities, '+')) > 200
-            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
-        else 'todo.' || array_to_string(p_capabilities, '+')
-    end
-$$;
-
--- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
-create or replace function devart_private.task_messages_wanted()
-returns boolean language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
-    )
-$$;
-
--- Writes a message of this kind about each of the tasks, in the order given.
-create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
-returns void language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    insert into devart_private.outbox (topic, payload)
-    select 'rabbitmq.task', jsonb_build_object(
-        'kind', p_kind, 'task_id', t.id,
-        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
-        'title', t.title, 'priority', t.priority,
-        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
-        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
-    from unnest(p_task_ids) with ordinality as u (task_id, place)
-    join devart.tasks t on t.id = u.task_id
-    order by u.place;
-    if found then
-        perform devart_private.wake('rabbitmq.task');
-    end if;
-end
-$$;
-
--- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
--- with another priority.
-create or replace function devart_private.tasks_after_edit_invite()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages('invite', array[new.id]);
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
-    for each row when (
-        old.status = 'TODO' and new.status = 'TODO'
-        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
-    )
-    execute function devart_private.tasks_after_edit_invite();
-
--- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
--- messages have waited for that long too, since invitations are among them.
-create or replace function devart_private.task_lanes(waiting_seconds float8)
-returns table (routing_key text, has_waiting boolean) language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
-        select from unnest(enum_range(null::devart.task_priority)) p
-        cross join lateral (
-            select from devart.tasks t
-            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
-              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-            limit 1
-        ) w
-    )
-    from devart_private.lanes l, (
-        select exists (
-            select from devart_private.outbox o
-            where o.topic = 'rabbitmq.task' and o.buried_at is null
-              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-        ) as is_there
-    ) backlog
-$$;
-
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
--- is new, or empty while tasks wait. Returns how many.
-create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
-returns bigint language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_task_ids uuid[];
-begin
-    if not devart_private.task_messages_wanted() then
-        return 0;
-    end if;
-    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
-    from devart_private.lanes l
-    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
-    where invite_waiting_tasks.routing_key is null
-       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
-    perform devart_private.send_task_messages('invite', v_task_ids);
-    return coalesce(cardinality(v_task_ids), 0);
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/050_dependencies.sql ----
+-- ---- sql/idempotent/220_dependencies.sql ----
 
 begin;
 -- A task waits (BLOCKED) until everything it depends on is DONE.
@@ -1580,15 +1810,17 @@ begin
         with recursive upstream (task_id) as (
             select new.depends_on
             union
-            select d.depends_on from devart.task_dependencies d join upstream u on u.task_id = d.task_id
+            select d.depends_on from devart.task_dependencies d
+            join upstream u on u.task_id = d.task_id
         )
         select from upstream u where u.task_id = new.task_id
     ) then
-        raise exception 'depends_on must not form a cycle' using errcode = '22023';
+        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
     end if;
     select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
     if v_status in ('FAILED', 'CANCELLED') then
-        raise exception 'depends_on names a task that is %', v_status using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'depends_on', format('names a task that is %s', v_status));
     end if;
     if v_status <> 'DONE' then
         update devart.tasks t set status = 'BLOCKED'
@@ -1643,12 +1875,22 @@ set search_path = pg_catalog, pg_temp as $$
     )
 $$;
 
--- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be retried.)
+-- The status of a task that nothing holds up but what it depends on.
+create or replace function devart_private.ready_status(p_task_id uuid)
+returns devart.task_status language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case when devart_private.has_open_dependencies(p_task_id) then 'BLOCKED' else 'TODO' end
+        ::devart.task_status
+$$;
+
+-- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be
+-- retried.)
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
     update devart.tasks t
-    set status = 'CANCELLED', finished_at = now(), last_error = format('depends on cancelled task %s', p_task_id)
+    set status = 'CANCELLED', finished_at = now(),
+        last_error = format('depends on cancelled task %s', p_task_id)
     where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
       and t.status in ('BLOCKED', 'AWAITING_APPROVAL')
 $$;
@@ -1662,7 +1904,7 @@ create or replace trigger task_dependencies_after_insert after insert on devart.
 reset role;
 commit;
 
--- ---- sql/idempotent/060_task_functions.sql ----
+-- ---- sql/idempotent/230_task_functions.sql ----
 
 begin;
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
@@ -1673,8 +1915,8 @@ begin;
 -- The same idempotency_key from the same caller gives the task that it made the first time.
 -- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 42501.
 --
--- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of the whole:
--- every name here is qualified instead, operators too.
+-- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of
+-- the whole: every name here is qualified instead, operators too.
 create or replace function devart.create_task(
     title text,
     description text default null,
@@ -1702,13 +1944,15 @@ begin
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
         run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, status
     ) values (
-        create_task.title, create_task.description, create_task.priority, coalesce(create_task.payload, '{}'),
-        create_task.parent_task_id, create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
-        create_task.run_at, coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
+        create_task.title, create_task.description, create_task.priority,
+        coalesce(create_task.payload, '{}'), create_task.parent_task_id, create_task.service_id,
+        coalesce(create_task.required_capabilities, '{}'), create_task.run_at,
+        coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
         create_task.idempotency_key, create_task.traceparent,
         case
             when create_task.needs_approval then 'AWAITING_APPROVAL'
-            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0 then 'BLOCKED'
+            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
+                then 'BLOCKED'
         end::devart.task_status
     )
     -- Names its index, so that tasks without a key are not looked for.
@@ -1719,16 +1963,19 @@ begin
         select t.* into v_task from devart.tasks t
         where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
           and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
-              coalesce(devart.my_user_id(), devart.my_agent_id(), '00000000-0000-0000-0000-000000000000');
+              coalesce(devart.my_user_id(), devart.my_agent_id(),
+                       '00000000-0000-0000-0000-000000000000');
         if not found or v_task.title operator(pg_catalog.<>) create_task.title then
-            raise exception 'idempotency_key was used for another task' using errcode = '23505';
+            raise exception 'idempotency_key was used for another task'
+                using errcode = '23505', detail = '{"field": "idempotency_key"}';
         end if;
         return v_task;
     end if;
     if pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0 then
         insert into devart.task_dependencies (task_id, depends_on)
         select distinct (v_created.task).id, d from pg_catalog.unnest(create_task.depends_on) d;
-        select t.* into v_task from devart.tasks t where t.id operator(pg_catalog.=) (v_created.task).id;
+        select t.* into v_task from devart.tasks t
+        where t.id operator(pg_catalog.=) (v_created.task).id;
         return v_task;
     end if;
     return v_created.task;
@@ -1743,7 +1990,8 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     if jsonb_typeof(create_tasks.tasks) is distinct from 'array' then
-        raise exception 'tasks must be an array' using errcode = '22023';
+        raise exception 'tasks must be an array'
+            using errcode = '22023', detail = '{"field": "tasks"}';
     end if;
     return query
     insert into devart.tasks as t (
@@ -1751,13 +1999,13 @@ begin
         run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent
     )
     select
-        n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id, n.service_id,
-        coalesce(n.required_capabilities, '{}'), n.run_at, coalesce(n.max_retries, 3),
-        n.estimated_cost_usd, n.idempotency_key, n.traceparent
+        n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id,
+        n.service_id, coalesce(n.required_capabilities, '{}'), n.run_at,
+        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.idempotency_key, n.traceparent
     from jsonb_to_recordset(create_tasks.tasks) as n (
-        title text, description text, priority devart.task_priority, payload jsonb, parent_task_id uuid,
-        service_id uuid, required_capabilities text[], run_at timestamptz, max_retries int,
-        estimated_cost_usd numeric, idempotency_key text, traceparent text
+        title text, description text, priority devart.task_priority, payload jsonb,
+        parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
+        max_retries int, estimated_cost_usd numeric, idempotency_key text, traceparent text
     )
     returning t.id;
 end
@@ -1770,15 +2018,10 @@ returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
-    v_unknown text;
 begin
-    select k into v_unknown from jsonb_object_keys(update_task.changes) k
-    where k not in ('title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
-                    'max_retries', 'estimated_cost_usd', 'service_id')
-    limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
+    perform devart_private.check_changes(update_task.changes, array[
+        'title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
+        'max_retries', 'estimated_cost_usd', 'service_id']);
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
@@ -1793,9 +2036,11 @@ begin
 end
 $$;
 
--- The task, locked, for a supervisor, if it is in one of the states. p_verb: what is to be done to it.
--- Errors: P0002, 55000, 42501.
-create or replace function devart_private.task_in_state(p_task_id uuid, p_states devart.task_status[], p_verb text)
+-- The task, locked, for a supervisor, if it is in one of the states. p_verb: what is to be done to
+-- it. Errors: P0002, 55000, 42501.
+create or replace function devart_private.task_in_state(
+    p_task_id uuid, p_states devart.task_status[], p_verb text
+)
 returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -1804,10 +2049,13 @@ begin
     perform devart_private.require_supervisor();
     select t.* into v_task from devart.tasks t where t.id = p_task_id for no key update;
     if not found then
-        raise exception 'task_id names no task: %', p_task_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'task_id', format('names no task: %s', p_task_id), 'P0002');
     end if;
     if v_task.status <> all (p_states) then
-        raise exception 'task_id names a task that is % and cannot be %', v_task.status, p_verb using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'task_id', format('names a task that is %s and cannot be %s', v_task.status, p_verb),
+            '55000');
     end if;
     return v_task;
 end
@@ -1820,10 +2068,12 @@ returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.task_in_state(
-        delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}', 'deleted');
+        delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}',
+        'deleted');
     delete from devart.tasks t where t.id = delete_task.task_id;
 exception when foreign_key_violation then
-    raise exception 'task_id names a task that another task depends on' using errcode = '55000';
+    perform devart_private.refuse_argument(
+        'task_id', 'names a task that another task depends on', '55000');
 end
 $$;
 
@@ -1856,8 +2106,8 @@ declare
 begin
     perform devart_private.task_in_state(retry_task.task_id, '{FAILED,CANCELLED}', 'retried');
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status,
-        retry_count = 0, rescue_count = 0, run_at = null, finished_at = null, agent_id = null, lease_token = null
+    set status = devart_private.ready_status(t.id), retry_count = 0, rescue_count = 0,
+        run_at = null, finished_at = null, agent_id = null, lease_token = null
     where t.id = retry_task.task_id
     returning t.* into v_task;
     return v_task;
@@ -1866,149 +2116,13 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/070_approvals.sql ----
-
-begin;
--- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
-
--- The digest of what is being approved: a later edit of the task does not slip through under it.
-create or replace function devart_private.task_digest(p_task devart.tasks)
-returns bytea language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
-        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
-        p_task.required_capabilities)::text, 'UTF8'))
-$$;
-
--- Opens the approval that a task waits for; there is at most one at a time.
-create or replace function devart_private.request_task_approval(p_task_id uuid)
-returns void language sql
-set search_path = pg_catalog, pg_temp as $$
-    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
-    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
-           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
-    from devart.tasks t where t.id = p_task_id
-    on conflict do nothing
-$$;
-
-drop function if exists devart.decide_approval(uuid, text, text);
-
--- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
--- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
---   substitute (subject budget only): the task goes, and service_id pays for it.
---   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
--- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
-create or replace function devart.decide_approval(
-    approval_id uuid, decision text, comment text default null, service_id uuid default null
-)
-returns devart.approvals language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-    v_voter uuid := devart.my_user_id();
-begin
-    perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
-    end if;
-    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
-    end if;
-    v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
-    end if;
-    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
-        raise exception 'nobody may approve their own request' using errcode = '42501';
-    end if;
-    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
-    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
-    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
-end
-$$;
-
--- Whether the task still is what was to be approved, or still waits for the money that was asked for.
-create or replace function devart_private.approval_is_current(p_approval devart.approvals)
-returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if p_approval.subject = 'budget' then
-        return exists (
-            select from devart_private.budget_waits w
-            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
-    end if;
-    return exists (
-        select from devart.tasks t
-        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
-end
-$$;
-
--- The approval, locked, if it still takes votes and its task is still what was to be approved.
-create or replace function devart_private.open_approval(p_approval_id uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-begin
-    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
-    if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
-    end if;
-    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
-    end if;
-    if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
-    end if;
-    return v_approval;
-end
-$$;
-
-drop function if exists devart_private.conclude_approval(devart.approvals);
-
--- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_status devart.approval_status;
-begin
-    select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
-                    then 'APPROVED'
-                else 'PENDING' end
-    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
-    if v_status = 'PENDING' then
-        return p_approval;
-    end if;
-    update devart.approvals a set status = v_status, decided_at = now()
-    where a.id = p_approval.id returning a.* into p_approval;
-    if v_status = 'REJECTED' then
-        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    elsif p_approval.subject = 'budget' then
-        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
-    else
-        update devart.tasks t
-        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    end if;
-    return p_approval;
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/080_agents.sql ----
+-- ---- sql/idempotent/250_agents.sql ----
 
 begin;
 -- Agents: registering, keys, activation.
 
--- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated in
--- while the other still works. Returns key_id, api_key (shown this once) and expires_at.
+-- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated
+-- in while the other still works. Returns key_id, api_key (shown this once) and expires_at.
 create or replace function devart_private.issue_key(p_agent_id uuid, p_expires_at timestamptz)
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2019,9 +2133,11 @@ begin
     perform from devart.agents a where a.id = p_agent_id for no key update;
     if (
         select count(*) from devart_private.agent_api_keys k
-        where k.agent_id = p_agent_id and k.revoked_at is null and coalesce(k.expires_at > now(), true)
+        where k.agent_id = p_agent_id and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true)
     ) >= 2 then
-        raise exception 'agent_id names an agent with two live keys: revoke one first' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'agent_id', 'names an agent with two live keys: revoke one first', '55000');
     end if;
     insert into devart_private.agent_api_keys (key_id, agent_id, key_sha256, expires_at)
     values (v_key_id, p_agent_id, devart.hash_api_key(v_key), p_expires_at);
@@ -2049,8 +2165,8 @@ begin
 end
 $$;
 
--- Each single capability of an agent has its lane: heartbeats name the queues of lanes, so the agent listens to them
--- before the first task asks for one.
+-- Each single capability of an agent has its lane: heartbeats name the queues of lanes, so the
+-- agent listens to them before the first task asks for one.
 create or replace function devart_private.agents_make_lanes()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2068,14 +2184,17 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from devart.agents a where a.id = p_agent_id) then
-        raise exception 'agent_id names no agent: %', p_agent_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'agent_id', format('names no agent: %s', p_agent_id), 'P0002');
     end if;
 end
 $$;
 
 -- Gives an agent a further key; the older one works until it is revoked.
 -- Errors: P0002, 55000 two live keys already, 42501.
-create or replace function devart.rotate_agent_key(agent_id uuid, expires_at timestamptz default null)
+create or replace function devart.rotate_agent_key(
+    agent_id uuid, expires_at timestamptz default null
+)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
@@ -2092,9 +2211,11 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.require_supervisor();
     update devart_private.agent_api_keys k set revoked_at = now()
-    where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id and k.revoked_at is null;
+    where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id
+      and k.revoked_at is null;
     if not found then
-        raise exception 'key_id names no live key of this agent' using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key_id', 'names no live key of this agent', 'P0002');
     end if;
 end
 $$;
@@ -2141,7 +2262,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/090_services.sql ----
+-- ---- sql/idempotent/300_money_services.sql ----
 
 begin;
 -- Rules of the service registry that a constraint cannot say.
@@ -2169,7 +2290,6 @@ declare
     v_next uuid := new.substitute_service_id;
     v_depth int;
 begin
-    perform devart_private.check_time_zone(new.time_zone);
     if v_next is null then
         return new;
     end if;
@@ -2178,31 +2298,37 @@ begin
     while v_next is not null loop
         v_depth := v_depth + 1;
         if v_next = new.id or v_depth > 5 then
-            raise exception 'substitute_service_id must lead to at most five others and never back' using errcode = '22023';
+            perform devart_private.refuse_argument(
+                'substitute_service_id', 'must lead to at most five others and never back');
         end if;
-        select s.substitute_service_id into v_next from devart.service_registry s where s.id = v_next;
+        select s.substitute_service_id into v_next from devart.service_registry s
+        where s.id = v_next;
     end loop;
     return new;
 end
 $$;
 
 create or replace trigger service_registry_before_write
-    before insert or update of substitute_service_id, time_zone on devart.service_registry
+    before insert or update of substitute_service_id on devart.service_registry
     for each row execute function devart_private.service_registry_before_write();
 reset role;
 commit;
 
--- ---- sql/idempotent/091_windows.sql ----
+-- ---- sql/idempotent/310_money_windows.sql ----
 
 begin;
--- Budget windows: from when to when, opened when the first charge after the last one's end comes, and what people are told of them.
--- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed windows by
--- id. Who needs a lock outside of this order takes it only if it is free (skip locked). So nobody waits in a circle.
+-- Budget windows: from when to when, opened when the first charge after the last one's end comes,
+-- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
+-- a service carries its own limit, the others are rows of devart.budgets.
+-- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
+-- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
+-- So nobody waits in a circle.
 
--- The window of the local calendar that contains p_at. Windows follow each other without gaps, also where
--- a day begins at a time that the clocks skip or have twice. Weeks begin on Monday.
+-- The window of the local calendar that contains p_at. Windows follow each other without gaps, also
+-- where a day begins at a time that the clocks skip or have twice. Weeks begin on Monday.
 create or replace function devart_private.budget_window(
-    p_period devart.budget_period, p_time_zone text, p_at timestamptz, out window_start timestamptz, out window_end timestamptz
+    p_period devart.budget_period, p_time_zone text, p_at timestamptz,
+    out window_start timestamptz, out window_end timestamptz
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -2224,257 +2350,301 @@ begin
 end
 $$;
 
--- The spent_usd at which people must be told next: of a threshold that was not told of in this window,
--- or of the limit when reaching it suspends.
-create or replace function devart_private.next_alert(p_budget_usd numeric, p_thresholds int[], p_alerted_percent int, p_suspends boolean)
-returns numeric language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp as $$
-    select least(
-        (select min(p_budget_usd * t / 100) from unnest(p_thresholds) t where t > p_alerted_percent),
-        case when p_suspends then p_budget_usd end)
-$$;
-
--- The highest threshold that was reached and not told of; null when there is none.
-create or replace function devart_private.reached_threshold(
-    p_budget_usd numeric, p_thresholds int[], p_alerted_percent int, p_spent_usd numeric
-)
-returns int language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp as $$
-    select max(t) from unnest(p_thresholds) t where t > p_alerted_percent and p_spent_usd * 100 >= p_budget_usd * t
-$$;
-
 create or replace function devart_private.check_time_zone(p_time_zone text)
 returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from pg_timezone_names z where z.name = p_time_zone) then
-        raise exception 'time_zone names no time zone: %', p_time_zone using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'time_zone', format('names no time zone: %s', p_time_zone));
     end if;
 end
 $$;
 
--- Tells people that a service crossed a threshold (p_percent) or was suspended. One row for both: what
--- is crossed at once is told at once.
-create or replace function devart_private.alert_service(p_service devart.service_registry, p_percent int, p_suspended boolean)
-returns void language sql
+-- The limit that a service carries.
+create or replace function devart_private.limit_of(p_service devart.service_registry)
+returns devart_private.money_limit language sql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.enqueue('telegram.alert', p_service.id::text, jsonb_build_object(
-        'kind', case when p_suspended then 'service_suspended' else 'budget_threshold' end,
-        'scope', 'service', 'scope_id', p_service.id, 'service_id', p_service.id, 'service', p_service.name,
-        'threshold_percent', p_percent, 'spent_usd', p_service.spent_usd, 'budget_usd', p_service.budget_usd,
-        'window_start', p_service.window_start, 'window_end', p_service.window_end,
-        'substitute_service_id', p_service.substitute_service_id,
-        'substitute', (select s.name from devart.service_registry s where s.id = p_service.substitute_service_id)))
+    select p_service.id, 'service'::devart.budget_scope, p_service.id,
+           p_service.budget_usd::numeric, p_service.period, p_service.time_zone,
+           p_service.hard_limit, p_service.alert_thresholds,
+           p_service.window_id, p_service.window_start, p_service.window_end,
+           p_service.spent_usd::numeric, p_service.held_usd::numeric,
+           p_service.alerted_percent, p_service.next_alert_usd,
+           p_service.status, p_service.name, p_service.substitute_service_id
 $$;
 
--- What follows from spending up to next_alert_usd: the alert, and suspension at a hard limit. The service is locked.
-create or replace function devart_private.service_reached(p_service_id uuid)
+-- The limit of another scope.
+create or replace function devart_private.limit_of(p_budget devart.budgets)
+returns devart_private.money_limit language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select p_budget.id, p_budget.scope, p_budget.scope_id, p_budget.budget_usd::numeric,
+           p_budget.period, p_budget.time_zone, p_budget.hard_limit, p_budget.alert_thresholds,
+           p_budget.window_id, p_budget.window_start, p_budget.window_end,
+           p_budget.spent_usd::numeric, p_budget.held_usd::numeric,
+           p_budget.alerted_percent, p_budget.next_alert_usd,
+           null::devart.service_state, null::text, null::uuid
+$$;
+
+-- Writes the open window of a limit, and the status that follows from it. The row is locked.
+create or replace function devart_private.write_limit(p_limit devart_private.money_limit)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_limit.scope = 'service' then
+        update devart.service_registry s
+        set window_id = p_limit.window_id, window_start = p_limit.window_start,
+            window_end = p_limit.window_end, spent_usd = p_limit.spent_usd,
+            held_usd = p_limit.held_usd, alerted_percent = p_limit.alerted_percent,
+            next_alert_usd = p_limit.next_alert_usd, status = p_limit.status
+        where s.id = p_limit.id;
+    else
+        update devart.budgets b
+        set window_id = p_limit.window_id, window_start = p_limit.window_start,
+            window_end = p_limit.window_end, spent_usd = p_limit.spent_usd,
+            held_usd = p_limit.held_usd, alerted_percent = p_limit.alerted_percent,
+            next_alert_usd = p_limit.next_alert_usd
+        where b.id = p_limit.id;
+    end if;
+end
+$$;
+
+-- Whether nothing may be spent any more.
+create or replace function devart_private.is_exhausted(p_limit devart_private.money_limit)
+returns boolean language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select p_limit.hard_limit and coalesce(p_limit.spent_usd >= p_limit.budget_usd, false)
+$$;
+
+-- The spent_usd at which people must be told next: of a threshold that was not told of in this
+-- window, or of the limit when reaching it suspends.
+create or replace function devart_private.next_alert(p_limit devart_private.money_limit)
+returns numeric language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select least(
+        (select min(p_limit.budget_usd * t / 100)
+         from unnest(p_limit.alert_thresholds) t where t > p_limit.alerted_percent),
+        case when p_limit.hard_limit and p_limit.status <> 'SUSPENDED' then p_limit.budget_usd end)
+$$;
+
+-- The highest threshold that was reached and not told of; null when there is none.
+create or replace function devart_private.reached_threshold(p_limit devart_private.money_limit)
+returns int language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select max(t) from unnest(p_limit.alert_thresholds) t
+    where t > p_limit.alerted_percent and p_limit.spent_usd * 100 >= p_limit.budget_usd * t
+$$;
+
+-- Tells people that spending crossed a threshold (p_percent) or suspended a service. One row for
+-- both: what is crossed at once is told at once.
+create or replace function devart_private.alert_limit(
+    p_limit devart_private.money_limit, p_percent int, p_suspended boolean
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.alert(
+        case when p_suspended then 'service_suspended' else 'budget_threshold' end,
+        p_limit.id::text,
+        jsonb_build_object(
+            'scope', p_limit.scope, 'scope_id', p_limit.scope_id, 'threshold_percent', p_percent,
+            'spent_usd', p_limit.spent_usd, 'budget_usd', p_limit.budget_usd,
+            'window_start', p_limit.window_start, 'window_end', p_limit.window_end
+        ) || case p_limit.scope
+            when 'service' then jsonb_build_object(
+                'service_id', p_limit.id, 'service', p_limit.name,
+                'substitute_service_id', p_limit.substitute_service_id,
+                'substitute', (select s.name from devart.service_registry s
+                               where s.id = p_limit.substitute_service_id))
+            else jsonb_build_object('budget_id', p_limit.id)
+        end)
+$$;
+
+-- What follows from spending up to next_alert_usd: the alert, and the suspension of a service at a
+-- hard limit. (A budget of another scope refuses at its limit and suspends nobody.) The row is
+-- locked.
+create or replace function devart_private.limit_reached(p_limit devart_private.money_limit)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_service devart.service_registry;
-    v_percent int;
-    v_suspends boolean;
+    v_percent int := devart_private.reached_threshold(p_limit);
+    v_suspends boolean := coalesce(p_limit.status = 'ACTIVE', false)
+        and devart_private.is_exhausted(p_limit);
 begin
-    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
-    v_percent := devart_private.reached_threshold(
-        v_service.budget_usd, v_service.alert_thresholds, v_service.alerted_percent, v_service.spent_usd);
-    v_suspends := v_service.status = 'ACTIVE' and v_service.hard_limit and v_service.spent_usd >= v_service.budget_usd;
-    update devart.service_registry s
-    set status = case when v_suspends then 'SUSPENDED' else s.status end,
-        alerted_percent = coalesce(v_percent, s.alerted_percent),
-        next_alert_usd = devart_private.next_alert(
-            s.budget_usd, s.alert_thresholds, coalesce(v_percent, s.alerted_percent),
-            s.status = 'ACTIVE' and s.hard_limit and not v_suspends)
-    where s.id = p_service_id
-    returning s.* into v_service;
+    if v_suspends then
+        p_limit.status := 'SUSPENDED';
+    end if;
+    p_limit.alerted_percent := coalesce(v_percent, p_limit.alerted_percent);
+    p_limit.next_alert_usd := devart_private.next_alert(p_limit);
+    perform devart_private.write_limit(p_limit);
     if v_suspends or v_percent is not null then
-        perform devart_private.alert_service(v_service, v_percent, v_suspends);
+        perform devart_private.alert_limit(p_limit, v_percent, v_suspends);
     end if;
 end
 $$;
 
--- The same for a budget of another scope, which refuses at its limit and suspends nobody. It is locked.
+-- The same by id, for charges (pg_devart/src/money/gate.rs).
+create or replace function devart_private.service_reached(p_service_id uuid)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.limit_reached(devart_private.limit_of(s))
+    from devart.service_registry s where s.id = p_service_id
+$$;
+
+-- The same by id, for charges (pg_devart/src/money/budgets.rs).
 create or replace function devart_private.budget_reached(p_budget_id uuid)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_budget devart.budgets;
-    v_percent int;
-begin
-    select b.* into v_budget from devart.budgets b where b.id = p_budget_id;
-    v_percent := devart_private.reached_threshold(
-        v_budget.budget_usd, v_budget.alert_thresholds, v_budget.alerted_percent, v_budget.spent_usd);
-    update devart.budgets b
-    set alerted_percent = coalesce(v_percent, b.alerted_percent),
-        next_alert_usd = devart_private.next_alert(
-            b.budget_usd, b.alert_thresholds, coalesce(v_percent, b.alerted_percent), false)
-    where b.id = p_budget_id;
-    if v_percent is not null then
-        perform devart_private.enqueue('telegram.alert', v_budget.id::text, jsonb_build_object(
-            'kind', 'budget_threshold', 'scope', v_budget.scope, 'scope_id', v_budget.scope_id,
-            'budget_id', v_budget.id, 'threshold_percent', v_percent, 'spent_usd', v_budget.spent_usd,
-            'budget_usd', v_budget.budget_usd, 'window_start', v_budget.window_start, 'window_end', v_budget.window_end));
-    end if;
-end
-$$;
-
--- Puts the open window of a service into the archive.
-create or replace function devart_private.archive_window(p_service devart.service_registry)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    insert into devart.budget_windows (id, scope, scope_id, budget_usd, spent_usd, held_usd, window_start, window_end)
-    values (p_service.window_id, 'service', p_service.id, p_service.budget_usd, p_service.spent_usd,
-            p_service.held_usd, p_service.window_start, least(p_service.window_end, clock_timestamp()))
+    select devart_private.limit_reached(devart_private.limit_of(b))
+    from devart.budgets b where b.id = p_budget_id
 $$;
 
--- Puts the open window of another scope into the archive.
-create or replace function devart_private.archive_window(p_budget devart.budgets)
+-- Puts the open window into the archive.
+create or replace function devart_private.archive_window(p_limit devart_private.money_limit)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    insert into devart.budget_windows (id, scope, scope_id, budget_usd, spent_usd, held_usd, window_start, window_end)
-    values (p_budget.window_id, p_budget.scope, p_budget.id, p_budget.budget_usd, p_budget.spent_usd,
-            p_budget.held_usd, p_budget.window_start, least(p_budget.window_end, clock_timestamp()))
+    insert into devart.budget_windows (
+        id, scope, scope_id, budget_usd, spent_usd, held_usd, window_start, window_end
+    ) values (
+        p_limit.window_id, p_limit.scope, p_limit.id, p_limit.budget_usd, p_limit.spent_usd,
+        p_limit.held_usd, p_limit.window_start, least(p_limit.window_end, clock_timestamp())
+    )
 $$;
 
--- Opens the window of this moment for a service, whose last one ended. The service is locked.
-create or replace function devart_private.open_service_window(p_service_id uuid)
-returns void language plpgsql
+-- The limit in a window of its own of this moment: nothing is spent, nothing was told.
+create or replace function devart_private.in_new_window(p_limit devart_private.money_limit)
+returns devart_private.money_limit language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_service devart.service_registry;
 begin
-    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
-    if v_service.window_end > clock_timestamp() then
-        return;
-    end if;
-    perform devart_private.archive_window(v_service);
-    update devart.service_registry s
-    set window_id = devart.uuid_v7(), window_start = w.window_start, window_end = w.window_end, spent_usd = 0, held_usd = 0,
-        status = case s.status when 'SUSPENDED' then 'ACTIVE' else s.status end, alerted_percent = 0,
-        next_alert_usd = devart_private.next_alert(s.budget_usd, s.alert_thresholds, 0, s.hard_limit)
-    from devart_private.budget_window(v_service.period, v_service.time_zone, clock_timestamp()) w
-    where s.id = p_service_id;
-    perform devart_private.wake_waiting(p_service_id);
+    p_limit.window_id := devart.uuid_v7();
+    p_limit.spent_usd := 0;
+    p_limit.held_usd := 0;
+    p_limit.alerted_percent := 0;
+    return devart_private.with_window_of_now(p_limit);
 end
 $$;
 
--- Opens the window of this moment for a budget, whose last one ended. The budget is locked.
-create or replace function devart_private.open_budget_window(p_budget_id uuid)
-returns void language plpgsql
+create or replace function devart_private.with_window_of_now(p_limit devart_private.money_limit)
+returns devart_private.money_limit language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_budget devart.budgets;
 begin
-    select b.* into v_budget from devart.budgets b where b.id = p_budget_id;
-    if v_budget.window_end > clock_timestamp() then
-        return;
-    end if;
-    perform devart_private.archive_window(v_budget);
-    update devart.budgets b
-    set window_id = devart.uuid_v7(), window_start = w.window_start, window_end = w.window_end, spent_usd = 0, held_usd = 0,
-        alerted_percent = 0, next_alert_usd = devart_private.next_alert(b.budget_usd, b.alert_thresholds, 0, false)
-    from devart_private.budget_window(v_budget.period, v_budget.time_zone, clock_timestamp()) w
-    where b.id = p_budget_id;
-    perform devart_private.wake_waiting(p_budget_id);
+    select w.window_start, w.window_end into p_limit.window_start, p_limit.window_end
+    from devart_private.budget_window(p_limit.period, p_limit.time_zone, clock_timestamp()) w;
+    return p_limit;
 end
 $$;
 
--- Keeps window, alerts and status in step with what an admin or supervisor decides about a budget: another
--- calendar begins a new window; enough money ends a suspension, too little begins one.
-create or replace function devart_private.service_budget_before_write()
+-- Opens the window of this moment, the last one having ended. It ends a suspension. The row is
+-- locked.
+create or replace function devart_private.open_window(p_limit devart_private.money_limit)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.archive_window(p_limit);
+    p_limit := devart_private.in_new_window(p_limit);
+    if p_limit.status = 'SUSPENDED' then
+        p_limit.status := 'ACTIVE';
+    end if;
+    p_limit.next_alert_usd := devart_private.next_alert(p_limit);
+    perform devart_private.write_limit(p_limit);
+    perform devart_private.wake_waiting(p_limit.id);
+end
+$$;
+
+-- Keeps window, alerts and status in step with what an admin or supervisor decides about a limit,
+-- of a service or of a budget: another calendar begins a new window; enough money ends a
+-- suspension, too little begins one.
+create or replace function devart_private.limit_before_write()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_exhausted boolean;
-    v_new_limit boolean := tg_op = 'UPDATE'
-        and (new.budget_usd, new.hard_limit, new.period, new.time_zone)
-            is distinct from (old.budget_usd, old.hard_limit, old.period, old.time_zone);
-    v_new_calendar boolean := tg_op = 'UPDATE' and (new.period, new.time_zone) is distinct from (old.period, old.time_zone);
+    v_limit devart_private.money_limit := devart_private.limit_of(new);
+    v_new_calendar boolean := tg_op = 'UPDATE'
+        and (new.period, new.time_zone) is distinct from (old.period, old.time_zone);
+    v_new_limit boolean := v_new_calendar or tg_op = 'UPDATE'
+        and (new.budget_usd, new.hard_limit) is distinct from (old.budget_usd, old.hard_limit);
 begin
-    if v_new_calendar then
-        perform devart_private.archive_window(old);
-        new.window_id := devart.uuid_v7();
-        new.spent_usd := 0;
-        new.held_usd := 0;
-        new.alerted_percent := 0;
-    end if;
     if tg_op = 'INSERT' or v_new_calendar then
-        select w.window_start, w.window_end into new.window_start, new.window_end
-        from devart_private.budget_window(new.period, new.time_zone, clock_timestamp()) w;
+        perform devart_private.check_time_zone(new.time_zone);
     end if;
-    v_exhausted := new.hard_limit and coalesce(new.spent_usd >= new.budget_usd, false);
-    if v_new_limit and new.status = 'SUSPENDED' and not v_exhausted then
-        new.status := 'ACTIVE';
-    elsif v_new_limit and new.status = 'ACTIVE' and v_exhausted then
-        new.status := 'SUSPENDED';
-        perform devart_private.alert_service(new, null, true);
+    if tg_op = 'INSERT' then
+        v_limit := devart_private.with_window_of_now(v_limit);
+    elsif v_new_calendar then
+        perform devart_private.archive_window(devart_private.limit_of(old));
+        v_limit := devart_private.in_new_window(v_limit);
     end if;
-    new.next_alert_usd := devart_private.next_alert(
-        new.budget_usd, new.alert_thresholds, new.alerted_percent, new.hard_limit and new.status = 'ACTIVE');
+    if v_new_limit and v_limit.status = 'SUSPENDED'
+        and not devart_private.is_exhausted(v_limit) then
+        v_limit.status := 'ACTIVE';
+    elsif v_new_limit and v_limit.status = 'ACTIVE' and devart_private.is_exhausted(v_limit) then
+        v_limit.status := 'SUSPENDED';
+        perform devart_private.alert_limit(v_limit, null, true);
+    end if;
+    new.window_id := v_limit.window_id;
+    new.window_start := v_limit.window_start;
+    new.window_end := v_limit.window_end;
+    new.spent_usd := v_limit.spent_usd;
+    new.held_usd := v_limit.held_usd;
+    new.alerted_percent := v_limit.alerted_percent;
+    new.next_alert_usd := devart_private.next_alert(v_limit);
+    if v_limit.scope = 'service' then
+        new.status := v_limit.status;
+    end if;
     return new;
 end
 $$;
 
 -- By column: charges touch none of these.
 create or replace trigger service_registry_budget
-    before insert or update of budget_usd, hard_limit, alert_thresholds, period, time_zone on devart.service_registry
-    for each row execute function devart_private.service_budget_before_write();
-
-create or replace function devart_private.budgets_before_write()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_new_calendar boolean := tg_op = 'UPDATE' and (new.period, new.time_zone) is distinct from (old.period, old.time_zone);
-begin
-    perform devart_private.check_time_zone(new.time_zone);
-    if v_new_calendar then
-        perform devart_private.archive_window(old);
-        new.window_id := devart.uuid_v7();
-        new.spent_usd := 0;
-        new.held_usd := 0;
-        new.alerted_percent := 0;
-    end if;
-    if tg_op = 'INSERT' or v_new_calendar then
-        select w.window_start, w.window_end into new.window_start, new.window_end
-        from devart_private.budget_window(new.period, new.time_zone, clock_timestamp()) w;
-    end if;
-    new.next_alert_usd := devart_private.next_alert(new.budget_usd, new.alert_thresholds, new.alerted_percent, false);
-    return new;
-end
-$$;
-
+    before insert or update of budget_usd, hard_limit, alert_thresholds, period, time_zone
+    on devart.service_registry
+    for each row execute function devart_private.limit_before_write();
 create or replace trigger budgets_before_write
-    before insert or update of budget_usd, hard_limit, alert_thresholds, period, time_zone on devart.budgets
-    for each row execute function devart_private.budgets_before_write();
+    before insert or update of budget_usd, hard_limit, alert_thresholds, period, time_zone
+    on devart.budgets
+    for each row execute function devart_private.limit_before_write();
 
--- A budget that is deleted leaves its window behind: holds still settle into it, and the ledger still adds up.
+-- A budget that is deleted leaves its window behind: holds still settle into it, and the ledger
+-- still adds up.
 create or replace function devart_private.budgets_before_delete()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform devart_private.archive_window(old);
+    perform devart_private.archive_window(devart_private.limit_of(old));
     return old;
 end
 $$;
 
 create or replace trigger budgets_before_delete before delete on devart.budgets
     for each row execute function devart_private.budgets_before_delete();
+
+-- What stood here for each table.
+drop function if exists
+    devart_private.next_alert(numeric, int[], int, boolean),
+    devart_private.reached_threshold(numeric, int[], int, numeric),
+    devart_private.alert_service(devart.service_registry, int, boolean),
+    devart_private.archive_window(devart.service_registry),
+    devart_private.archive_window(devart.budgets),
+    devart_private.open_service_window(uuid),
+    devart_private.open_budget_window(uuid),
+    devart_private.service_budget_before_write(),
+    devart_private.budgets_before_write();
 reset role;
 commit;
 
--- ---- sql/idempotent/092_scopes.sql ----
+-- ---- sql/idempotent/320_money_scopes.sql ----
 
 begin;
--- Which limits apply to a charge, and locking them. Lock order: 091_windows.sql.
+-- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
--- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of the task, its run and its
--- creator, for each task up the line of parents, so that nobody escapes a limit by creating children.
+-- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
+-- the task, its run and its creator, for each task up the line of parents, so that nobody escapes a
+-- limit by creating children.
 create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
     with recursive line (id, parent_task_id, workflow_run_id, created_by, depth) as (
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t where t.id = p_task_id
+        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t
+        where t.id = p_task_id
         union all
         select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, l.depth + 1
         from line l join devart.tasks t on t.id = l.parent_task_id
@@ -2491,23 +2661,26 @@ set search_path = pg_catalog, pg_temp as $$
     from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
 $$;
 
--- Locks budgets in id order, opens their windows where the last one ended, and gives them. p_patient false: only those
--- that nobody has locked.
+-- Locks budgets in id order, opens their windows where the last one ended, and gives them.
+-- p_patient false: only those that nobody has locked.
 create or replace function devart_private.lock_budgets(p_ids uuid[], p_patient boolean)
 returns setof devart.budgets language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_locked uuid[];
-    v_id uuid;
 begin
     if p_patient then
-        v_locked := array(select b.id from devart.budgets b where b.id = any (p_ids) order by b.id for no key update);
+        v_locked := array(
+            select b.id from devart.budgets b where b.id = any (p_ids)
+            order by b.id for no key update);
     else
-        v_locked := array(select b.id from devart.budgets b where b.id = any (p_ids) order by b.id for no key update skip locked);
+        v_locked := array(
+            select b.id from devart.budgets b where b.id = any (p_ids)
+            order by b.id for no key update skip locked);
     end if;
-    foreach v_id in array v_locked loop
-        perform devart_private.open_budget_window(v_id);
-    end loop;
+    perform devart_private.open_window(devart_private.limit_of(b)) from devart.budgets b
+    where b.id = any (v_locked) and b.window_end <= clock_timestamp()
+    order by b.id;
     return query select b.* from devart.budgets b where b.id = any (v_locked) order by b.id;
 end
 $$;
@@ -2518,16 +2691,19 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_locked uuid[];
-    v_id uuid;
 begin
     if p_patient then
-        v_locked := array(select s.id from devart.service_registry s where s.id = any (p_ids) order by s.id for no key update);
+        v_locked := array(
+            select s.id from devart.service_registry s where s.id = any (p_ids)
+            order by s.id for no key update);
     else
-        v_locked := array(select s.id from devart.service_registry s where s.id = any (p_ids) order by s.id for no key update skip locked);
+        v_locked := array(
+            select s.id from devart.service_registry s where s.id = any (p_ids)
+            order by s.id for no key update skip locked);
     end if;
-    foreach v_id in array v_locked loop
-        perform devart_private.open_service_window(v_id);
-    end loop;
+    perform devart_private.open_window(devart_private.limit_of(s)) from devart.service_registry s
+    where s.id = any (v_locked) and s.window_end <= clock_timestamp()
+    order by s.id;
     return query select unnest(v_locked);
 end
 $$;
@@ -2546,39 +2722,37 @@ set search_path = pg_catalog, pg_temp as $$
     select c.id, c."position" from chain c
 $$;
 
--- The most that could be charged to a service or one of its substitutes at this moment; infinity without a limit,
--- null when none is in service. A suspended one counts again as soon as its window has ended.
+-- What is left of a limit; infinity where there is none. All of it as soon as its window has ended.
+create or replace function devart_private.limit_room(p_limit devart_private.money_limit)
+returns numeric language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_limit.budget_usd is null or not p_limit.hard_limit then 'infinity'::numeric
+        when p_limit.window_end <= clock_timestamp() then p_limit.budget_usd
+        else p_limit.budget_usd - p_limit.spent_usd - p_limit.held_usd end
+$$;
+
+-- The most that could be charged to a service or one of its substitutes at this moment; null when
+-- none is in service. A suspended one counts again as soon as its window has ended.
 create or replace function devart_private.service_room(p_service_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    select max(case
-        when s.budget_usd is null or not s.hard_limit then 'infinity'::numeric
-        when s.window_end <= clock_timestamp() then s.budget_usd
-        else s.budget_usd - s.spent_usd - s.held_usd end)
+    select max(devart_private.limit_room(devart_private.limit_of(s)))
     from devart_private.substitute_chain(p_service_id) c
     join devart.service_registry s on s.id = c.id
     where s.status = 'ACTIVE' or (s.status = 'SUSPENDED' and s.window_end <= clock_timestamp())
 $$;
-
-create or replace function devart_private.budget_room(p_budget_id uuid)
-returns numeric language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select case
-        when not b.hard_limit then 'infinity'::numeric
-        when b.window_end <= clock_timestamp() then b.budget_usd
-        else b.budget_usd - b.spent_usd - b.held_usd end
-    from devart.budgets b where b.id = p_budget_id
-$$;
 reset role;
 commit;
 
--- ---- sql/idempotent/093_holds.sql ----
+-- ---- sql/idempotent/330_money_holds.sql ----
 
 begin;
--- Giving held money back: when it is released, and when it expires. (Reserving and settling are native: pg_devart/src/money.)
+-- Giving held money back: when it is released, and when it expires. (Reserving and settling are
+-- native: pg_devart/src/money.)
 
--- Closes holds that the caller has locked and that are still HELD, and gives their money back to the windows that admitted them.
--- Lets waiting tasks go that can now be paid. Returns how many.
+-- Closes holds that the caller has locked and that are still HELD, and gives their money back to
+-- the windows that admitted them. Lets waiting tasks go that can now be paid. Returns how many.
 create or replace function devart_private.release_holds(p_ids uuid[], p_status devart.hold_status)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2593,19 +2767,26 @@ begin
     where s.id in (select h.service_id from devart.holds h where h.id = any (p_ids))
     order by s.id for no key update;
     perform w.id from devart.budget_windows w
-    where w.id in (select u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u where h.id = any (p_ids))
+    where w.id in (
+        select u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u
+        where h.id = any (p_ids))
     order by w.id for no key update;
 
     update devart.holds h set status = p_status, closed_at = clock_timestamp()
     where h.id = any (p_ids) and h.status = 'HELD';
     get diagnostics v_count = row_count;
-    insert into devart.charges (service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd, kind, delegated_from)
-    select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id, h.agent_id, h.attempt, h.amount_usd, 'release', h.delegated_from
+    insert into devart.charges (
+        service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd,
+        kind, delegated_from
+    )
+    select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id,
+           h.agent_id, h.attempt, h.amount_usd, 'release', h.delegated_from
     from devart.holds h where h.id = any (p_ids);
     perform devart_private.unhold(p_ids);
 
     for v_scope_id in
-        select distinct u from devart.holds h, unnest(h.service_id || h.budget_ids) u where h.id = any (p_ids)
+        select distinct u from devart.holds h, unnest(h.service_id || h.budget_ids) u
+        where h.id = any (p_ids)
     loop
         perform devart_private.wake_waiting(v_scope_id);
     end loop;
@@ -2613,7 +2794,8 @@ begin
 end
 $$;
 
--- Subtracts the amounts of these holds from the windows that admitted them, open or closed. All are locked.
+-- Subtracts the amounts of these holds from the windows that admitted them, open or closed. All are
+-- locked.
 create or replace function devart_private.unhold(p_ids uuid[])
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2624,7 +2806,8 @@ begin
           where h.id = any (p_ids) group by u.window_id) f
     where b.window_id = f.window_id;
     update devart.service_registry s set held_usd = s.held_usd - f.freed
-    from (select h.window_id, sum(h.amount_usd) as freed from devart.holds h where h.id = any (p_ids) group by h.window_id) f
+    from (select h.window_id, sum(h.amount_usd) as freed from devart.holds h
+          where h.id = any (p_ids) group by h.window_id) f
     where s.window_id = f.window_id;
     update devart.budget_windows w set held_usd = w.held_usd - f.freed
     from (select u.window_id, sum(h.amount_usd) as freed
@@ -2634,8 +2817,8 @@ begin
 end
 $$;
 
--- Releases due holds of these services and budgets because somebody needs the money now. Takes only what it can lock without
--- waiting; the rest is maintain()'s.
+-- Releases due holds of these services and budgets because somebody needs the money now. Takes only
+-- what it can lock without waiting; the rest is maintain()'s.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2681,7 +2864,8 @@ set search_path = pg_catalog, pg_temp as $$
         order by d.expires_at limit p_limit
         for no key update skip locked
     )
-      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt and t.lease_expires_at > now()
+      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt
+      and t.lease_expires_at > now()
 $$;
 
 -- Releases holds whose time is up.
@@ -2699,8 +2883,9 @@ begin
 end
 $$;
 
--- The money of a task that left its worker is free at once for whoever needs it: expire_holds and reserve_charge give it back.
--- Not given back here: a completion would have to lock the service's row, which others charge.
+-- The money of a task that left its worker is free at once for whoever needs it: expire_holds and
+-- reserve_charge give it back. Not given back here: a completion would have to lock the service's
+-- row, which others charge.
 create or replace function devart_private.end_holds_of_task(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
@@ -2710,14 +2895,16 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/094_prices.sql ----
+-- ---- sql/idempotent/340_money_prices.sql ----
 
 begin;
 -- Prices: an admin sets one from a moment on, which ends the one before.
 
--- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals; null: now) until further notice.
--- Holds that are already made keep the price that they were made with.
--- Errors: P0002 no such service, 22023 effective_from is not after the price before it, 23514 unit or price, 42501 not an admin.
+-- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals;
+-- null: now) until further notice. Holds that are already made keep the price that they were made
+-- with.
+-- Errors: P0002 no such service, 22023 effective_from is not after the price before it, 23514 unit
+-- or price, 42501 not an admin.
 create or replace function devart.set_service_price(
     service_id uuid, unit text, usd_per_unit numeric, effective_from timestamptz default null
 )
@@ -2728,21 +2915,29 @@ declare
     v_price devart.service_prices;
 begin
     perform devart_private.require_admin();
-    perform s.id from devart.service_registry s where s.id = set_service_price.service_id for key share;
+    perform s.id from devart.service_registry s
+    where s.id = set_service_price.service_id for key share;
     if not found then
-        raise exception 'service_id names no service: %', set_service_price.service_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', set_service_price.service_id), 'P0002');
     end if;
     if exists (
         select from devart.service_prices p
-        where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit and p.effective_from >= v_from
+        where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit
+          and p.effective_from >= v_from
     ) then
-        raise exception 'effective_from must be later than that of every earlier price' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'effective_from', 'must be later than that of every earlier price');
     end if;
     update devart.service_prices p set effective_to = v_from
     where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit
       and coalesce(p.effective_to > v_from, true);
-    insert into devart.service_prices as p (service_id, unit, usd_per_unit, effective_from, created_by)
-    values (set_service_price.service_id, set_service_price.unit, set_service_price.usd_per_unit, v_from, devart.my_user_id())
+    insert into devart.service_prices as p (
+        service_id, unit, usd_per_unit, effective_from, created_by
+    ) values (
+        set_service_price.service_id, set_service_price.unit, set_service_price.usd_per_unit,
+        v_from, devart.my_user_id()
+    )
     returning p.* into v_price;
     return v_price;
 end
@@ -2750,52 +2945,48 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/095_budget_waits.sql ----
+-- ---- sql/idempotent/350_money_waits.sql ----
 
 begin;
--- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (070_approvals.sql).
+-- A task whose money was refused waits for money or for a person, outside of the queue; it does not
+-- fail. It goes on by itself when the budget has room again, or with a decision on its approval
+-- (431_approval_budget.sql).
 
--- What exactly is asked: the task, who pays and how much.
-create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
-returns bytea language sql immutable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
-$$;
-
--- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason, remaining_usd, as the gate answered.
--- p_never_started: a claim found out before handing it out, so the attempt does not count. Returns the approval's id.
--- It has no expiry: a budget of a month may take a month to come back.
-create or replace function devart_private.park_task(p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean)
+-- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason,
+-- remaining_usd, as the gate answered. p_never_started: a claim found out before handing it out, so
+-- the attempt does not count. Returns the approval's id. It has no expiry: a budget of a month may
+-- take a month to come back.
+create or replace function devart_private.park_task(
+    p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean
+)
 returns uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
-    v_approval_id uuid;
 begin
     update devart.tasks t
     set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
         attempt = t.attempt - p_never_started::int,
         last_error = format('waits for budget: %s', p_verdict ->> 'reason')
     where t.id = p_task_id;
-    insert into devart_private.budget_waits as w (task_id, scope_id, service_id, needed_usd, agent_id)
+    insert into devart_private.budget_waits as w (
+        task_id, scope_id, service_id, needed_usd, agent_id
+    )
     values (p_task_id, (p_verdict ->> 'scope_id')::uuid, (p_verdict ->> 'service_id')::uuid,
             (p_verdict ->> 'needed_usd')::numeric, p_agent_id)
     on conflict (task_id) do update
-        set scope_id = excluded.scope_id, service_id = excluded.service_id, needed_usd = excluded.needed_usd,
-            agent_id = excluded.agent_id
+        set scope_id = excluded.scope_id, service_id = excluded.service_id,
+            needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
-    insert into devart.approvals as a (subject, subject_id, digest, quorum, requested_by, detail)
-    values ('budget', p_task_id, devart_private.budget_digest(v_wait),
-            devart_private.setting_number('approval_quorum')::int, p_agent_id, p_verdict)
-    on conflict do nothing
-    returning a.id into v_approval_id;
-    return v_approval_id;
+    return devart_private.request_approval(
+        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
+        p_detail => p_verdict);
 end
 $$;
 
--- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves AWAITING_APPROVAL, however: nothing is asked any more.
--- An approval that somebody decides just now is left to them.
+-- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves
+-- AWAITING_APPROVAL, however: nothing is asked any more. An approval that somebody decides just now
+-- is left to them.
 create or replace function devart_private.end_budget_wait(p_task_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2830,7 +3021,7 @@ returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+    set status = devart_private.ready_status(t.id)
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
@@ -2839,7 +3030,8 @@ begin
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if need be.
+-- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if
+-- need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2851,15 +3043,18 @@ begin
 end
 $$;
 
-create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd on devart.tasks
+create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd
+    on devart.tasks
     for each row when (
         new.status = 'AWAITING_APPROVAL' and old.status = 'AWAITING_APPROVAL'
-        and (new.service_id, new.estimated_cost_usd) is distinct from (old.service_id, old.estimated_cost_usd)
+        and (new.service_id, new.estimated_cost_usd)
+            is distinct from (old.service_id, old.estimated_cost_usd)
     )
     execute function devart_private.tasks_after_cost_edit();
 
--- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is there: by priority, then
--- by waiting time, each that still fits. Looks at a hundred at most. Returns how many went.
+-- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2883,8 +3078,8 @@ begin
 end
 $$;
 
--- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when it is a service, for one
--- that it stands in for.
+-- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when
+-- it is a service, for one that it stands in for.
 create or replace function devart_private.wake_waiting(p_scope_id uuid)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2899,29 +3094,37 @@ begin
         with recursive above (id, depth) as (
             select p_scope_id, 0
             union
-            select s.id, a.depth + 1 from above a join devart.service_registry s on s.substitute_service_id = a.id where a.depth < 5
+            select s.id, a.depth + 1
+            from above a join devart.service_registry s on s.substitute_service_id = a.id
+            where a.depth < 5
         )
         select a.id from above a
     loop
-        v_count := v_count + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
+        v_count := v_count
+            + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
     end loop;
     return v_count;
 end
 $$;
 
--- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit, null when nothing can pay.
+-- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit,
+-- null when nothing can pay.
 create or replace function devart_private.room_of(p_scope_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
     select case
-        when exists (select from devart.service_registry s where s.id = p_scope_id) then devart_private.service_room(p_scope_id)
-        when exists (select from devart.budgets b where b.id = p_scope_id) then devart_private.budget_room(p_scope_id)
-        -- The budget was deleted: it refuses nothing any more.
-        else 'infinity' end
+        when exists (select from devart.service_registry s where s.id = p_scope_id)
+            then devart_private.service_room(p_scope_id)
+        -- A budget that was deleted refuses nothing any more.
+        else coalesce((select devart_private.limit_room(devart_private.limit_of(b))
+                       from devart.budgets b where b.id = p_scope_id), 'infinity') end
 $$;
 
--- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what no call did, because the one
--- that brought the money back could not see the task that was just beginning to wait.
+drop function if exists devart_private.budget_room(uuid);
+
+-- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
+-- no call did, because the one that brought the money back could not see the task that was just
+-- beginning to wait.
 create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2936,7 +3139,8 @@ begin
     perform devart_private.lock_services(array(
         select s.id from devart.service_registry s
         where s.window_end <= clock_timestamp()
-          and (s.status = 'SUSPENDED' or exists (select from devart_private.budget_waits w where w.scope_id = s.id))), false);
+          and (s.status = 'SUSPENDED' or exists (
+              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
     for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
         v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
     end loop;
@@ -2944,57 +3148,8 @@ begin
 end
 $$;
 
--- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved. Budgets first, then the service.
-create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.lock_budgets(devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
-    perform devart_private.lock_services(array[p_wait.service_id], true);
-    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
-    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
-      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
-    update devart.service_registry s
-    -- A suspension ends only with room for more than nothing.
-    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
-    where s.id = p_wait.service_id
-      and s.hard_limit and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
-end
-$$;
-
--- Does what was approved about a waiting task: raises the limits, or bills p_substitute instead; and sets the money aside for this
--- task, so that nobody else takes what was approved for it. The hold waits a day for the claim.
--- Errors: 55000 the money cannot be set aside even so.
-create or replace function devart_private.grant_budget(p_task_id uuid, p_substitute uuid)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_wait devart_private.budget_waits;
-    v_verdict jsonb;
-begin
-    perform t.id from devart.tasks t where t.id = p_task_id for no key update;
-    select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
-    if not found then
-        raise exception 'approval_id names an approval whose task does not wait any more' using errcode = '55000';
-    end if;
-    if p_substitute is null then
-        perform devart_private.raise_budgets_for(v_wait);
-    else
-        v_wait.service_id := p_substitute;
-    end if;
-    v_verdict := devart_private.hold_for_task(
-        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, p_task_id, interval '1 day');
-    if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason' using errcode = '55000';
-    end if;
-    perform devart_private.resume_task(p_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = p_task_id;
-    end if;
-end
-$$;
-
--- At the end of the transaction that changed a limit, when it is known what else it did with the money.
+-- At the end of the transaction that changed a limit, when it is known what else it did with the
+-- money.
 create or replace function devart_private.wake_after_change()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3006,7 +3161,8 @@ $$;
 
 drop trigger if exists service_registry_wake on devart.service_registry;
 create constraint trigger service_registry_wake
-    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id on devart.service_registry
+    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
+    on devart.service_registry
     deferrable initially deferred for each row when (new.status <> 'DISABLED')
     execute function devart_private.wake_after_change();
 
@@ -3018,15 +3174,36 @@ create constraint trigger budgets_wake
 reset role;
 commit;
 
--- ---- sql/idempotent/096_budget_functions.sql ----
+-- ---- sql/idempotent/360_money_functions.sql ----
 
 begin;
--- What supervisors and agents do about money beyond reserving and settling, which is native (pg_devart/src/money).
+-- What supervisors and agents do about money beyond reserving and settling, which is native
+-- (pg_devart/src/money).
 
--- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives the service. A suspension
--- ends when there is room again, and waiting tasks go on. (Lowering a budget is an edit of the service, for admins.)
--- Errors: P0002 no such service, 22023 neither or both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
-create or replace function devart.increase_budget(service_id uuid, amount_usd numeric default null, budget_usd numeric default null)
+-- The service, locked, in the window of this moment. Errors: P0002.
+create or replace function devart_private.service_to_change(p_service_id uuid)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.lock_services(array[p_service_id], true);
+    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', p_service_id), 'P0002');
+    end if;
+    return v_service;
+end
+$$;
+
+-- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives
+-- the service. A suspension ends when there is room again, and waiting tasks go on. (Lowering a
+-- budget is an edit of the service, for admins.) Errors: P0002 no such service, 22023 neither or
+-- both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
+create or replace function devart.increase_budget(
+    service_id uuid, amount_usd numeric default null, budget_usd numeric default null
+)
 returns devart.service_registry language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -3034,21 +3211,21 @@ declare
 begin
     perform devart_private.require_supervisor();
     if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
-        raise exception 'amount_usd or budget_usd must be given, and only one of them' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
     if increase_budget.amount_usd <= 0 then
-        raise exception 'amount_usd must be more than 0' using errcode = '22023';
+        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
-    perform devart_private.lock_services(array[increase_budget.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = increase_budget.service_id;
-    if not found then
-        raise exception 'service_id names no service: %', increase_budget.service_id using errcode = 'P0002';
-    end if;
+    v_service := devart_private.service_to_change(increase_budget.service_id);
     if v_service.budget_usd is null then
-        raise exception 'service_id names a service without a limit' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'service_id', 'names a service without a limit', '55000');
     end if;
     if increase_budget.budget_usd < v_service.budget_usd then
-        raise exception 'budget_usd must not be less than the budget, which is %', v_service.budget_usd using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'budget_usd',
+            format('must not be less than the budget, which is %s', v_service.budget_usd));
     end if;
     update devart.service_registry s
     set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
@@ -3058,11 +3235,12 @@ begin
 end
 $$;
 
--- The gate before a call that costs money: reserves as reserve_charge does and answers the same. When a task's reserve is
--- refused, the task becomes AWAITING_APPROVAL, with an approval of subject budget, instead of failing; the answer then has
--- task_status and approval_id, and the caller's lease is over. ask false leaves the task with its agent, which may shrink its
--- request to max_affordable_units. An unknown price never makes a task wait: it is the request that must change.
--- Errors: as reserve_charge.
+-- The gate before a call that costs money: reserves as reserve_charge does and answers the same.
+-- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
+-- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
+-- lease is over. ask false leaves the task with its agent, which may shrink its request to
+-- max_affordable_units. An unknown price never makes a task wait: it is the request that must
+-- change. Errors: as reserve_charge.
 -- (Dropped: its form without ttl, beside which calls would be ambiguous.)
 drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
 create or replace function devart.dispatch_task(
@@ -3081,11 +3259,13 @@ declare
     v_answer jsonb;
     v_agent_id uuid;
 begin
-    select t.agent_id into v_agent_id from devart.tasks t where t.id = dispatch_task.task_id for no key update;
+    select t.agent_id into v_agent_id from devart.tasks t
+    where t.id = dispatch_task.task_id for no key update;
     perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
     v_answer := devart.reserve_charge(
-        dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage, dispatch_task.task_id,
-        dispatch_task.lease_token, dispatch_task.idempotency_key, dispatch_task.ttl);
+        dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
+        dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
+        dispatch_task.ttl);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
        or v_answer ->> 'code' = 'price_unknown' then
         return v_answer;
@@ -3093,12 +3273,13 @@ begin
     return v_answer || jsonb_build_object(
         'task_status', 'AWAITING_APPROVAL',
         'approval_id', devart_private.park_task(
-            dispatch_task.task_id, v_agent_id, v_answer || jsonb_build_object('service_id', dispatch_task.service_id), false));
+            dispatch_task.task_id, v_agent_id,
+            v_answer || jsonb_build_object('service_id', dispatch_task.service_id), false));
 end
 $$;
 
--- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for now: given back, to be
--- reserved anew in the same transaction.
+-- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
+-- now: given back, to be reserved anew in the same transaction.
 create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -3116,23 +3297,10 @@ begin
 end
 $$;
 
--- Refuses members of changes that cannot be changed. Errors: 22023.
-create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
-returns void language plpgsql immutable
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_unknown text;
-begin
-    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
-end
-$$;
-
--- Edits a service. changes: column to new value. A new period or time zone begins a new window; a budget above what is spent
--- ends a suspension, one below begins it. status DISABLED takes the service out of use, until it is ACTIVE again.
--- Errors: P0002 no such service, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+-- Edits a service. changes: column to new value. A new period or time zone begins a new window; a
+-- budget above what is spent ends a suspension, one below begins it. status DISABLED takes the
+-- service out of use, until it is ACTIVE again. Errors: P0002 no such service, 22023 unknown field
+-- or a value that makes no sense, 42501 not an admin.
 create or replace function devart.update_service(service_id uuid, changes jsonb)
 returns devart.service_registry language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3141,16 +3309,14 @@ declare
 begin
     perform devart_private.require_admin();
     perform devart_private.check_changes(update_service.changes, array[
-        'name', 'description', 'status', 'budget_usd', 'period', 'time_zone', 'substitute_service_id', 'alert_thresholds', 'hard_limit']);
-    perform devart_private.lock_services(array[update_service.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
-    if not found then
-        raise exception 'service_id names no service: %', update_service.service_id using errcode = 'P0002';
-    end if;
+        'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
+        'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+    v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
-    set name = v_service.name, description = v_service.description, status = v_service.status, budget_usd = v_service.budget_usd,
-        period = v_service.period, time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
+    set name = v_service.name, description = v_service.description, status = v_service.status,
+        budget_usd = v_service.budget_usd, period = v_service.period,
+        time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
         alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit
     where s.id = update_service.service_id
     returning s.* into v_service;
@@ -3168,14 +3334,16 @@ begin
     perform devart_private.require_admin();
     select b.* into v_budget from devart_private.lock_budgets(array[p_budget_id], true) b;
     if not found then
-        raise exception 'budget_id names no budget: %', p_budget_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'budget_id', format('names no budget: %s', p_budget_id), 'P0002');
     end if;
     return v_budget;
 end
 $$;
 
 -- Edits a budget. changes: column to new value. A new period or time zone begins a new window.
--- Errors: P0002 no such budget, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+-- Errors: P0002 no such budget, 22023 unknown field or a value that makes no sense, 42501 not an
+-- admin.
 create or replace function devart.update_budget(budget_id uuid, changes jsonb)
 returns devart.budgets language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3184,7 +3352,8 @@ declare
 begin
     v_budget := devart_private.budget_to_manage(update_budget.budget_id);
     perform devart_private.check_changes(
-        update_budget.changes, array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
+        update_budget.changes,
+        array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
     v_budget := jsonb_populate_record(v_budget, update_budget.changes);
     update devart.budgets b
     set budget_usd = v_budget.budget_usd, period = v_budget.period, time_zone = v_budget.time_zone,
@@ -3195,7 +3364,8 @@ begin
 end
 $$;
 
--- Ends a budget. What was charged under it stays in devart.budget_windows. Errors: P0002 no such budget, 42501 not an admin.
+-- Ends a budget. What was charged under it stays in devart.budget_windows. Errors: P0002 no such
+-- budget, 42501 not an admin.
 create or replace function devart.delete_budget(budget_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3208,7 +3378,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/097_budget_audit.sql ----
+-- ---- sql/idempotent/370_money_audit.sql ----
 
 begin;
 -- Whether the ledger and the windows agree.
@@ -3218,11 +3388,16 @@ begin;
 --   held_usd = hold - release - (settle rows that have a hold) = what its open holds amount to.
 -- Empty when all is well.
 create or replace function devart_private.audit_budgets()
-returns table (scope devart.budget_scope, scope_id uuid, window_id uuid, problem text, recorded_usd numeric, expected_usd numeric)
+returns table (
+    scope devart.budget_scope, scope_id uuid, window_id uuid, problem text, recorded_usd numeric,
+    expected_usd numeric
+)
 language sql stable
 set search_path = pg_catalog, pg_temp as $$
     with windows as (
-        select 'service'::devart.budget_scope as scope, s.id as scope_id, s.window_id, s.spent_usd, s.held_usd from devart.service_registry s
+        select 'service'::devart.budget_scope as scope, s.id as scope_id, s.window_id,
+               s.spent_usd, s.held_usd
+        from devart.service_registry s
         union all
         select b.scope, b.scope_id, b.window_id, b.spent_usd, b.held_usd from devart.budgets b
         union all
@@ -3230,12 +3405,15 @@ set search_path = pg_catalog, pg_temp as $$
     ),
     ledger as (
         select u.window_id,
-            coalesce(sum(c.amount_usd) filter (where c.kind in ('settle', 'overage', 'adjustment')), 0) as spent_usd,
+            coalesce(sum(c.amount_usd) filter (
+                where c.kind in ('settle', 'overage', 'adjustment')), 0) as spent_usd,
             coalesce(sum(case
                 when c.kind = 'hold' then c.amount_usd
-                when c.kind = 'release' or (c.kind = 'settle' and c.hold_id is not null) then -c.amount_usd
+                when c.kind = 'release' or (c.kind = 'settle' and c.hold_id is not null)
+                    then -c.amount_usd
             end), 0) as held_usd
-        from devart.charges c, unnest(c.window_id || coalesce(c.budget_window_ids, '{}')) as u (window_id)
+        from devart.charges c,
+            unnest(c.window_id || coalesce(c.budget_window_ids, '{}')) as u (window_id)
         group by u.window_id
     ),
     open_holds as (
@@ -3244,7 +3422,8 @@ set search_path = pg_catalog, pg_temp as $$
         where h.status = 'HELD'
         group by u.window_id
     )
-    select w.scope, w.scope_id, coalesce(w.window_id, l.window_id, o.window_id), v.problem, v.recorded_usd, v.expected_usd
+    select w.scope, w.scope_id, coalesce(w.window_id, l.window_id, o.window_id), v.problem,
+           v.recorded_usd, v.expected_usd
     from windows w
     full join ledger l on l.window_id = w.window_id
     full join open_holds o on o.window_id = coalesce(w.window_id, l.window_id)
@@ -3258,71 +3437,504 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/100_audit.sql ----
+-- ---- sql/idempotent/420_approvals.sql ----
 
 begin;
--- One trigger writes the audit log, for each table whose changes are management.
+-- Approvals: what waits for people, and their votes. Nobody approves their own request, nobody
+-- votes twice.
+--
+-- A subject, which is a value of devart.approval_subject, is one file 43N_approval_<subject>.sql.
+-- It calls request_approval and has these functions of devart_private; nothing else changes for it:
+--   approval_decisions_<subject>() returns text[]
+--     what people can decide, of approve, substitute and reject
+--   approval_is_current_<subject>(devart.approvals) returns boolean
+--     whether what was to be approved is still the same: by its digest
+--   approval_granted_<subject>(devart.approvals, uuid) returns void
+--     does what was approved; with the service that people want billed instead, if they do
+--   approval_rejected_<subject>(devart.approvals, text) returns void
+--     what becomes of the subject without approval, and why: rejected, or nobody decided in time
+-- They are called by their name, which is made of an enum's value in a schema where only the owner
+-- creates functions, so no caller can put a function of their own there.
 
-create or replace function devart_private.audit()
+-- The function that handles an event of the subject's approvals; null when there is none.
+create or replace function devart_private.approval_handler(
+    p_event text, p_subject devart.approval_subject
+)
+returns regproc language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select to_regproc(format('devart_private.approval_%s_%s', p_event, p_subject))
+$$;
+
+-- An approval that nothing handles could not be decided, and would hold up the expiry of all
+-- others.
+create or replace function devart_private.approvals_before_insert()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_row jsonb := to_jsonb(coalesce(new, old));
 begin
-    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
-    values (devart_private.actor(), lower(tg_op), tg_table_name,
-            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
-            case when tg_op <> 'INSERT' then to_jsonb(old) end,
-            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    if devart_private.approval_handler('rejected', new.subject) is null then
+        perform devart_private.refuse_argument('subject', 'names a subject that nothing handles');
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger approvals_before_insert before insert on devart.approvals
+    for each row execute function devart_private.approvals_before_insert();
+
+-- Asks people; gives the approval's id, or null when this is being asked already. p_expires_at
+-- null: for as long as it takes.
+create or replace function devart_private.request_approval(
+    p_subject devart.approval_subject, p_subject_id uuid, p_digest bytea, p_requested_by uuid,
+    p_expires_at timestamptz default null, p_detail jsonb default null
+)
+returns uuid language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.approvals (
+        subject, subject_id, digest, quorum, requested_by, expires_at, detail
+    ) values (
+        p_subject, p_subject_id, p_digest, devart_private.setting_number('approval_quorum')::int,
+        p_requested_by, p_expires_at, p_detail
+    )
+    on conflict do nothing
+    returning id
+$$;
+
+drop function if exists devart.decide_approval(uuid, text, text);
+
+-- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
+-- decision: approve or reject; of a budget also substitute.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and
+--     its money is set aside.
+--   substitute (subject budget only): the task goes, and service_id pays for it.
+--   reject: the task is cancelled.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested,
+-- or the money cannot be set aside, 22023 unknown decision or service_id, 23503 no such service,
+-- 23505 voted before, 42501 not a supervisor or one's own request.
+create or replace function devart.decide_approval(
+    approval_id uuid, decision text, comment text default null, service_id uuid default null
+)
+returns devart.approvals language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+    v_decisions text[];
+    v_voter uuid := devart.my_user_id();
+begin
+    perform devart_private.require_supervisor();
+    if decide_approval.decision is null
+       or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+        perform devart_private.refuse_argument('decision', 'must be approve, substitute or reject');
+    end if;
+    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
+        perform devart_private.refuse_argument(
+            'service_id', 'must be given with decision substitute and with no other');
+    end if;
+    v_approval := devart_private.open_approval(decide_approval.approval_id);
+    execute format('select %s()', devart_private.approval_handler('decisions', v_approval.subject))
+        into v_decisions;
+    if decide_approval.decision <> all (v_decisions) then
+        perform devart_private.refuse_argument('decision', format(
+            'must be %s for subject %s', array_to_string(v_decisions, ' or '), v_approval.subject));
+    end if;
+    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
+        raise exception 'nobody may approve their own request' using errcode = '42501';
+    end if;
+    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
+    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
+            decide_approval.decision <> 'reject', decide_approval.comment,
+            decide_approval.service_id);
+    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- The approval, locked, if it still takes votes and its subject is still what was to be approved.
+create or replace function devart_private.open_approval(p_approval_id uuid)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+    v_is_current boolean;
+begin
+    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
+    if not found then
+        perform devart_private.refuse_argument(
+            'approval_id', format('names no approval: %s', p_approval_id), 'P0002');
+    end if;
+    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval that is decided or expired', '55000');
+    end if;
+    execute format(
+            'select %s($1)', devart_private.approval_handler('is_current', v_approval.subject))
+        into v_is_current using v_approval;
+    if not v_is_current then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval of what was changed or deleted since', '55000');
+    end if;
+    return v_approval;
+end
+$$;
+
+drop function if exists devart_private.conclude_approval(devart.approvals);
+drop function if exists devart_private.approval_is_current(devart.approvals);
+
+-- Closes the approval if the votes decide it, and does what follows. p_substitute: what this vote
+-- wants billed instead.
+create or replace function devart_private.conclude_approval(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.approval_status;
+begin
+    select case when bool_or(not v.approve) then 'REJECTED'
+                when count(*) filter (
+                    where v.substitute_service_id is not distinct from p_substitute
+                ) >= p_approval.quorum then 'APPROVED'
+                else 'PENDING' end
+    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
+    if v_status = 'PENDING' then
+        return p_approval;
+    end if;
+    update devart.approvals a set status = v_status, decided_at = now()
+    where a.id = p_approval.id returning a.* into p_approval;
+    if v_status = 'REJECTED' then
+        perform devart_private.reject_subject(p_approval, 'approval rejected');
+    else
+        execute format(
+                'select %s($1, $2)', devart_private.approval_handler('granted', p_approval.subject))
+            using p_approval, p_substitute;
+    end if;
+    return p_approval;
+end
+$$;
+
+create or replace function devart_private.reject_subject(p_approval devart.approvals, p_why text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format(
+            'select %s($1, $2)', devart_private.approval_handler('rejected', p_approval.subject))
+        using p_approval, p_why;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+    v_count int := 0;
+begin
+    for v_approval in
+        update devart.approvals a set status = 'EXPIRED', decided_at = now()
+        where a.status = 'PENDING' and a.expires_at <= now()
+        returning a.*
+    loop
+        perform devart_private.reject_subject(v_approval, 'approval expired');
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$$;
+
+-- For subjects that are a task: cancels it if it still waits.
+create or replace function devart_private.cancel_waiting_task(p_task_id uuid, p_why text)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = p_why
+    where t.id = p_task_id and t.status = 'AWAITING_APPROVAL'
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/430_approval_task.sql ----
+
+begin;
+-- Approvals of a task that needs a human before it runs (subject task; see 420_approvals.sql).
+
+-- The digest of what is being approved: a later edit of the task does not slip through under it.
+create or replace function devart_private.task_digest(p_task devart.tasks)
+returns bytea language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_task.title, p_task.description, p_task.payload, p_task.service_id,
+        p_task.estimated_cost_usd, p_task.required_capabilities)::text, 'UTF8'))
+$$;
+
+-- Opens the approval that a task waits for; there is at most one at a time.
+create or replace function devart_private.request_task_approval(p_task_id uuid)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.request_approval(
+        'task', t.id, devart_private.task_digest(t), t.created_by,
+        now() + make_interval(
+            secs => devart_private.setting_number('approval_expiry_seconds')::float8))
+    from devart.tasks t where t.id = p_task_id
+$$;
+
+create or replace function devart_private.approval_decisions_task()
+returns text[] language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select '{approve,reject}'::text[]
+$$;
+
+create or replace function devart_private.approval_is_current_task(p_approval devart.approvals)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.tasks t
+        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest)
+$$;
+
+create or replace function devart_private.approval_granted_task(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform t.id from devart.tasks t where t.id = p_approval.subject_id for no key update;
+    perform devart_private.resume_task(p_approval.subject_id);
+end
+$$;
+
+create or replace function devart_private.approval_rejected_task(
+    p_approval devart.approvals, p_why text
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.cancel_waiting_task(p_approval.subject_id, p_why)
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/431_approval_budget.sql ----
+
+begin;
+-- Approvals of money for a task that waits for it (subject budget; see 420_approvals.sql). Asked by
+-- park_task in 350_money_waits.sql.
+
+-- What exactly is asked: the task, who pays and how much.
+create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
+returns bytea language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(
+        jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
+$$;
+
+create or replace function devart_private.approval_decisions_budget()
+returns text[] language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select '{approve,substitute,reject}'::text[]
+$$;
+
+create or replace function devart_private.approval_is_current_budget(p_approval devart.approvals)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart_private.budget_waits w
+        where w.task_id = p_approval.subject_id
+          and devart_private.budget_digest(w) = p_approval.digest)
+$$;
+
+-- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
+-- Budgets first, then the service.
+create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(
+        devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
+    perform devart_private.lock_services(array[p_wait.service_id], true);
+    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
+    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
+      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
+    update devart.service_registry s
+    -- A suspension ends only with room for more than nothing.
+    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
+    where s.id = p_wait.service_id
+      and s.hard_limit
+      and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
+end
+$$;
+
+drop function if exists devart_private.grant_budget(uuid, uuid);
+
+-- Raises the limits, or bills p_substitute instead; and sets the money aside for this task, so that
+-- nobody else takes what was approved for it. The hold waits a day for the claim.
+-- Errors: 55000 the money cannot be set aside even so.
+create or replace function devart_private.approval_granted_budget(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_id uuid := p_approval.subject_id;
+    v_wait devart_private.budget_waits;
+    v_verdict jsonb;
+begin
+    perform t.id from devart.tasks t where t.id = v_task_id for no key update;
+    select w.* into v_wait from devart_private.budget_waits w where w.task_id = v_task_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task does not wait any more', '55000');
+    end if;
+    if p_substitute is null then
+        perform devart_private.raise_budgets_for(v_wait);
+    else
+        v_wait.service_id := p_substitute;
+    end if;
+    v_verdict := devart_private.hold_for_task(
+        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, v_task_id, interval '1 day');
+    if not (v_verdict ->> 'admitted')::boolean then
+        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason'
+            using errcode = '55000';
+    end if;
+    perform devart_private.resume_task(v_task_id);
+    if p_substitute is not null then
+        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
+    end if;
+end
+$$;
+
+create or replace function devart_private.approval_rejected_budget(
+    p_approval devart.approvals, p_why text
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.cancel_waiting_task(p_approval.subject_id, p_why)
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/700_bridge_rabbitmq.sql ----
+
+begin;
+-- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the
+-- outbox. invite: the task can be started. delay: it can be from run_at on. dead: it failed for
+-- good.
+-- A message is only an invitation, and start_task decides: one too many costs nothing, one too few
+-- would leave a task to those who claim. New tasks and changes of status are noticed in
+-- pg_devart/src/tasks/history.rs.
+
+-- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a
+-- lane. What could be mistaken for another lane, or does not fit into a name, is told apart by its
+-- digest.
+create or replace function devart_private.task_routing_key(p_capabilities text[])
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_capabilities = '{}' then 'todo'
+        when exists (select from unnest(p_capabilities) c
+                     where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
+             or length(array_to_string(p_capabilities, '+')) > 200
+            then 'todo.sha256-' || left(encode(
+                sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
+        else 'todo.' || array_to_string(p_capabilities, '+')
+    end
+$$;
+
+-- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the
+-- whole cost.
+create or replace function devart_private.task_messages_wanted()
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.setting('outbox_topics') ? 'rabbitmq.task'
+$$;
+
+-- Writes a message of this kind about each of the tasks, in the order given.
+create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
+returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into devart_private.outbox (topic, payload)
+    select 'rabbitmq.task', jsonb_build_object(
+        'kind', p_kind, 'task_id', t.id,
+        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
+        'title', t.title, 'priority', t.priority,
+        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
+        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
+    from unnest(p_task_ids) with ordinality as u (task_id, place)
+    join devart.tasks t on t.id = u.task_id
+    order by u.place;
+    if found then
+        perform devart_private.wake('rabbitmq.task');
+    end if;
+end
+$$;
+
+-- Invites again to a waiting task that was edited: its earlier message lies in another lane, or
+-- queues with another priority.
+create or replace function devart_private.tasks_after_edit_invite()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', array[new.id]);
+    end if;
     return null;
 end
 $$;
 
-create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
-    for each row execute function devart_private.audit();
-
-create or replace trigger system_settings_audit after update on devart.system_settings
-    for each row execute function devart_private.audit();
-
--- Only what people decide; heartbeats and charges have their own records.
-create or replace trigger agents_audit after insert or delete on devart.agents
-    for each row execute function devart_private.audit();
-create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities
+    on devart.tasks
     for each row when (
-        (old.name, old.capabilities, old.status = 'DEACTIVATED')
-        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+        old.status = 'TODO' and new.status = 'TODO'
+        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
     )
-    execute function devart_private.audit();
+    execute function devart_private.tasks_after_edit_invite();
 
-create or replace trigger service_registry_audit after insert or delete on devart.service_registry
-    for each row execute function devart_private.audit();
-create or replace trigger service_registry_update_audit
-    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
-    on devart.service_registry
-    for each row when (
-        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
-         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
-        is distinct from
-        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
-         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+-- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds;
+-- no while messages have waited for that long too, since invitations are among them.
+create or replace function devart_private.task_lanes(waiting_seconds float8)
+returns table (routing_key text, has_waiting boolean) language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.task_routing_key(l.required_capabilities),
+    not backlog.is_there and exists (
+        select from unnest(enum_range(null::devart.task_priority)) p
+        cross join lateral (
+            select from devart.tasks t
+            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
+              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+            limit 1
+        ) w
     )
-    execute function devart_private.audit();
+    from devart_private.lanes l, (
+        select exists (
+            select from devart_private.outbox o
+            where o.topic = 'rabbitmq.task' and o.buried_at is null
+              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+        ) as is_there
+    ) backlog
+$$;
 
-create or replace trigger tasks_audit after delete on devart.tasks
-    for each row execute function devart_private.audit();
-
-create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
-    for each row execute function devart_private.audit();
-
-create or replace trigger budgets_audit after insert or delete on devart.budgets
-    for each row execute function devart_private.audit();
-create or replace trigger budgets_update_audit
-    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
-    for each row execute function devart_private.audit();
+-- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a
+-- queue is new, or empty while tasks wait. Returns how many.
+create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
+returns bigint language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_ids uuid[];
+begin
+    if not devart_private.task_messages_wanted() then
+        return 0;
+    end if;
+    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
+    from devart_private.lanes l
+    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
+    where invite_waiting_tasks.routing_key is null
+       or invite_waiting_tasks.routing_key
+          = devart_private.task_routing_key(l.required_capabilities);
+    perform devart_private.send_task_messages('invite', v_task_ids);
+    return coalesce(cardinality(v_task_ids), 0);
+end
+$$;
 reset role;
 commit;
 
--- ---- sql/idempotent/110_webhooks.sql ----
+-- ---- sql/idempotent/710_bridge_github.sql ----
 
 begin;
 -- GitHub deliveries. The signature is checked by whoever received the raw bytes (the API, or
@@ -3370,7 +3982,8 @@ set search_path = pg_catalog, pg_temp as $$
     insert into devart.tasks (title, description, priority, required_capabilities, payload)
     values (
         left(format('Code Review: %s#%s %s', p_payload #>> '{repository,full_name}',
-                    p_payload #>> '{pull_request,number}', p_payload #>> '{pull_request,title}'), 500),
+                    p_payload #>> '{pull_request,number}', p_payload #>> '{pull_request,title}'),
+             500),
         p_payload #>> '{pull_request,html_url}', 'CRITICAL', '{code-review}',
         devart_private.github_task_payload(p_payload))
     returning id
@@ -3379,7 +3992,9 @@ $$;
 -- Takes a verified delivery. Returns status (accepted, duplicate, ignored), task_id and reason.
 -- A delivery and its task commit together, so a failure does not burn the delivery's id.
 -- Errors: 22023 the payload is not what GitHub sends.
-create or replace function devart_private.receive_github_delivery(delivery_id text, event text, payload jsonb)
+create or replace function devart_private.receive_github_delivery(
+    delivery_id text, event text, payload jsonb
+)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -3388,20 +4003,24 @@ declare
     v_task_id uuid;
 begin
     if event = 'pull_request' and payload #>> '{pull_request,head,sha}' is null then
-        raise exception 'payload must have pull_request.head.sha' using errcode = '22023';
+        perform devart_private.refuse_argument('payload', 'must have pull_request.head.sha');
     end if;
     insert into devart_private.webhook_deliveries (source, delivery_id, event, subject, status)
-    values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event, v_subject, v_status)
+    values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event,
+            v_subject, v_status)
     on conflict do nothing;
     if not found then
         select d.task_id into v_task_id from devart_private.webhook_deliveries d
         where d.source = 'github'
-          and (d.delivery_id = receive_github_delivery.delivery_id or (d.subject = v_subject and d.status = 'accepted'))
+          and (d.delivery_id = receive_github_delivery.delivery_id
+               or (d.subject = v_subject and d.status = 'accepted'))
         limit 1;
-        return jsonb_build_object('status', 'duplicate', 'task_id', v_task_id, 'reason', 'delivered before');
+        return jsonb_build_object(
+            'status', 'duplicate', 'task_id', v_task_id, 'reason', 'delivered before');
     end if;
     if v_status = 'ignored' then
-        return jsonb_build_object('status', 'ignored', 'task_id', null, 'reason', 'no task is made of this event');
+        return jsonb_build_object(
+            'status', 'ignored', 'task_id', null, 'reason', 'no task is made of this event');
     end if;
     v_task_id := devart_private.create_review_task(payload);
     update devart_private.webhook_deliveries d set task_id = v_task_id
@@ -3412,51 +4031,11 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/120_idempotency.sql ----
+-- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
--- Idempotency-Key: the first request's answer is kept for a day and given again.
--- Both functions run in the transaction of the change, so key, change and answer commit together.
-
--- Reserves the key and returns null; or returns the answer kept for it, status and body.
--- A second request with the same key waits here until the first one is decided.
--- Errors: 23505 the key was used with another request.
-create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
-returns jsonb language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_kept devart_private.idempotency;
-begin
-    insert into devart_private.idempotency (principal, key, request_hash)
-    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
-    on conflict do nothing;
-    if found then
-        return null;
-    end if;
-    select i.* into v_kept from devart_private.idempotency i
-    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
-    if v_kept.request_hash <> begin_idempotent.request_hash then
-        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
-    end if;
-    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
-end
-$$;
-
-create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
-returns void language sql security definer
-set search_path = pg_catalog, pg_temp as $$
-    update devart_private.idempotency i
-    set status = finish_idempotent.status, body = finish_idempotent.body
-    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/130_maintain.sql ----
-
-begin;
--- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time works,
--- the others return at once, and each step is bounded.
+-- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time
+-- works, the others return at once, and each step is bounded.
 
 -- Lets tasks go whose time has come.
 create or replace function devart_private.promote_due_tasks(p_limit int)
@@ -3477,7 +4056,8 @@ begin
 end
 $$;
 
--- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails instead.
+-- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails
+-- instead.
 create or replace function devart_private.rescue_expired_leases(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -3486,7 +4066,8 @@ declare
     v_count int;
 begin
     update devart.tasks t
-    set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end::devart.task_status,
+    set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end
+            ::devart.task_status,
         rescue_count = t.rescue_count + 1,
         finished_at = case when t.rescue_count < v_max_rescues then null else now() end,
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
@@ -3508,11 +4089,13 @@ create or replace function devart_private.refresh_agent_status()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_offline_after interval := make_interval(secs => devart_private.setting_number('agent_offline_seconds')::float8);
+    v_offline_after interval := make_interval(
+        secs => devart_private.setting_number('agent_offline_seconds')::float8);
     v_count int;
 begin
     with busy as (
-        select t.agent_id, count(*)::int as tasks from devart.tasks t where t.status = 'IN_PROGRESS' group by t.agent_id
+        select t.agent_id, count(*)::int as tasks from devart.tasks t
+        where t.status = 'IN_PROGRESS' group by t.agent_id
     ), actual as (
         select a.id, coalesce(b.tasks, 0) as tasks,
             case when a.last_heartbeat_at < now() - v_offline_after then 'OFFLINE'
@@ -3524,25 +4107,6 @@ begin
     from actual
     where actual.id = a.id and a.status in ('IDLE', 'BUSY')
       and (a.status, a.active_task_count) is distinct from (actual.status, actual.tasks);
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
--- Ends approvals that nobody decided in time, and cancels what waited for them.
-create or replace function devart_private.expire_approvals()
-returns int language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_count int;
-begin
-    with expired as (
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.subject_id
-    )
-    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval expired'
-    from expired e where t.id = e.subject_id and t.status = 'AWAITING_APPROVAL';
     get diagnostics v_count = row_count;
     return v_count;
 end
@@ -3603,7 +4167,8 @@ begin;
 create or replace view devart.queue_depth with (security_invoker = true) as
 select t.priority, t.status, count(*) as tasks, min(t.ready_at) as oldest_at
 from devart.tasks t
-where t.status = 'TODO' or t.status = 'SCHEDULED' or t.status = 'IN_PROGRESS' or t.status in ('BLOCKED', 'AWAITING_APPROVAL')
+where t.status = 'TODO' or t.status = 'SCHEDULED' or t.status = 'IN_PROGRESS'
+  or t.status in ('BLOCKED', 'AWAITING_APPROVAL')
 group by t.priority, t.status;
 
 create or replace view devart.agent_status_summary with (security_invoker = true) as
@@ -3613,11 +4178,11 @@ group by a.status;
 
 create or replace view devart.service_status with (security_invoker = true) as
 select
-    s.id, s.name, s.description, s.status, s.budget_usd, s.period, s.time_zone, s.spent_usd, s.held_usd,
-    greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) as remaining_usd,
+    s.id, s.name, s.description, s.status, s.budget_usd, s.period, s.time_zone, s.spent_usd,
+    s.held_usd, greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) as remaining_usd,
     round(100 * s.spent_usd / nullif(s.budget_usd, 0), 1) as used_percent,
-    s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit, s.created_at,
-    s.window_start, nullif(s.window_end, 'infinity') as window_end
+    s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit,
+    s.created_at, s.window_start, nullif(s.window_end, 'infinity') as window_end
 from devart.service_registry s
 left join devart.service_registry u on u.id = s.substitute_service_id;
 reset role;
@@ -3626,7 +4191,7 @@ commit;
 -- ---- sql/idempotent/900_policies.sql ----
 
 begin;
--- Row level security (design/security.md): one permissive policy per role and action.
+-- Row level security (docs/security.md): one permissive policy per role and action.
 -- (select f()) makes Postgres evaluate f once per statement instead of once per row.
 
 do $$
@@ -3636,20 +4201,25 @@ declare
 begin
     for v_table in
         select c.oid::regclass from pg_class c
-        where c.relkind in ('r', 'p') and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
+        where c.relkind in ('r', 'p')
+          and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
     loop
         execute format('alter table %s enable row level security', v_table);
     end loop;
     -- Policies have no "create or replace": begin from none.
     for v_policy in
-        select p.policyname, p.schemaname, p.tablename from pg_policies p where p.schemaname = 'devart'
+        select p.policyname, p.schemaname, p.tablename from pg_policies p
+        where p.schemaname = 'devart'
     loop
-        execute format('drop policy %I on %I.%I', v_policy.policyname, v_policy.schemaname, v_policy.tablename);
+        execute format(
+            'drop policy %I on %I.%I',
+            v_policy.policyname, v_policy.schemaname, v_policy.tablename);
     end loop;
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read tasks.
+-- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
+-- tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3665,7 +4235,8 @@ returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select exists (
         select from devart.tasks t
-        where t.id = is_my_task_in_progress.task_id and t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
+        where t.id = is_my_task_in_progress.task_id and t.status = 'IN_PROGRESS'
+          and t.agent_id = devart.my_agent_id()
     )
 $$;
 
@@ -3673,7 +4244,9 @@ $$;
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
 create policy tasks_create on devart.tasks for insert to authenticated
-    with check ((select devart.is_supervisor()) and status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO'));
+    with check (
+        (select devart.is_supervisor())
+        and status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO'));
 create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
@@ -3760,7 +4333,8 @@ create policy audit_log_read on devart.audit_log for select to authenticated
 create policy tasks_read_all on devart.tasks for select to devart_grafana using (true);
 create policy agents_read_all on devart.agents for select to devart_grafana using (true);
 create policy charges_read_all on devart.charges for select to devart_grafana using (true);
-create policy service_registry_read_all on devart.service_registry for select to devart_grafana using (true);
+create policy service_registry_read_all on devart.service_registry for select to devart_grafana
+    using (true);
 create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);
 reset role;
 commit;
@@ -3771,9 +4345,12 @@ begin;
 -- Who may touch what at all; the policies then say which rows. Starts from nothing, so that a grant
 -- removed here is gone after the next migrate.
 
-revoke all on all tables in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
-revoke all on all functions in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
-revoke all on schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
+revoke all on all tables in schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
+revoke all on all functions in schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
+revoke all on schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
 
 -- Operators
 grant usage on schema devart, devart_private to service_role;
@@ -3784,8 +4361,8 @@ grant execute on all functions in schema devart to service_role;
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
 grant execute on function
-    devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(), devart.is_supervisor(),
-    devart.render_template(text, jsonb)
+    devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(),
+    devart.is_supervisor(), devart.render_template(text, jsonb)
     to anon, authenticated, devart_agent;
 
 -- People
@@ -3793,34 +4370,46 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
+    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary,
+    devart.service_status
     to authenticated;
-grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
-              max_retries, estimated_cost_usd, idempotency_key, traceparent, status)
+grant insert (title, description, priority, payload, parent_task_id, service_id,
+              required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+              traceparent, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
-grant update (title, description, priority, payload, service_id, required_capabilities, max_retries, estimated_cost_usd)
+grant update (title, description, priority, payload, service_id, required_capabilities,
+              max_retries, estimated_cost_usd)
     on devart.tasks to authenticated;
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
-grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
+              alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
-grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
+              alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
-grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
-grant update (budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
+grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    on devart.budgets to authenticated;
+grant update (budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    on devart.budgets to authenticated;
 grant delete on devart.budgets to authenticated;
 grant execute on function
-    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text, text),
+    devart.create_task(
+        text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
+        uuid[], boolean, text, text),
     devart.create_tasks(jsonb)
     to authenticated, devart_agent;
 grant execute on function
-    devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text), devart.retry_task(uuid),
+    devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
+    devart.retry_task(uuid),
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric), devart.set_service_price(uuid, text, numeric, timestamptz),
-    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb), devart.delete_budget(uuid)
+    devart.increase_budget(uuid, numeric, numeric),
+    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
+    devart.delete_budget(uuid)
     to authenticated;
 
 -- Agents
@@ -3830,32 +4419,38 @@ grant select on
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
-    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid), devart.start_task(uuid, uuid, uuid),
+    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
+    devart.start_task(uuid, uuid, uuid),
     devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
-    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval), devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid), devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
+    devart.settle_charge(uuid, numeric, jsonb),
+    devart.release_charge(uuid),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role
 grant usage on schema devart_private to authenticator;
 grant execute on function
-    devart_private.authenticate_agent_key(text, bytea), devart_private.authenticate_password_hash(text),
+    devart_private.authenticate_agent_key(text, bytea),
+    devart_private.authenticate_password_hash(text),
     devart_private.receive_github_delivery(text, text, jsonb),
-    devart_private.begin_idempotent(text, text, bytea), devart_private.finish_idempotent(text, text, int, jsonb),
+    devart_private.begin_idempotent(text, text, bytea),
+    devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
 
--- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+-- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
 do $$
 declare
     v_role name;
 begin
     for v_role in select r.rolname from pg_roles r where r.rolname ^@ 'devart_bridge_' loop
         execute format('revoke all on all tables in schema devart, devart_private from %I', v_role);
-        execute format('revoke all on all functions in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on all functions in schema devart, devart_private from %I',
+            v_role);
         execute format('revoke all on schema devart, devart_private from %I', v_role);
         execute format('grant usage on schema devart_private to %I', v_role);
         execute format(
@@ -3872,32 +4467,39 @@ end
 $$;
 
 -- The bridge to RabbitMQ compares queues with lanes
-grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+grant execute on function
+    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
     to devart_bridge_rabbitmq;
 
--- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made of. Nothing that people or
--- agents wrote (titles, payloads, results, errors, details), no keys, no tokens.
+-- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made
+-- of. Nothing that people or agents wrote (titles, payloads, results, errors, details), no keys, no
+-- tokens.
 revoke all on all tables in schema devart, devart_private from devart_grafana;
 revoke all on all functions in schema devart, devart_private from devart_grafana;
 revoke all on schema devart, devart_private from devart_grafana;
 grant usage on schema devart to devart_grafana;
-grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status to devart_grafana;
-grant select (id, priority, status, ready_at, claimed_at, finished_at) on devart.tasks to devart_grafana;
+grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status
+    to devart_grafana;
+grant select (id, priority, status, ready_at, claimed_at, finished_at)
+    on devart.tasks to devart_grafana;
 grant select (status, active_task_count) on devart.agents to devart_grafana;
-grant select (service_id, task_id, kind, amount_usd, created_at) on devart.charges to devart_grafana;
-grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd, substitute_service_id,
-              alert_thresholds, hard_limit, created_at, window_start, window_end)
+grant select (service_id, task_id, kind, amount_usd, created_at)
+    on devart.charges to devart_grafana;
+grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
+              substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
+              window_end)
     on devart.service_registry to devart_grafana;
-grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end) on devart.budgets to devart_grafana;
+grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
+    on devart.budgets to devart_grafana;
 reset role;
 commit;
 
 -- ---- sql/idempotent/990_ownership.sql ----
 
 begin;
--- Hands everything to devart_owner: definer functions run with its rights, which end at devart's own
--- tables, and not with those of the superuser who installed the extension. A dump does not record
--- the owners of extension members, so this runs again after a restore.
+-- Hands everything to devart_owner: definer functions run with its rights, which end at devart's
+-- own tables, and not with those of the superuser who installed the extension. A dump does not
+-- record the owners of extension members, so this runs again after a restore.
 
 alter schema devart owner to devart_owner;
 alter schema devart_private owner to devart_owner;

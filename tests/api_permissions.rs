@@ -1,4 +1,4 @@
-//! The table of design/security.md at the API's door.
+//! The table of docs/security.md at the API's door.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The history of tasks, which is appended without a statement (pg_devart/src/append.rs).
+//! The history of tasks, which is appended without a statement (pg_devart/src/pg/append.rs).
 
 use anyhow::{Context, Result};
 use serde_json::json;

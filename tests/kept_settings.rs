@@ -1,4 +1,4 @@
-//! Sessions keep settings and lanes (pg_devart/src/cached.rs), and notice when they change.
+//! Sessions keep settings and lanes (pg_devart/src/pg/cached.rs), and notice when they change.
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -40,6 +40,22 @@ async fn a_session_that_has_claimed_before_claims_by_a_setting_as_it_is_now() ->
         .execute(&db.owner)
         .await?;
     assert_eq!(lease_seconds(&mut session, &agent).await?, 60.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_has_claimed_before_notices_another_default() -> Result<()> {
+    let (db, agent, mut session) = queue().await?;
+    sqlx::query("delete from devart.system_settings where key = 'lease_seconds'")
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(lease_seconds(&mut session, &agent).await?, 60.0);
+    sqlx::query(
+        "update devart_private.setting_defaults set value = '75' where key = 'lease_seconds'",
+    )
+    .execute(&db.owner)
+    .await?;
+    assert_eq!(lease_seconds(&mut session, &agent).await?, 75.0);
     Ok(())
 }
 

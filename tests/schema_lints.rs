@@ -1,4 +1,4 @@
-//! What Supabase's linter and design/security.md ask of every table, function, policy and view.
+//! What Supabase's linter and docs/security.md ask of every table, function, policy and view.
 
 use anyhow::Result;
 

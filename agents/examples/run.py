@@ -1,6 +1,9 @@
-"""Shows an example at work: registers an agent, gives it the task of its task.json, prints what came of it.
+"""Shows an example at work.
 
-From the top of the clone, after `make up`: `.devart/venv/bin/python agents/examples/run.py research`.
+Registers an agent, gives it the task of its task.json, prints what came of it.
+
+From the top of the clone, after `make up`: `.devart/venv/bin/python agents/examples/run.py
+research`.
 """
 
 from __future__ import annotations
@@ -35,29 +38,41 @@ def main(name: str) -> int:
         try:
             task = _wait(api, agent, task["id"])
             # A task that hands its work on says who has the last word.
-            while isinstance(task["result"], dict) and (final := task["result"].get("final_task_id")):
+            while isinstance(task["result"], dict) and (
+                final := task["result"].get("final_task_id")
+            ):
                 task = _wait(api, agent, final)
         finally:
             agent.send_signal(signal.SIGINT)
             agent.wait(timeout=30)
-    print(json.dumps(task["result"] if task["status"] == "DONE" else task, indent=2, ensure_ascii=False))
+    print(
+        json.dumps(
+            task["result"] if task["status"] == "DONE" else task, indent=2, ensure_ascii=False
+        )
+    )
     return 0 if task["status"] == "DONE" else 1
 
 
 def _settings() -> dict[str, str]:
     names = {"API_URL": "DEVART_API_URL", "RABBITMQ_URL": "RABBITMQ_URL"}
     shell = f". '{_ROOT}/.devart/env'; printf '%s\\n' " + " ".join(f'"${name}"' for name in names)
-    lines = subprocess.run(["sh", "-c", shell], check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["sh", "-c", shell], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     return dict(zip(names.values(), lines, strict=True))
 
 
 def _devart(*arguments: str) -> str:
     command = [str(_ROOT / ".devart/bin/devart"), *arguments]
     environment = {**os.environ, "DEVART_ROOT": str(_ROOT)}
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout.strip()
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+    ).stdout.strip()
 
 
-def _start_agent(name: str, capabilities: list[str], settings: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start_agent(
+    name: str, capabilities: list[str], settings: dict[str, str]
+) -> subprocess.Popen[bytes]:
     options = [f"--capability={capability}" for capability in capabilities]
     key = _devart("agent", "register", f"example-{name}-{secrets.token_hex(3)}", *options)
     environment = {**os.environ, **settings, "DEVART_API_KEY": key, "NO_PROXY": "127.0.0.1"}
@@ -71,7 +86,8 @@ def _wait(api: httpx.Client, agent: subprocess.Popen[bytes], task_id: str) -> di
         if task["status"] in _FINISHED:
             return task
         if agent.poll() is not None or time.monotonic() > give_up_at:
-            sys.exit(f"task {task_id} is {task['status']}, and the agent is {'away' if agent.poll() else 'at it'}")
+            agent_is = "away" if agent.poll() else "at it"
+            sys.exit(f"task {task_id} is {task['status']}, and the agent is {agent_is}")
         time.sleep(0.2)
 
 

@@ -16,8 +16,9 @@ _log = logging.getLogger("agent")
 def handle(task: Task) -> dict[str, Any]:
     """Do the work of one task, and return its result: anything with a JSON form.
 
-    This one counts words. A call to a model belongs here. What it raises fails the task, which is tried again
-    later; `TaskFailed(..., retryable=False)` says that this would be pointless. An `async def` does as well.
+    This one counts words. A call to a model belongs here. What it raises fails the task, which is
+    tried again later; `TaskFailed(..., retryable=False)` says that this would be pointless. An
+    `async def` does as well.
     """
     text = task.payload.get("text")
     if not isinstance(text, str):
@@ -28,7 +29,9 @@ def handle(task: Task) -> dict[str, Any]:
 
 def main() -> int:
     """Work until Ctrl-C or SIGTERM; return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     # devart's own log says all of it.
     for library in ("httpx", "aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -1,4 +1,7 @@
-"""The handler, called without a server; and, when DEVART_TOKEN is set, the agent against a real one."""
+"""The handler, called without a server.
+
+And, when DEVART_TOKEN is set, the agent against a real one.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,23 @@ def test_a_task_without_a_text_fails_for_good(payload: dict[str, Any]) -> None:
     assert not failure.value.retryable
 
 
-@pytest.mark.skipif("DEVART_TOKEN" not in os.environ, reason="DEVART_TOKEN is not set: see the README")
+@pytest.mark.skipif(
+    "DEVART_TOKEN" not in os.environ, reason="DEVART_TOKEN is not set: see the README"
+)
 def test_the_agent_does_a_task_of_a_real_server(monkeypatch: pytest.MonkeyPatch) -> None:
     headers = {"Authorization": f"Bearer {os.environ['DEVART_TOKEN']}"}
-    new = {"title": "Count", "payload": {"text": "one two two"}, "required_capabilities": ["word-count"]}
+    new = {
+        "title": "Count",
+        "payload": {"text": "one two two"},
+        "required_capabilities": ["word-count"],
+    }
     with httpx.Client(base_url=os.environ["DEVART_API_URL"], headers=headers) as api:
         task_id = api.post("/api/tasks", json=new).raise_for_status().json()["id"]
         monkeypatch.setenv("DEVART_MAX_TASKS", "1")
         give_up_at = time.monotonic() + 30
-        while (task := api.get(f"/api/tasks/{task_id}").raise_for_status().json())["status"] != "DONE":
+        while (task := api.get(f"/api/tasks/{task_id}").raise_for_status().json())[
+            "status"
+        ] != "DONE":
             # One that was made earlier may come first.
             assert time.monotonic() < give_up_at, f"the task is {task['status']}"
             assert agent.main() == 0

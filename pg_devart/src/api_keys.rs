@@ -1,4 +1,4 @@
-//! Agent API keys (design/security.md, "Tokens").
+//! Agent API keys (docs/security.md, "Keys, tokens and signatures").
 
 use pgrx::prelude::*;
 

@@ -1,26 +1,47 @@
 //! One error enum, and the standard SQLSTATE that each case gives to the caller.
+//!
+//! An error that is about an argument has two readers: people read the message, which begins with
+//! the argument's name, and programs the DETAIL, which is JSON: `{"field": "<name>"}`.
 
+use std::borrow::Cow;
+
+use devart_core::argument_error::ArgumentError;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Why a native function refuses. Messages begin with the name of the argument at fault.
+/// Why a native function refuses.
 #[derive(Debug)]
 pub enum Error {
     /// P0002: the argument names nothing that exists.
-    NotFound(String),
+    NotFound(ArgumentError),
     /// 42501: the caller may not do this.
     Forbidden(&'static str),
     /// 55P03: the lease is not, or no longer, the caller's.
-    LeaseLost(String),
-    /// 55000: the thing is not in a state in which this can be done.
-    WrongState(String),
+    LeaseLost(ArgumentError),
+    /// 55000: what the argument names is not in a state in which this can be done.
+    WrongState(ArgumentError),
     /// 22023: the argument makes no sense.
-    InvalidArgument(String),
+    InvalidArgument(ArgumentError),
     /// 23505: the idempotency key was used for another request.
-    Duplicate(&'static str),
+    Duplicate(ArgumentError),
 }
 
 impl Error {
+    /// [`Error::NotFound`]: the message is `field` and then `problem`.
+    pub fn not_found(field: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Error::NotFound(ArgumentError::new(field, problem))
+    }
+
+    /// [`Error::InvalidArgument`]: the message is `field` and then `problem`.
+    pub fn invalid(field: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Error::InvalidArgument(ArgumentError::new(field, problem))
+    }
+
+    /// [`Error::LeaseLost`]: the message is `lease_token` and then `problem`.
+    pub fn lease_lost(problem: impl Into<Cow<'static, str>>) -> Self {
+        Error::LeaseLost(ArgumentError::new("lease_token", problem))
+    }
+
     fn sqlstate(&self) -> PgSqlErrorCode {
         match self {
             Error::NotFound(_) => PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
@@ -32,19 +53,37 @@ impl Error {
         }
     }
 
-    fn message(self) -> String {
+    fn argument(&self) -> Result<&ArgumentError, &'static str> {
         match self {
-            Error::Forbidden(text) | Error::Duplicate(text) => text.to_owned(),
-            Error::NotFound(text)
-            | Error::LeaseLost(text)
-            | Error::WrongState(text)
-            | Error::InvalidArgument(text) => text,
+            Error::Forbidden(text) => Err(text),
+            Error::NotFound(argument)
+            | Error::LeaseLost(argument)
+            | Error::WrongState(argument)
+            | Error::InvalidArgument(argument)
+            | Error::Duplicate(argument) => Ok(argument),
         }
+    }
+
+    /// Raises it. Triggers must: pgrx gives XX000 to an error that a trigger returns.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(PgLogLevel::ERROR);
+        unreachable!("an error ends the function")
+    }
+}
+
+impl From<ArgumentError> for Error {
+    fn from(error: ArgumentError) -> Self {
+        Error::InvalidArgument(error)
     }
 }
 
 impl From<Error> for ErrorReport {
+    #[track_caller]
     fn from(error: Error) -> Self {
-        ErrorReport::new(error.sqlstate(), error.message(), "")
+        match error.argument() {
+            Ok(argument) => ErrorReport::new(error.sqlstate(), argument.to_string(), "")
+                .set_detail(argument.detail()),
+            Err(text) => ErrorReport::new(error.sqlstate(), text, ""),
+        }
     }
 }

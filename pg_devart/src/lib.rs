@@ -11,6 +11,7 @@ mod error;
 mod ids;
 mod money;
 mod pg;
+mod row_reader;
 mod settings;
 mod tasks;
 mod templates;

@@ -1,5 +1,6 @@
 //! Templates of tasks.
 
+use devart_core::argument_error::ArgumentError;
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,5 +13,5 @@ use crate::error::Error;
 #[pg_extern(immutable, parallel_safe)]
 fn render_template(template: &str, variables: JsonB) -> Result<String, ErrorReport> {
     devart_core::template::render(template, &variables.0)
-        .map_err(|error| Error::InvalidArgument(error.to_string()).into())
+        .map_err(|error| Error::from(ArgumentError::from(error)).into())
 }

@@ -1,5 +1,6 @@
 -- What a caller may do, and the accounts of people.
--- (Who is calling in the narrow sense, my_user_id and my_agent_id, is native: pg_devart/src/caller.rs.)
+-- (Who is calling in the narrow sense, my_user_id and my_agent_id, is native:
+-- pg_devart/src/caller.rs.)
 
 -- The app role of the person who calls; null for agents and for people without one.
 create or replace function devart.get_my_role()
@@ -61,7 +62,9 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Makes or updates an account with the given role. encrypted_password: Argon2id in PHC format.
-create or replace function devart_private.put_user(email text, encrypted_password text, app_role devart.app_role)
+create or replace function devart_private.put_user(
+    email text, encrypted_password text, app_role devart.app_role
+)
 returns uuid language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare

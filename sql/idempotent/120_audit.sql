@@ -24,7 +24,8 @@ create or replace trigger system_settings_audit after update on devart.system_se
 -- Only what people decide; heartbeats and charges have their own records.
 create or replace trigger agents_audit after insert or delete on devart.agents
     for each row execute function devart_private.audit();
-create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+create or replace trigger agents_update_audit after update of name, capabilities, status
+    on devart.agents
     for each row when (
         (old.name, old.capabilities, old.status = 'DEACTIVATED')
         is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
@@ -34,7 +35,8 @@ create or replace trigger agents_update_audit after update of name, capabilities
 create or replace trigger service_registry_audit after insert or delete on devart.service_registry
     for each row execute function devart_private.audit();
 create or replace trigger service_registry_update_audit
-    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
+    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id,
+        alert_thresholds, hard_limit
     on devart.service_registry
     for each row when (
         (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
@@ -48,7 +50,8 @@ create or replace trigger service_registry_update_audit
 create or replace trigger tasks_audit after delete on devart.tasks
     for each row execute function devart_private.audit();
 
-create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
+create or replace trigger service_prices_audit after insert or update or delete
+    on devart.service_prices
     for each row execute function devart_private.audit();
 
 create or replace trigger budgets_audit after insert or delete on devart.budgets

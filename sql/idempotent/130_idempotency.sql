@@ -4,7 +4,9 @@
 -- Reserves the key and returns null; or returns the answer kept for it, status and body.
 -- A second request with the same key waits here until the first one is decided.
 -- Errors: 23505 the key was used with another request.
-create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
+create or replace function devart_private.begin_idempotent(
+    principal text, key text, request_hash bytea
+)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -25,7 +27,9 @@ begin
 end
 $$;
 
-create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
+create or replace function devart_private.finish_idempotent(
+    principal text, key text, status int, body jsonb
+)
 returns void language sql security definer
 set search_path = pg_catalog, pg_temp as $$
     update devart_private.idempotency i

@@ -11,15 +11,18 @@ set search_path = pg_catalog, pg_temp as $$
     end
 $$;
 
--- Each topic that has rows: how many wait, are leased and are buried, how old the oldest one is that is not buried, and why
--- the newest failure failed.
+-- Each topic that has rows: how many wait, are leased and are buried, how old the oldest one is
+-- that is not buried, and why the newest failure failed.
 create or replace function devart_private.outbox_topics()
-returns table (topic text, waiting bigint, leased bigint, buried bigint, oldest_at timestamptz, last_error text)
+returns table (
+    topic text, waiting bigint, leased bigint, buried bigint, oldest_at timestamptz, last_error text
+)
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select s.topic,
            count(*) filter (where s.state = 'waiting'), count(*) filter (where s.state = 'leased'),
-           count(*) filter (where s.state = 'buried'), min(s.created_at) filter (where s.state <> 'buried'),
+           count(*) filter (where s.state = 'buried'),
+           min(s.created_at) filter (where s.state <> 'buried'),
            (array_agg(s.last_error order by s.id desc) filter (where s.last_error is not null))[1]
     from (
         select o.id, o.topic, o.created_at, o.last_error, devart_private.outbox_state(o) as state
@@ -28,11 +31,14 @@ set search_path = pg_catalog, pg_temp as $$
     group by s.topic order by s.topic
 $$;
 
--- Single rows, the oldest first. p_topic null: of all topics. due_at is null for a row that waits behind another of its key.
-create or replace function devart_private.outbox_rows(p_topic text, p_only_buried boolean, p_limit int)
+-- Single rows, the oldest first. p_topic null: of all topics. due_at is null for a row that waits
+-- behind another of its key.
+create or replace function devart_private.outbox_rows(
+    p_topic text, p_only_buried boolean, p_limit int
+)
 returns table (
-    id bigint, topic text, key text, state text, attempt int, created_at timestamptz, due_at timestamptz,
-    last_error text, payload jsonb
+    id bigint, topic text, key text, state text, attempt int, created_at timestamptz,
+    due_at timestamptz, last_error text, payload jsonb
 )
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -43,25 +49,28 @@ set search_path = pg_catalog, pg_temp as $$
     order by o.id limit p_limit
 $$;
 
--- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of p_topic, null meaning any.
--- Returns how many; call again until it is 0.
+-- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of
+-- p_topic, null meaning any. Returns how many; call again until it is 0.
 create or replace function devart_private.replay_outbox(p_topic text, p_ids bigint[])
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_ids bigint[] := array(
         select o.id from devart_private.outbox o
-        where o.buried_at is not null and (p_topic is null or o.topic = p_topic) and (p_ids is null or o.id = any (p_ids))
+        where o.buried_at is not null and (p_topic is null or o.topic = p_topic)
+          and (p_ids is null or o.id = any (p_ids))
         order by o.id limit 1000
     );
     v_count int;
 begin
     perform devart_private.lock_outbox_keys(null, v_ids);
-    -- It comes first in its key again. While somebody works on a later row of it, it is parked behind that one.
+    -- It comes first in its key again. While somebody works on a later row of it, it is parked
+    -- behind that one.
     update devart_private.outbox o
     set buried_at = null, attempt = 0, next_attempt_at = case when exists (
             select from devart_private.outbox l
-            where l.topic = o.topic and l.key = o.key and l.buried_at is null and l.lease_expires_at > now()
+            where l.topic = o.topic and l.key = o.key and l.buried_at is null
+              and l.lease_expires_at > now()
         ) then 'infinity' else now() end
     where o.id = any (v_ids) and o.buried_at is not null;
     get diagnostics v_count = row_count;
@@ -72,8 +81,8 @@ begin
 end
 $$;
 
--- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever their state. Returns how
--- many; call again until it is 0.
+-- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever
+-- their state. Returns how many; call again until it is 0.
 create or replace function devart_private.purge_outbox(p_topic text, p_ids bigint[])
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -94,13 +103,12 @@ begin
             where o.id = any (v_ids) and (p_ids is not null or o.buried_at is not null)
             returning o.topic, o.key
         )
-        select g.topic, count(*) as rows, array_agg(distinct g.key) filter (where g.key is not null) as keys
+        select g.topic, count(*) as rows,
+            array_agg(distinct g.key) filter (where g.key is not null) as keys
         from gone g group by g.topic
     loop
         v_count := v_count + v_topic.rows;
-        if devart_private.free_outbox_keys(v_topic.topic, v_topic.keys) then
-            perform devart_private.wake(v_topic.topic);
-        end if;
+        perform devart_private.let_next_outbox_rows_go(v_topic.topic, v_topic.keys);
     end loop;
     return v_count;
 end

@@ -8,7 +8,8 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Sessions keep the lanes (pg_devart/src/cached.rs).
-create or replace trigger lanes_forget_cached after insert or update or delete on devart_private.lanes
+create or replace trigger lanes_forget_cached after insert or update or delete
+    on devart_private.lanes
     for each statement execute function devart_private.forget_cached();
 alter table devart_private.lanes enable always trigger lanes_forget_cached;
 
@@ -19,10 +20,13 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_lane_id int;
 begin
-    select l.id into v_lane_id from devart_private.lanes l where l.required_capabilities = p_capabilities;
+    select l.id into v_lane_id from devart_private.lanes l
+    where l.required_capabilities = p_capabilities;
     if not found then
-        insert into devart_private.lanes (required_capabilities) values (p_capabilities) on conflict do nothing;
-        select l.id into v_lane_id from devart_private.lanes l where l.required_capabilities = p_capabilities;
+        insert into devart_private.lanes (required_capabilities) values (p_capabilities)
+        on conflict do nothing;
+        select l.id into v_lane_id from devart_private.lanes l
+        where l.required_capabilities = p_capabilities;
     end if;
     return v_lane_id;
 end
@@ -40,10 +44,12 @@ create or replace trigger tasks_after_insert after insert on devart.tasks
 create or replace trigger tasks_before_payload_update before update of payload on devart.tasks
     for each row execute function devart_private.tasks_before_payload_update();
 
-create or replace trigger tasks_before_edit before update of priority, run_at, required_capabilities on devart.tasks
+create or replace trigger tasks_before_edit before update of priority, run_at, required_capabilities
+    on devart.tasks
     for each row execute function devart_private.tasks_before_edit();
 
--- No WHEN: Postgres reads such a condition anew in each statement, which costs more than the look that the function takes.
+-- No WHEN: Postgres reads such a condition anew in each statement, which costs more than the look
+-- that the function takes.
 create or replace trigger tasks_before_requeue before update of status on devart.tasks
     for each row execute function devart_private.tasks_before_requeue();
 

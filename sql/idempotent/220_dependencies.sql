@@ -13,15 +13,17 @@ begin
         with recursive upstream (task_id) as (
             select new.depends_on
             union
-            select d.depends_on from devart.task_dependencies d join upstream u on u.task_id = d.task_id
+            select d.depends_on from devart.task_dependencies d
+            join upstream u on u.task_id = d.task_id
         )
         select from upstream u where u.task_id = new.task_id
     ) then
-        raise exception 'depends_on must not form a cycle' using errcode = '22023';
+        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
     end if;
     select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
     if v_status in ('FAILED', 'CANCELLED') then
-        raise exception 'depends_on names a task that is %', v_status using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'depends_on', format('names a task that is %s', v_status));
     end if;
     if v_status <> 'DONE' then
         update devart.tasks t set status = 'BLOCKED'
@@ -76,12 +78,22 @@ set search_path = pg_catalog, pg_temp as $$
     )
 $$;
 
--- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be retried.)
+-- The status of a task that nothing holds up but what it depends on.
+create or replace function devart_private.ready_status(p_task_id uuid)
+returns devart.task_status language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case when devart_private.has_open_dependencies(p_task_id) then 'BLOCKED' else 'TODO' end
+        ::devart.task_status
+$$;
+
+-- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be
+-- retried.)
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
     update devart.tasks t
-    set status = 'CANCELLED', finished_at = now(), last_error = format('depends on cancelled task %s', p_task_id)
+    set status = 'CANCELLED', finished_at = now(),
+        last_error = format('depends on cancelled task %s', p_task_id)
     where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
       and t.status in ('BLOCKED', 'AWAITING_APPROVAL')
 $$;

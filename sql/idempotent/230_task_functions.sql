@@ -6,8 +6,8 @@
 -- The same idempotency_key from the same caller gives the task that it made the first time.
 -- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 42501.
 --
--- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of the whole:
--- every name here is qualified instead, operators too.
+-- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of
+-- the whole: every name here is qualified instead, operators too.
 create or replace function devart.create_task(
     title text,
     description text default null,
@@ -35,13 +35,15 @@ begin
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
         run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, status
     ) values (
-        create_task.title, create_task.description, create_task.priority, coalesce(create_task.payload, '{}'),
-        create_task.parent_task_id, create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
-        create_task.run_at, coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
+        create_task.title, create_task.description, create_task.priority,
+        coalesce(create_task.payload, '{}'), create_task.parent_task_id, create_task.service_id,
+        coalesce(create_task.required_capabilities, '{}'), create_task.run_at,
+        coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
         create_task.idempotency_key, create_task.traceparent,
         case
             when create_task.needs_approval then 'AWAITING_APPROVAL'
-            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0 then 'BLOCKED'
+            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
+                then 'BLOCKED'
         end::devart.task_status
     )
     -- Names its index, so that tasks without a key are not looked for.
@@ -52,16 +54,19 @@ begin
         select t.* into v_task from devart.tasks t
         where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
           and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
-              coalesce(devart.my_user_id(), devart.my_agent_id(), '00000000-0000-0000-0000-000000000000');
+              coalesce(devart.my_user_id(), devart.my_agent_id(),
+                       '00000000-0000-0000-0000-000000000000');
         if not found or v_task.title operator(pg_catalog.<>) create_task.title then
-            raise exception 'idempotency_key was used for another task' using errcode = '23505';
+            raise exception 'idempotency_key was used for another task'
+                using errcode = '23505', detail = '{"field": "idempotency_key"}';
         end if;
         return v_task;
     end if;
     if pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0 then
         insert into devart.task_dependencies (task_id, depends_on)
         select distinct (v_created.task).id, d from pg_catalog.unnest(create_task.depends_on) d;
-        select t.* into v_task from devart.tasks t where t.id operator(pg_catalog.=) (v_created.task).id;
+        select t.* into v_task from devart.tasks t
+        where t.id operator(pg_catalog.=) (v_created.task).id;
         return v_task;
     end if;
     return v_created.task;
@@ -76,7 +81,8 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     if jsonb_typeof(create_tasks.tasks) is distinct from 'array' then
-        raise exception 'tasks must be an array' using errcode = '22023';
+        raise exception 'tasks must be an array'
+            using errcode = '22023', detail = '{"field": "tasks"}';
     end if;
     return query
     insert into devart.tasks as t (
@@ -84,13 +90,13 @@ begin
         run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent
     )
     select
-        n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id, n.service_id,
-        coalesce(n.required_capabilities, '{}'), n.run_at, coalesce(n.max_retries, 3),
-        n.estimated_cost_usd, n.idempotency_key, n.traceparent
+        n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id,
+        n.service_id, coalesce(n.required_capabilities, '{}'), n.run_at,
+        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.idempotency_key, n.traceparent
     from jsonb_to_recordset(create_tasks.tasks) as n (
-        title text, description text, priority devart.task_priority, payload jsonb, parent_task_id uuid,
-        service_id uuid, required_capabilities text[], run_at timestamptz, max_retries int,
-        estimated_cost_usd numeric, idempotency_key text, traceparent text
+        title text, description text, priority devart.task_priority, payload jsonb,
+        parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
+        max_retries int, estimated_cost_usd numeric, idempotency_key text, traceparent text
     )
     returning t.id;
 end
@@ -103,15 +109,10 @@ returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
-    v_unknown text;
 begin
-    select k into v_unknown from jsonb_object_keys(update_task.changes) k
-    where k not in ('title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
-                    'max_retries', 'estimated_cost_usd', 'service_id')
-    limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
+    perform devart_private.check_changes(update_task.changes, array[
+        'title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
+        'max_retries', 'estimated_cost_usd', 'service_id']);
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
@@ -126,9 +127,11 @@ begin
 end
 $$;
 
--- The task, locked, for a supervisor, if it is in one of the states. p_verb: what is to be done to it.
--- Errors: P0002, 55000, 42501.
-create or replace function devart_private.task_in_state(p_task_id uuid, p_states devart.task_status[], p_verb text)
+-- The task, locked, for a supervisor, if it is in one of the states. p_verb: what is to be done to
+-- it. Errors: P0002, 55000, 42501.
+create or replace function devart_private.task_in_state(
+    p_task_id uuid, p_states devart.task_status[], p_verb text
+)
 returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -137,10 +140,13 @@ begin
     perform devart_private.require_supervisor();
     select t.* into v_task from devart.tasks t where t.id = p_task_id for no key update;
     if not found then
-        raise exception 'task_id names no task: %', p_task_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'task_id', format('names no task: %s', p_task_id), 'P0002');
     end if;
     if v_task.status <> all (p_states) then
-        raise exception 'task_id names a task that is % and cannot be %', v_task.status, p_verb using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'task_id', format('names a task that is %s and cannot be %s', v_task.status, p_verb),
+            '55000');
     end if;
     return v_task;
 end
@@ -153,10 +159,12 @@ returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.task_in_state(
-        delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}', 'deleted');
+        delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}',
+        'deleted');
     delete from devart.tasks t where t.id = delete_task.task_id;
 exception when foreign_key_violation then
-    raise exception 'task_id names a task that another task depends on' using errcode = '55000';
+    perform devart_private.refuse_argument(
+        'task_id', 'names a task that another task depends on', '55000');
 end
 $$;
 
@@ -189,8 +197,8 @@ declare
 begin
     perform devart_private.task_in_state(retry_task.task_id, '{FAILED,CANCELLED}', 'retried');
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status,
-        retry_count = 0, rescue_count = 0, run_at = null, finished_at = null, agent_id = null, lease_token = null
+    set status = devart_private.ready_status(t.id), retry_count = 0, rescue_count = 0,
+        run_at = null, finished_at = null, agent_id = null, lease_token = null
     where t.id = retry_task.task_id
     returning t.* into v_task;
     return v_task;

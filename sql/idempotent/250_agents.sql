@@ -1,7 +1,7 @@
 -- Agents: registering, keys, activation.
 
--- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated in
--- while the other still works. Returns key_id, api_key (shown this once) and expires_at.
+-- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated
+-- in while the other still works. Returns key_id, api_key (shown this once) and expires_at.
 create or replace function devart_private.issue_key(p_agent_id uuid, p_expires_at timestamptz)
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -12,9 +12,11 @@ begin
     perform from devart.agents a where a.id = p_agent_id for no key update;
     if (
         select count(*) from devart_private.agent_api_keys k
-        where k.agent_id = p_agent_id and k.revoked_at is null and coalesce(k.expires_at > now(), true)
+        where k.agent_id = p_agent_id and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true)
     ) >= 2 then
-        raise exception 'agent_id names an agent with two live keys: revoke one first' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'agent_id', 'names an agent with two live keys: revoke one first', '55000');
     end if;
     insert into devart_private.agent_api_keys (key_id, agent_id, key_sha256, expires_at)
     values (v_key_id, p_agent_id, devart.hash_api_key(v_key), p_expires_at);
@@ -42,8 +44,8 @@ begin
 end
 $$;
 
--- Each single capability of an agent has its lane: heartbeats name the queues of lanes, so the agent listens to them
--- before the first task asks for one.
+-- Each single capability of an agent has its lane: heartbeats name the queues of lanes, so the
+-- agent listens to them before the first task asks for one.
 create or replace function devart_private.agents_make_lanes()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -61,14 +63,17 @@ returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from devart.agents a where a.id = p_agent_id) then
-        raise exception 'agent_id names no agent: %', p_agent_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'agent_id', format('names no agent: %s', p_agent_id), 'P0002');
     end if;
 end
 $$;
 
 -- Gives an agent a further key; the older one works until it is revoked.
 -- Errors: P0002, 55000 two live keys already, 42501.
-create or replace function devart.rotate_agent_key(agent_id uuid, expires_at timestamptz default null)
+create or replace function devart.rotate_agent_key(
+    agent_id uuid, expires_at timestamptz default null
+)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
@@ -85,9 +90,11 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.require_supervisor();
     update devart_private.agent_api_keys k set revoked_at = now()
-    where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id and k.revoked_at is null;
+    where k.agent_id = revoke_agent_key.agent_id and k.key_id = revoke_agent_key.key_id
+      and k.revoked_at is null;
     if not found then
-        raise exception 'key_id names no live key of this agent' using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'key_id', 'names no live key of this agent', 'P0002');
     end if;
 end
 $$;

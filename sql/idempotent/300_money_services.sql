@@ -23,7 +23,6 @@ declare
     v_next uuid := new.substitute_service_id;
     v_depth int;
 begin
-    perform devart_private.check_time_zone(new.time_zone);
     if v_next is null then
         return new;
     end if;
@@ -32,14 +31,16 @@ begin
     while v_next is not null loop
         v_depth := v_depth + 1;
         if v_next = new.id or v_depth > 5 then
-            raise exception 'substitute_service_id must lead to at most five others and never back' using errcode = '22023';
+            perform devart_private.refuse_argument(
+                'substitute_service_id', 'must lead to at most five others and never back');
         end if;
-        select s.substitute_service_id into v_next from devart.service_registry s where s.id = v_next;
+        select s.substitute_service_id into v_next from devart.service_registry s
+        where s.id = v_next;
     end loop;
     return new;
 end
 $$;
 
 create or replace trigger service_registry_before_write
-    before insert or update of substitute_service_id, time_zone on devart.service_registry
+    before insert or update of substitute_service_id on devart.service_registry
     for each row execute function devart_private.service_registry_before_write();

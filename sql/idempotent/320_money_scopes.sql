@@ -1,12 +1,14 @@
 -- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
--- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of the task, its run and its
--- creator, for each task up the line of parents, so that nobody escapes a limit by creating children.
+-- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
+-- the task, its run and its creator, for each task up the line of parents, so that nobody escapes a
+-- limit by creating children.
 create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
     with recursive line (id, parent_task_id, workflow_run_id, created_by, depth) as (
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t where t.id = p_task_id
+        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t
+        where t.id = p_task_id
         union all
         select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, l.depth + 1
         from line l join devart.tasks t on t.id = l.parent_task_id
@@ -23,23 +25,26 @@ set search_path = pg_catalog, pg_temp as $$
     from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
 $$;
 
--- Locks budgets in id order, opens their windows where the last one ended, and gives them. p_patient false: only those
--- that nobody has locked.
+-- Locks budgets in id order, opens their windows where the last one ended, and gives them.
+-- p_patient false: only those that nobody has locked.
 create or replace function devart_private.lock_budgets(p_ids uuid[], p_patient boolean)
 returns setof devart.budgets language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_locked uuid[];
-    v_id uuid;
 begin
     if p_patient then
-        v_locked := array(select b.id from devart.budgets b where b.id = any (p_ids) order by b.id for no key update);
+        v_locked := array(
+            select b.id from devart.budgets b where b.id = any (p_ids)
+            order by b.id for no key update);
     else
-        v_locked := array(select b.id from devart.budgets b where b.id = any (p_ids) order by b.id for no key update skip locked);
+        v_locked := array(
+            select b.id from devart.budgets b where b.id = any (p_ids)
+            order by b.id for no key update skip locked);
     end if;
-    foreach v_id in array v_locked loop
-        perform devart_private.open_budget_window(v_id);
-    end loop;
+    perform devart_private.open_window(devart_private.limit_of(b)) from devart.budgets b
+    where b.id = any (v_locked) and b.window_end <= clock_timestamp()
+    order by b.id;
     return query select b.* from devart.budgets b where b.id = any (v_locked) order by b.id;
 end
 $$;
@@ -50,16 +55,19 @@ returns setof uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_locked uuid[];
-    v_id uuid;
 begin
     if p_patient then
-        v_locked := array(select s.id from devart.service_registry s where s.id = any (p_ids) order by s.id for no key update);
+        v_locked := array(
+            select s.id from devart.service_registry s where s.id = any (p_ids)
+            order by s.id for no key update);
     else
-        v_locked := array(select s.id from devart.service_registry s where s.id = any (p_ids) order by s.id for no key update skip locked);
+        v_locked := array(
+            select s.id from devart.service_registry s where s.id = any (p_ids)
+            order by s.id for no key update skip locked);
     end if;
-    foreach v_id in array v_locked loop
-        perform devart_private.open_service_window(v_id);
-    end loop;
+    perform devart_private.open_window(devart_private.limit_of(s)) from devart.service_registry s
+    where s.id = any (v_locked) and s.window_end <= clock_timestamp()
+    order by s.id;
     return query select unnest(v_locked);
 end
 $$;
@@ -78,26 +86,24 @@ set search_path = pg_catalog, pg_temp as $$
     select c.id, c."position" from chain c
 $$;
 
--- The most that could be charged to a service or one of its substitutes at this moment; infinity without a limit,
--- null when none is in service. A suspended one counts again as soon as its window has ended.
+-- What is left of a limit; infinity where there is none. All of it as soon as its window has ended.
+create or replace function devart_private.limit_room(p_limit devart_private.money_limit)
+returns numeric language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_limit.budget_usd is null or not p_limit.hard_limit then 'infinity'::numeric
+        when p_limit.window_end <= clock_timestamp() then p_limit.budget_usd
+        else p_limit.budget_usd - p_limit.spent_usd - p_limit.held_usd end
+$$;
+
+-- The most that could be charged to a service or one of its substitutes at this moment; null when
+-- none is in service. A suspended one counts again as soon as its window has ended.
 create or replace function devart_private.service_room(p_service_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    select max(case
-        when s.budget_usd is null or not s.hard_limit then 'infinity'::numeric
-        when s.window_end <= clock_timestamp() then s.budget_usd
-        else s.budget_usd - s.spent_usd - s.held_usd end)
+    select max(devart_private.limit_room(devart_private.limit_of(s)))
     from devart_private.substitute_chain(p_service_id) c
     join devart.service_registry s on s.id = c.id
     where s.status = 'ACTIVE' or (s.status = 'SUSPENDED' and s.window_end <= clock_timestamp())
 $$;
 
-create or replace function devart_private.budget_room(p_budget_id uuid)
-returns numeric language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select case
-        when not b.hard_limit then 'infinity'::numeric
-        when b.window_end <= clock_timestamp() then b.budget_usd
-        else b.budget_usd - b.spent_usd - b.held_usd end
-    from devart.budgets b where b.id = p_budget_id
-$$;

@@ -1,7 +1,8 @@
--- Giving held money back: when it is released, and when it expires. (Reserving and settling are native: pg_devart/src/money.)
+-- Giving held money back: when it is released, and when it expires. (Reserving and settling are
+-- native: pg_devart/src/money.)
 
--- Closes holds that the caller has locked and that are still HELD, and gives their money back to the windows that admitted them.
--- Lets waiting tasks go that can now be paid. Returns how many.
+-- Closes holds that the caller has locked and that are still HELD, and gives their money back to
+-- the windows that admitted them. Lets waiting tasks go that can now be paid. Returns how many.
 create or replace function devart_private.release_holds(p_ids uuid[], p_status devart.hold_status)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -16,19 +17,26 @@ begin
     where s.id in (select h.service_id from devart.holds h where h.id = any (p_ids))
     order by s.id for no key update;
     perform w.id from devart.budget_windows w
-    where w.id in (select u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u where h.id = any (p_ids))
+    where w.id in (
+        select u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u
+        where h.id = any (p_ids))
     order by w.id for no key update;
 
     update devart.holds h set status = p_status, closed_at = clock_timestamp()
     where h.id = any (p_ids) and h.status = 'HELD';
     get diagnostics v_count = row_count;
-    insert into devart.charges (service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd, kind, delegated_from)
-    select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id, h.agent_id, h.attempt, h.amount_usd, 'release', h.delegated_from
+    insert into devart.charges (
+        service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd,
+        kind, delegated_from
+    )
+    select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id,
+           h.agent_id, h.attempt, h.amount_usd, 'release', h.delegated_from
     from devart.holds h where h.id = any (p_ids);
     perform devart_private.unhold(p_ids);
 
     for v_scope_id in
-        select distinct u from devart.holds h, unnest(h.service_id || h.budget_ids) u where h.id = any (p_ids)
+        select distinct u from devart.holds h, unnest(h.service_id || h.budget_ids) u
+        where h.id = any (p_ids)
     loop
         perform devart_private.wake_waiting(v_scope_id);
     end loop;
@@ -36,7 +44,8 @@ begin
 end
 $$;
 
--- Subtracts the amounts of these holds from the windows that admitted them, open or closed. All are locked.
+-- Subtracts the amounts of these holds from the windows that admitted them, open or closed. All are
+-- locked.
 create or replace function devart_private.unhold(p_ids uuid[])
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -47,7 +56,8 @@ begin
           where h.id = any (p_ids) group by u.window_id) f
     where b.window_id = f.window_id;
     update devart.service_registry s set held_usd = s.held_usd - f.freed
-    from (select h.window_id, sum(h.amount_usd) as freed from devart.holds h where h.id = any (p_ids) group by h.window_id) f
+    from (select h.window_id, sum(h.amount_usd) as freed from devart.holds h
+          where h.id = any (p_ids) group by h.window_id) f
     where s.window_id = f.window_id;
     update devart.budget_windows w set held_usd = w.held_usd - f.freed
     from (select u.window_id, sum(h.amount_usd) as freed
@@ -57,8 +67,8 @@ begin
 end
 $$;
 
--- Releases due holds of these services and budgets because somebody needs the money now. Takes only what it can lock without
--- waiting; the rest is maintain()'s.
+-- Releases due holds of these services and budgets because somebody needs the money now. Takes only
+-- what it can lock without waiting; the rest is maintain()'s.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -104,7 +114,8 @@ set search_path = pg_catalog, pg_temp as $$
         order by d.expires_at limit p_limit
         for no key update skip locked
     )
-      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt and t.lease_expires_at > now()
+      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt
+      and t.lease_expires_at > now()
 $$;
 
 -- Releases holds whose time is up.
@@ -122,8 +133,9 @@ begin
 end
 $$;
 
--- The money of a task that left its worker is free at once for whoever needs it: expire_holds and reserve_charge give it back.
--- Not given back here: a completion would have to lock the service's row, which others charge.
+-- The money of a task that left its worker is free at once for whoever needs it: expire_holds and
+-- reserve_charge give it back. Not given back here: a completion would have to lock the service's
+-- row, which others charge.
 create or replace function devart_private.end_holds_of_task(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$

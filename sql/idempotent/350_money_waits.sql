@@ -1,46 +1,42 @@
--- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
+-- A task whose money was refused waits for money or for a person, outside of the queue; it does not
+-- fail. It goes on by itself when the budget has room again, or with a decision on its approval
+-- (431_approval_budget.sql).
 
--- What exactly is asked: the task, who pays and how much.
-create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
-returns bytea language sql immutable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
-$$;
-
--- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason, remaining_usd, as the gate answered.
--- p_never_started: a claim found out before handing it out, so the attempt does not count. Returns the approval's id.
--- It has no expiry: a budget of a month may take a month to come back.
-create or replace function devart_private.park_task(p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean)
+-- Lets a task wait, and asks people. p_verdict: service_id, scope_id, needed_usd, reason,
+-- remaining_usd, as the gate answered. p_never_started: a claim found out before handing it out, so
+-- the attempt does not count. Returns the approval's id. It has no expiry: a budget of a month may
+-- take a month to come back.
+create or replace function devart_private.park_task(
+    p_task_id uuid, p_agent_id uuid, p_verdict jsonb, p_never_started boolean
+)
 returns uuid language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
-    v_approval_id uuid;
 begin
     update devart.tasks t
     set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
         attempt = t.attempt - p_never_started::int,
         last_error = format('waits for budget: %s', p_verdict ->> 'reason')
     where t.id = p_task_id;
-    insert into devart_private.budget_waits as w (task_id, scope_id, service_id, needed_usd, agent_id)
+    insert into devart_private.budget_waits as w (
+        task_id, scope_id, service_id, needed_usd, agent_id
+    )
     values (p_task_id, (p_verdict ->> 'scope_id')::uuid, (p_verdict ->> 'service_id')::uuid,
             (p_verdict ->> 'needed_usd')::numeric, p_agent_id)
     on conflict (task_id) do update
-        set scope_id = excluded.scope_id, service_id = excluded.service_id, needed_usd = excluded.needed_usd,
-            agent_id = excluded.agent_id
+        set scope_id = excluded.scope_id, service_id = excluded.service_id,
+            needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
-    insert into devart.approvals as a (subject, subject_id, digest, quorum, requested_by, detail)
-    values ('budget', p_task_id, devart_private.budget_digest(v_wait),
-            devart_private.setting_number('approval_quorum')::int, p_agent_id, p_verdict)
-    on conflict do nothing
-    returning a.id into v_approval_id;
-    return v_approval_id;
+    return devart_private.request_approval(
+        'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
+        p_detail => p_verdict);
 end
 $$;
 
--- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves AWAITING_APPROVAL, however: nothing is asked any more.
--- An approval that somebody decides just now is left to them.
+-- Called by the history (pg_devart/src/tasks/history.rs) for each task that leaves
+-- AWAITING_APPROVAL, however: nothing is asked any more. An approval that somebody decides just now
+-- is left to them.
 create or replace function devart_private.end_budget_wait(p_task_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -75,7 +71,7 @@ returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     update devart.tasks t
-    set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+    set status = devart_private.ready_status(t.id)
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
@@ -84,7 +80,8 @@ begin
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if need be.
+-- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if
+-- need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -96,15 +93,18 @@ begin
 end
 $$;
 
-create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd on devart.tasks
+create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd
+    on devart.tasks
     for each row when (
         new.status = 'AWAITING_APPROVAL' and old.status = 'AWAITING_APPROVAL'
-        and (new.service_id, new.estimated_cost_usd) is distinct from (old.service_id, old.estimated_cost_usd)
+        and (new.service_id, new.estimated_cost_usd)
+            is distinct from (old.service_id, old.estimated_cost_usd)
     )
     execute function devart_private.tasks_after_cost_edit();
 
--- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is there: by priority, then
--- by waiting time, each that still fits. Looks at a hundred at most. Returns how many went.
+-- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -128,8 +128,8 @@ begin
 end
 $$;
 
--- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when it is a service, for one
--- that it stands in for.
+-- Money came back to p_scope_id, a service or a budgets row. Tasks may wait for it itself or, when
+-- it is a service, for one that it stands in for.
 create or replace function devart_private.wake_waiting(p_scope_id uuid)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -144,29 +144,37 @@ begin
         with recursive above (id, depth) as (
             select p_scope_id, 0
             union
-            select s.id, a.depth + 1 from above a join devart.service_registry s on s.substitute_service_id = a.id where a.depth < 5
+            select s.id, a.depth + 1
+            from above a join devart.service_registry s on s.substitute_service_id = a.id
+            where a.depth < 5
         )
         select a.id from above a
     loop
-        v_count := v_count + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
+        v_count := v_count
+            + devart_private.wake_waiting_for(v_scope_id, devart_private.room_of(v_scope_id));
     end loop;
     return v_count;
 end
 $$;
 
--- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit, null when nothing can pay.
+-- What is left of a service (with its substitutes) or of a budgets row; infinity without a limit,
+-- null when nothing can pay.
 create or replace function devart_private.room_of(p_scope_id uuid)
 returns numeric language sql stable
 set search_path = pg_catalog, pg_temp as $$
     select case
-        when exists (select from devart.service_registry s where s.id = p_scope_id) then devart_private.service_room(p_scope_id)
-        when exists (select from devart.budgets b where b.id = p_scope_id) then devart_private.budget_room(p_scope_id)
-        -- The budget was deleted: it refuses nothing any more.
-        else 'infinity' end
+        when exists (select from devart.service_registry s where s.id = p_scope_id)
+            then devart_private.service_room(p_scope_id)
+        -- A budget that was deleted refuses nothing any more.
+        else coalesce((select devart_private.limit_room(devart_private.limit_of(b))
+                       from devart.budgets b where b.id = p_scope_id), 'infinity') end
 $$;
 
--- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what no call did, because the one
--- that brought the money back could not see the task that was just beginning to wait.
+drop function if exists devart_private.budget_room(uuid);
+
+-- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
+-- no call did, because the one that brought the money back could not see the task that was just
+-- beginning to wait.
 create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -181,7 +189,8 @@ begin
     perform devart_private.lock_services(array(
         select s.id from devart.service_registry s
         where s.window_end <= clock_timestamp()
-          and (s.status = 'SUSPENDED' or exists (select from devart_private.budget_waits w where w.scope_id = s.id))), false);
+          and (s.status = 'SUSPENDED' or exists (
+              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
     for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
         v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
     end loop;
@@ -189,57 +198,8 @@ begin
 end
 $$;
 
--- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved. Budgets first, then the service.
-create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.lock_budgets(devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
-    perform devart_private.lock_services(array[p_wait.service_id], true);
-    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
-    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
-      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
-    update devart.service_registry s
-    -- A suspension ends only with room for more than nothing.
-    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
-    where s.id = p_wait.service_id
-      and s.hard_limit and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
-end
-$$;
-
--- Does what was approved about a waiting task: raises the limits, or bills p_substitute instead; and sets the money aside for this
--- task, so that nobody else takes what was approved for it. The hold waits a day for the claim.
--- Errors: 55000 the money cannot be set aside even so.
-create or replace function devart_private.grant_budget(p_task_id uuid, p_substitute uuid)
-returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_wait devart_private.budget_waits;
-    v_verdict jsonb;
-begin
-    perform t.id from devart.tasks t where t.id = p_task_id for no key update;
-    select w.* into v_wait from devart_private.budget_waits w where w.task_id = p_task_id;
-    if not found then
-        raise exception 'approval_id names an approval whose task does not wait any more' using errcode = '55000';
-    end if;
-    if p_substitute is null then
-        perform devart_private.raise_budgets_for(v_wait);
-    else
-        v_wait.service_id := p_substitute;
-    end if;
-    v_verdict := devart_private.hold_for_task(
-        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, p_task_id, interval '1 day');
-    if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason' using errcode = '55000';
-    end if;
-    perform devart_private.resume_task(p_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = p_task_id;
-    end if;
-end
-$$;
-
--- At the end of the transaction that changed a limit, when it is known what else it did with the money.
+-- At the end of the transaction that changed a limit, when it is known what else it did with the
+-- money.
 create or replace function devart_private.wake_after_change()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -251,7 +211,8 @@ $$;
 
 drop trigger if exists service_registry_wake on devart.service_registry;
 create constraint trigger service_registry_wake
-    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id on devart.service_registry
+    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
+    on devart.service_registry
     deferrable initially deferred for each row when (new.status <> 'DISABLED')
     execute function devart_private.wake_after_change();
 

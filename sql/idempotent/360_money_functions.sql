@@ -1,9 +1,30 @@
--- What supervisors and agents do about money beyond reserving and settling, which is native (pg_devart/src/money).
+-- What supervisors and agents do about money beyond reserving and settling, which is native
+-- (pg_devart/src/money).
 
--- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives the service. A suspension
--- ends when there is room again, and waiting tasks go on. (Lowering a budget is an edit of the service, for admins.)
--- Errors: P0002 no such service, 22023 neither or both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
-create or replace function devart.increase_budget(service_id uuid, amount_usd numeric default null, budget_usd numeric default null)
+-- The service, locked, in the window of this moment. Errors: P0002.
+create or replace function devart_private.service_to_change(p_service_id uuid)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.lock_services(array[p_service_id], true);
+    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', p_service_id), 'P0002');
+    end if;
+    return v_service;
+end
+$$;
+
+-- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives
+-- the service. A suspension ends when there is room again, and waiting tasks go on. (Lowering a
+-- budget is an edit of the service, for admins.) Errors: P0002 no such service, 22023 neither or
+-- both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
+create or replace function devart.increase_budget(
+    service_id uuid, amount_usd numeric default null, budget_usd numeric default null
+)
 returns devart.service_registry language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -11,21 +32,21 @@ declare
 begin
     perform devart_private.require_supervisor();
     if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
-        raise exception 'amount_usd or budget_usd must be given, and only one of them' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
     if increase_budget.amount_usd <= 0 then
-        raise exception 'amount_usd must be more than 0' using errcode = '22023';
+        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
-    perform devart_private.lock_services(array[increase_budget.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = increase_budget.service_id;
-    if not found then
-        raise exception 'service_id names no service: %', increase_budget.service_id using errcode = 'P0002';
-    end if;
+    v_service := devart_private.service_to_change(increase_budget.service_id);
     if v_service.budget_usd is null then
-        raise exception 'service_id names a service without a limit' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'service_id', 'names a service without a limit', '55000');
     end if;
     if increase_budget.budget_usd < v_service.budget_usd then
-        raise exception 'budget_usd must not be less than the budget, which is %', v_service.budget_usd using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'budget_usd',
+            format('must not be less than the budget, which is %s', v_service.budget_usd));
     end if;
     update devart.service_registry s
     set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
@@ -35,11 +56,12 @@ begin
 end
 $$;
 
--- The gate before a call that costs money: reserves as reserve_charge does and answers the same. When a task's reserve is
--- refused, the task becomes AWAITING_APPROVAL, with an approval of subject budget, instead of failing; the answer then has
--- task_status and approval_id, and the caller's lease is over. ask false leaves the task with its agent, which may shrink its
--- request to max_affordable_units. An unknown price never makes a task wait: it is the request that must change.
--- Errors: as reserve_charge.
+-- The gate before a call that costs money: reserves as reserve_charge does and answers the same.
+-- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
+-- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
+-- lease is over. ask false leaves the task with its agent, which may shrink its request to
+-- max_affordable_units. An unknown price never makes a task wait: it is the request that must
+-- change. Errors: as reserve_charge.
 -- (Dropped: its form without ttl, beside which calls would be ambiguous.)
 drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
 create or replace function devart.dispatch_task(
@@ -58,11 +80,13 @@ declare
     v_answer jsonb;
     v_agent_id uuid;
 begin
-    select t.agent_id into v_agent_id from devart.tasks t where t.id = dispatch_task.task_id for no key update;
+    select t.agent_id into v_agent_id from devart.tasks t
+    where t.id = dispatch_task.task_id for no key update;
     perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
     v_answer := devart.reserve_charge(
-        dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage, dispatch_task.task_id,
-        dispatch_task.lease_token, dispatch_task.idempotency_key, dispatch_task.ttl);
+        dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
+        dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
+        dispatch_task.ttl);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
        or v_answer ->> 'code' = 'price_unknown' then
         return v_answer;
@@ -70,12 +94,13 @@ begin
     return v_answer || jsonb_build_object(
         'task_status', 'AWAITING_APPROVAL',
         'approval_id', devart_private.park_task(
-            dispatch_task.task_id, v_agent_id, v_answer || jsonb_build_object('service_id', dispatch_task.service_id), false));
+            dispatch_task.task_id, v_agent_id,
+            v_answer || jsonb_build_object('service_id', dispatch_task.service_id), false));
 end
 $$;
 
--- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for now: given back, to be
--- reserved anew in the same transaction.
+-- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
+-- now: given back, to be reserved anew in the same transaction.
 create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -93,23 +118,10 @@ begin
 end
 $$;
 
--- Refuses members of changes that cannot be changed. Errors: 22023.
-create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
-returns void language plpgsql immutable
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_unknown text;
-begin
-    select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
-    if found then
-        raise exception '% is not a field that can be changed', v_unknown using errcode = '22023';
-    end if;
-end
-$$;
-
--- Edits a service. changes: column to new value. A new period or time zone begins a new window; a budget above what is spent
--- ends a suspension, one below begins it. status DISABLED takes the service out of use, until it is ACTIVE again.
--- Errors: P0002 no such service, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+-- Edits a service. changes: column to new value. A new period or time zone begins a new window; a
+-- budget above what is spent ends a suspension, one below begins it. status DISABLED takes the
+-- service out of use, until it is ACTIVE again. Errors: P0002 no such service, 22023 unknown field
+-- or a value that makes no sense, 42501 not an admin.
 create or replace function devart.update_service(service_id uuid, changes jsonb)
 returns devart.service_registry language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -118,16 +130,14 @@ declare
 begin
     perform devart_private.require_admin();
     perform devart_private.check_changes(update_service.changes, array[
-        'name', 'description', 'status', 'budget_usd', 'period', 'time_zone', 'substitute_service_id', 'alert_thresholds', 'hard_limit']);
-    perform devart_private.lock_services(array[update_service.service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = update_service.service_id;
-    if not found then
-        raise exception 'service_id names no service: %', update_service.service_id using errcode = 'P0002';
-    end if;
+        'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
+        'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+    v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
-    set name = v_service.name, description = v_service.description, status = v_service.status, budget_usd = v_service.budget_usd,
-        period = v_service.period, time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
+    set name = v_service.name, description = v_service.description, status = v_service.status,
+        budget_usd = v_service.budget_usd, period = v_service.period,
+        time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
         alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit
     where s.id = update_service.service_id
     returning s.* into v_service;
@@ -145,14 +155,16 @@ begin
     perform devart_private.require_admin();
     select b.* into v_budget from devart_private.lock_budgets(array[p_budget_id], true) b;
     if not found then
-        raise exception 'budget_id names no budget: %', p_budget_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'budget_id', format('names no budget: %s', p_budget_id), 'P0002');
     end if;
     return v_budget;
 end
 $$;
 
 -- Edits a budget. changes: column to new value. A new period or time zone begins a new window.
--- Errors: P0002 no such budget, 22023 unknown field or a value that makes no sense, 42501 not an admin.
+-- Errors: P0002 no such budget, 22023 unknown field or a value that makes no sense, 42501 not an
+-- admin.
 create or replace function devart.update_budget(budget_id uuid, changes jsonb)
 returns devart.budgets language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -161,7 +173,8 @@ declare
 begin
     v_budget := devart_private.budget_to_manage(update_budget.budget_id);
     perform devart_private.check_changes(
-        update_budget.changes, array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
+        update_budget.changes,
+        array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
     v_budget := jsonb_populate_record(v_budget, update_budget.changes);
     update devart.budgets b
     set budget_usd = v_budget.budget_usd, period = v_budget.period, time_zone = v_budget.time_zone,
@@ -172,7 +185,8 @@ begin
 end
 $$;
 
--- Ends a budget. What was charged under it stays in devart.budget_windows. Errors: P0002 no such budget, 42501 not an admin.
+-- Ends a budget. What was charged under it stays in devart.budget_windows. Errors: P0002 no such
+-- budget, 42501 not an admin.
 create or replace function devart.delete_budget(budget_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$

@@ -1,34 +1,73 @@
--- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
+-- Approvals: what waits for people, and their votes. Nobody approves their own request, nobody
+-- votes twice.
+--
+-- A subject, which is a value of devart.approval_subject, is one file 43N_approval_<subject>.sql.
+-- It calls request_approval and has these functions of devart_private; nothing else changes for it:
+--   approval_decisions_<subject>() returns text[]
+--     what people can decide, of approve, substitute and reject
+--   approval_is_current_<subject>(devart.approvals) returns boolean
+--     whether what was to be approved is still the same: by its digest
+--   approval_granted_<subject>(devart.approvals, uuid) returns void
+--     does what was approved; with the service that people want billed instead, if they do
+--   approval_rejected_<subject>(devart.approvals, text) returns void
+--     what becomes of the subject without approval, and why: rejected, or nobody decided in time
+-- They are called by their name, which is made of an enum's value in a schema where only the owner
+-- creates functions, so no caller can put a function of their own there.
 
--- The digest of what is being approved: a later edit of the task does not slip through under it.
-create or replace function devart_private.task_digest(p_task devart.tasks)
-returns bytea language sql stable
+-- The function that handles an event of the subject's approvals; null when there is none.
+create or replace function devart_private.approval_handler(
+    p_event text, p_subject devart.approval_subject
+)
+returns regproc language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
-        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
-        p_task.required_capabilities)::text, 'UTF8'))
+    select to_regproc(format('devart_private.approval_%s_%s', p_event, p_subject))
 $$;
 
--- Opens the approval that a task waits for; there is at most one at a time.
-create or replace function devart_private.request_task_approval(p_task_id uuid)
-returns void language sql
+-- An approval that nothing handles could not be decided, and would hold up the expiry of all
+-- others.
+create or replace function devart_private.approvals_before_insert()
+returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
-    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
-    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
-           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
-    from devart.tasks t where t.id = p_task_id
+begin
+    if devart_private.approval_handler('rejected', new.subject) is null then
+        perform devart_private.refuse_argument('subject', 'names a subject that nothing handles');
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger approvals_before_insert before insert on devart.approvals
+    for each row execute function devart_private.approvals_before_insert();
+
+-- Asks people; gives the approval's id, or null when this is being asked already. p_expires_at
+-- null: for as long as it takes.
+create or replace function devart_private.request_approval(
+    p_subject devart.approval_subject, p_subject_id uuid, p_digest bytea, p_requested_by uuid,
+    p_expires_at timestamptz default null, p_detail jsonb default null
+)
+returns uuid language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.approvals (
+        subject, subject_id, digest, quorum, requested_by, expires_at, detail
+    ) values (
+        p_subject, p_subject_id, p_digest, devart_private.setting_number('approval_quorum')::int,
+        p_requested_by, p_expires_at, p_detail
+    )
     on conflict do nothing
+    returning id
 $$;
 
 drop function if exists devart.decide_approval(uuid, text, text);
 
 -- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
 -- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and
+--     its money is set aside.
 --   substitute (subject budget only): the task goes, and service_id pays for it.
 --   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
--- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested,
+-- or the money cannot be set aside, 22023 unknown decision or service_id, 23503 no such service,
+-- 23505 voted before, 42501 not a supervisor or one's own request.
 create or replace function devart.decide_approval(
     approval_id uuid, decision text, comment text default null, service_id uuid default null
 )
@@ -36,78 +75,81 @@ returns devart.approvals language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_approval devart.approvals;
+    v_decisions text[];
     v_voter uuid := devart.my_user_id();
 begin
     perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+    if decide_approval.decision is null
+       or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+        perform devart_private.refuse_argument('decision', 'must be approve, substitute or reject');
     end if;
     if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
+        perform devart_private.refuse_argument(
+            'service_id', 'must be given with decision substitute and with no other');
     end if;
     v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+    execute format('select %s()', devart_private.approval_handler('decisions', v_approval.subject))
+        into v_decisions;
+    if decide_approval.decision <> all (v_decisions) then
+        perform devart_private.refuse_argument('decision', format(
+            'must be %s for subject %s', array_to_string(v_decisions, ' or '), v_approval.subject));
     end if;
     if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
         raise exception 'nobody may approve their own request' using errcode = '42501';
     end if;
     insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
     values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
+            decide_approval.decision <> 'reject', decide_approval.comment,
+            decide_approval.service_id);
     return devart_private.conclude_approval(v_approval, decide_approval.service_id);
 end
 $$;
 
--- Whether the task still is what was to be approved, or still waits for the money that was asked for.
-create or replace function devart_private.approval_is_current(p_approval devart.approvals)
-returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if p_approval.subject = 'budget' then
-        return exists (
-            select from devart_private.budget_waits w
-            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
-    end if;
-    return exists (
-        select from devart.tasks t
-        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
-end
-$$;
-
--- The approval, locked, if it still takes votes and its task is still what was to be approved.
+-- The approval, locked, if it still takes votes and its subject is still what was to be approved.
 create or replace function devart_private.open_approval(p_approval_id uuid)
 returns devart.approvals language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_approval devart.approvals;
+    v_is_current boolean;
 begin
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
+        perform devart_private.refuse_argument(
+            'approval_id', format('names no approval: %s', p_approval_id), 'P0002');
     end if;
     if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval that is decided or expired', '55000');
     end if;
-    if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
+    execute format(
+            'select %s($1)', devart_private.approval_handler('is_current', v_approval.subject))
+        into v_is_current using v_approval;
+    if not v_is_current then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval of what was changed or deleted since', '55000');
     end if;
     return v_approval;
 end
 $$;
 
 drop function if exists devart_private.conclude_approval(devart.approvals);
+drop function if exists devart_private.approval_is_current(devart.approvals);
 
--- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
+-- Closes the approval if the votes decide it, and does what follows. p_substitute: what this vote
+-- wants billed instead.
+create or replace function devart_private.conclude_approval(
+    p_approval devart.approvals, p_substitute uuid
+)
 returns devart.approvals language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_status devart.approval_status;
 begin
     select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
-                    then 'APPROVED'
+                when count(*) filter (
+                    where v.substitute_service_id is not distinct from p_substitute
+                ) >= p_approval.quorum then 'APPROVED'
                 else 'PENDING' end
     into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
     if v_status = 'PENDING' then
@@ -116,15 +158,50 @@ begin
     update devart.approvals a set status = v_status, decided_at = now()
     where a.id = p_approval.id returning a.* into p_approval;
     if v_status = 'REJECTED' then
-        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    elsif p_approval.subject = 'budget' then
-        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
+        perform devart_private.reject_subject(p_approval, 'approval rejected');
     else
-        update devart.tasks t
-        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+        execute format(
+                'select %s($1, $2)', devart_private.approval_handler('granted', p_approval.subject))
+            using p_approval, p_substitute;
     end if;
     return p_approval;
 end
+$$;
+
+create or replace function devart_private.reject_subject(p_approval devart.approvals, p_why text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format(
+            'select %s($1, $2)', devart_private.approval_handler('rejected', p_approval.subject))
+        using p_approval, p_why;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+    v_count int := 0;
+begin
+    for v_approval in
+        update devart.approvals a set status = 'EXPIRED', decided_at = now()
+        where a.status = 'PENDING' and a.expires_at <= now()
+        returning a.*
+    loop
+        perform devart_private.reject_subject(v_approval, 'approval expired');
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$$;
+
+-- For subjects that are a task: cancels it if it still waits.
+create or replace function devart_private.cancel_waiting_task(p_task_id uuid, p_why text)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = p_why
+    where t.id = p_task_id and t.status = 'AWAITING_APPROVAL'
 $$;

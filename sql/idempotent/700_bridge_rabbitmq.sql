@@ -1,29 +1,33 @@
--- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
--- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
--- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
--- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
+-- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the
+-- outbox. invite: the task can be started. delay: it can be from run_at on. dead: it failed for
+-- good.
+-- A message is only an invitation, and start_task decides: one too many costs nothing, one too few
+-- would leave a task to those who claim. New tasks and changes of status are noticed in
+-- pg_devart/src/tasks/history.rs.
 
--- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
--- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
+-- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a
+-- lane. What could be mistaken for another lane, or does not fit into a name, is told apart by its
+-- digest.
 create or replace function devart_private.task_routing_key(p_capabilities text[])
 returns text language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp as $$
     select case
         when p_capabilities = '{}' then 'todo'
-        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
+        when exists (select from unnest(p_capabilities) c
+                     where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
              or length(array_to_string(p_capabilities, '+')) > 200
-            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
+            then 'todo.sha256-' || left(encode(
+                sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
         else 'todo.' || array_to_string(p_capabilities, '+')
     end
 $$;
 
--- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
+-- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the
+-- whole cost.
 create or replace function devart_private.task_messages_wanted()
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
-    )
+    select devart_private.setting('outbox_topics') ? 'rabbitmq.task'
 $$;
 
 -- Writes a message of this kind about each of the tasks, in the order given.
@@ -47,8 +51,8 @@ begin
 end
 $$;
 
--- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
--- with another priority.
+-- Invites again to a waiting task that was edited: its earlier message lies in another lane, or
+-- queues with another priority.
 create or replace function devart_private.tasks_after_edit_invite()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -60,19 +64,21 @@ begin
 end
 $$;
 
-create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
+create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities
+    on devart.tasks
     for each row when (
         old.status = 'TODO' and new.status = 'TODO'
         and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
     )
     execute function devart_private.tasks_after_edit_invite();
 
--- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
--- messages have waited for that long too, since invitations are among them.
+-- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds;
+-- no while messages have waited for that long too, since invitations are among them.
 create or replace function devart_private.task_lanes(waiting_seconds float8)
 returns table (routing_key text, has_waiting boolean) language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
+    select devart_private.task_routing_key(l.required_capabilities),
+    not backlog.is_there and exists (
         select from unnest(enum_range(null::devart.task_priority)) p
         cross join lateral (
             select from devart.tasks t
@@ -90,8 +96,8 @@ set search_path = pg_catalog, pg_temp as $$
     ) backlog
 $$;
 
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
--- is new, or empty while tasks wait. Returns how many.
+-- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a
+-- queue is new, or empty while tasks wait. Returns how many.
 create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
 returns bigint language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -105,7 +111,8 @@ begin
     from devart_private.lanes l
     join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
     where invite_waiting_tasks.routing_key is null
-       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
+       or invite_waiting_tasks.routing_key
+          = devart_private.task_routing_key(l.required_capabilities);
     perform devart_private.send_task_messages('invite', v_task_ids);
     return coalesce(cardinality(v_task_ids), 0);
 end

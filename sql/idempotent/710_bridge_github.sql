@@ -43,7 +43,8 @@ set search_path = pg_catalog, pg_temp as $$
     insert into devart.tasks (title, description, priority, required_capabilities, payload)
     values (
         left(format('Code Review: %s#%s %s', p_payload #>> '{repository,full_name}',
-                    p_payload #>> '{pull_request,number}', p_payload #>> '{pull_request,title}'), 500),
+                    p_payload #>> '{pull_request,number}', p_payload #>> '{pull_request,title}'),
+             500),
         p_payload #>> '{pull_request,html_url}', 'CRITICAL', '{code-review}',
         devart_private.github_task_payload(p_payload))
     returning id
@@ -52,7 +53,9 @@ $$;
 -- Takes a verified delivery. Returns status (accepted, duplicate, ignored), task_id and reason.
 -- A delivery and its task commit together, so a failure does not burn the delivery's id.
 -- Errors: 22023 the payload is not what GitHub sends.
-create or replace function devart_private.receive_github_delivery(delivery_id text, event text, payload jsonb)
+create or replace function devart_private.receive_github_delivery(
+    delivery_id text, event text, payload jsonb
+)
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -61,20 +64,24 @@ declare
     v_task_id uuid;
 begin
     if event = 'pull_request' and payload #>> '{pull_request,head,sha}' is null then
-        raise exception 'payload must have pull_request.head.sha' using errcode = '22023';
+        perform devart_private.refuse_argument('payload', 'must have pull_request.head.sha');
     end if;
     insert into devart_private.webhook_deliveries (source, delivery_id, event, subject, status)
-    values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event, v_subject, v_status)
+    values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event,
+            v_subject, v_status)
     on conflict do nothing;
     if not found then
         select d.task_id into v_task_id from devart_private.webhook_deliveries d
         where d.source = 'github'
-          and (d.delivery_id = receive_github_delivery.delivery_id or (d.subject = v_subject and d.status = 'accepted'))
+          and (d.delivery_id = receive_github_delivery.delivery_id
+               or (d.subject = v_subject and d.status = 'accepted'))
         limit 1;
-        return jsonb_build_object('status', 'duplicate', 'task_id', v_task_id, 'reason', 'delivered before');
+        return jsonb_build_object(
+            'status', 'duplicate', 'task_id', v_task_id, 'reason', 'delivered before');
     end if;
     if v_status = 'ignored' then
-        return jsonb_build_object('status', 'ignored', 'task_id', null, 'reason', 'no task is made of this event');
+        return jsonb_build_object(
+            'status', 'ignored', 'task_id', null, 'reason', 'no task is made of this event');
     end if;
     v_task_id := devart_private.create_review_task(payload);
     update devart_private.webhook_deliveries d set task_id = v_task_id

@@ -1,5 +1,5 @@
--- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time works,
--- the others return at once, and each step is bounded.
+-- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time
+-- works, the others return at once, and each step is bounded.
 
 -- Lets tasks go whose time has come.
 create or replace function devart_private.promote_due_tasks(p_limit int)
@@ -20,7 +20,8 @@ begin
 end
 $$;
 
--- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails instead.
+-- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails
+-- instead.
 create or replace function devart_private.rescue_expired_leases(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -29,7 +30,8 @@ declare
     v_count int;
 begin
     update devart.tasks t
-    set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end::devart.task_status,
+    set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end
+            ::devart.task_status,
         rescue_count = t.rescue_count + 1,
         finished_at = case when t.rescue_count < v_max_rescues then null else now() end,
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
@@ -51,11 +53,13 @@ create or replace function devart_private.refresh_agent_status()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_offline_after interval := make_interval(secs => devart_private.setting_number('agent_offline_seconds')::float8);
+    v_offline_after interval := make_interval(
+        secs => devart_private.setting_number('agent_offline_seconds')::float8);
     v_count int;
 begin
     with busy as (
-        select t.agent_id, count(*)::int as tasks from devart.tasks t where t.status = 'IN_PROGRESS' group by t.agent_id
+        select t.agent_id, count(*)::int as tasks from devart.tasks t
+        where t.status = 'IN_PROGRESS' group by t.agent_id
     ), actual as (
         select a.id, coalesce(b.tasks, 0) as tasks,
             case when a.last_heartbeat_at < now() - v_offline_after then 'OFFLINE'
@@ -67,25 +71,6 @@ begin
     from actual
     where actual.id = a.id and a.status in ('IDLE', 'BUSY')
       and (a.status, a.active_task_count) is distinct from (actual.status, actual.tasks);
-    get diagnostics v_count = row_count;
-    return v_count;
-end
-$$;
-
--- Ends approvals that nobody decided in time, and cancels what waited for them.
-create or replace function devart_private.expire_approvals()
-returns int language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_count int;
-begin
-    with expired as (
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.subject_id
-    )
-    update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval expired'
-    from expired e where t.id = e.subject_id and t.status = 'AWAITING_APPROVAL';
     get diagnostics v_count = row_count;
     return v_count;
 end

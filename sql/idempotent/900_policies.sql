@@ -1,4 +1,4 @@
--- Row level security (design/security.md): one permissive policy per role and action.
+-- Row level security (docs/security.md): one permissive policy per role and action.
 -- (select f()) makes Postgres evaluate f once per statement instead of once per row.
 
 do $$
@@ -8,20 +8,25 @@ declare
 begin
     for v_table in
         select c.oid::regclass from pg_class c
-        where c.relkind in ('r', 'p') and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
+        where c.relkind in ('r', 'p')
+          and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
     loop
         execute format('alter table %s enable row level security', v_table);
     end loop;
     -- Policies have no "create or replace": begin from none.
     for v_policy in
-        select p.policyname, p.schemaname, p.tablename from pg_policies p where p.schemaname = 'devart'
+        select p.policyname, p.schemaname, p.tablename from pg_policies p
+        where p.schemaname = 'devart'
     loop
-        execute format('drop policy %I on %I.%I', v_policy.policyname, v_policy.schemaname, v_policy.tablename);
+        execute format(
+            'drop policy %I on %I.%I',
+            v_policy.policyname, v_policy.schemaname, v_policy.tablename);
     end loop;
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read tasks.
+-- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
+-- tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -37,7 +42,8 @@ returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select exists (
         select from devart.tasks t
-        where t.id = is_my_task_in_progress.task_id and t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
+        where t.id = is_my_task_in_progress.task_id and t.status = 'IN_PROGRESS'
+          and t.agent_id = devart.my_agent_id()
     )
 $$;
 
@@ -45,7 +51,9 @@ $$;
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
 create policy tasks_create on devart.tasks for insert to authenticated
-    with check ((select devart.is_supervisor()) and status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO'));
+    with check (
+        (select devart.is_supervisor())
+        and status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO'));
 create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
@@ -132,5 +140,6 @@ create policy audit_log_read on devart.audit_log for select to authenticated
 create policy tasks_read_all on devart.tasks for select to devart_grafana using (true);
 create policy agents_read_all on devart.agents for select to devart_grafana using (true);
 create policy charges_read_all on devart.charges for select to devart_grafana using (true);
-create policy service_registry_read_all on devart.service_registry for select to devart_grafana using (true);
+create policy service_registry_read_all on devart.service_registry for select to devart_grafana
+    using (true);
 create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);

@@ -1,9 +1,12 @@
 -- Who may touch what at all; the policies then say which rows. Starts from nothing, so that a grant
 -- removed here is gone after the next migrate.
 
-revoke all on all tables in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
-revoke all on all functions in schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
-revoke all on schema devart, devart_private from public, anon, authenticated, devart_agent, authenticator;
+revoke all on all tables in schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
+revoke all on all functions in schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
+revoke all on schema devart, devart_private
+    from public, anon, authenticated, devart_agent, authenticator;
 
 -- Operators
 grant usage on schema devart, devart_private to service_role;
@@ -14,8 +17,8 @@ grant execute on all functions in schema devart to service_role;
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
 grant execute on function
-    devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(), devart.is_supervisor(),
-    devart.render_template(text, jsonb)
+    devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(),
+    devart.is_supervisor(), devart.render_template(text, jsonb)
     to anon, authenticated, devart_agent;
 
 -- People
@@ -23,34 +26,46 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary, devart.service_status
+    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary,
+    devart.service_status
     to authenticated;
-grant insert (title, description, priority, payload, parent_task_id, service_id, required_capabilities, run_at,
-              max_retries, estimated_cost_usd, idempotency_key, traceparent, status)
+grant insert (title, description, priority, payload, parent_task_id, service_id,
+              required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+              traceparent, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
-grant update (title, description, priority, payload, service_id, required_capabilities, max_retries, estimated_cost_usd)
+grant update (title, description, priority, payload, service_id, required_capabilities,
+              max_retries, estimated_cost_usd)
     on devart.tasks to authenticated;
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
-grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
+              alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
-grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit)
+grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
+              alert_thresholds, hard_limit)
     on devart.service_registry to authenticated;
-grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
-grant update (budget_usd, period, time_zone, hard_limit, alert_thresholds) on devart.budgets to authenticated;
+grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    on devart.budgets to authenticated;
+grant update (budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    on devart.budgets to authenticated;
 grant delete on devart.budgets to authenticated;
 grant execute on function
-    devart.create_task(text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[], boolean, text, text),
+    devart.create_task(
+        text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
+        uuid[], boolean, text, text),
     devart.create_tasks(jsonb)
     to authenticated, devart_agent;
 grant execute on function
-    devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text), devart.retry_task(uuid),
+    devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
+    devart.retry_task(uuid),
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric), devart.set_service_price(uuid, text, numeric, timestamptz),
-    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb), devart.delete_budget(uuid)
+    devart.increase_budget(uuid, numeric, numeric),
+    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
+    devart.delete_budget(uuid)
     to authenticated;
 
 -- Agents
@@ -60,21 +75,26 @@ grant select on
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
-    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid), devart.start_task(uuid, uuid, uuid),
+    devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
+    devart.start_task(uuid, uuid, uuid),
     devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
-    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval), devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid), devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
+    devart.settle_charge(uuid, numeric, jsonb),
+    devart.release_charge(uuid),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role
 grant usage on schema devart_private to authenticator;
 grant execute on function
-    devart_private.authenticate_agent_key(text, bytea), devart_private.authenticate_password_hash(text),
+    devart_private.authenticate_agent_key(text, bytea),
+    devart_private.authenticate_password_hash(text),
     devart_private.receive_github_delivery(text, text, jsonb),
-    devart_private.begin_idempotent(text, text, bytea), devart_private.finish_idempotent(text, text, int, jsonb),
+    devart_private.begin_idempotent(text, text, bytea),
+    devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
 
@@ -85,7 +105,8 @@ declare
 begin
     for v_role in select r.rolname from pg_roles r where r.rolname ^@ 'devart_bridge_' loop
         execute format('revoke all on all tables in schema devart, devart_private from %I', v_role);
-        execute format('revoke all on all functions in schema devart, devart_private from %I', v_role);
+        execute format('revoke all on all functions in schema devart, devart_private from %I',
+            v_role);
         execute format('revoke all on schema devart, devart_private from %I', v_role);
         execute format('grant usage on schema devart_private to %I', v_role);
         execute format(
@@ -102,20 +123,27 @@ end
 $$;
 
 -- The bridge to RabbitMQ compares queues with lanes
-grant execute on function devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+grant execute on function
+    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
     to devart_bridge_rabbitmq;
 
--- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made of. Nothing that people or
--- agents wrote (titles, payloads, results, errors, details), no keys, no tokens.
+-- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made
+-- of. Nothing that people or agents wrote (titles, payloads, results, errors, details), no keys, no
+-- tokens.
 revoke all on all tables in schema devart, devart_private from devart_grafana;
 revoke all on all functions in schema devart, devart_private from devart_grafana;
 revoke all on schema devart, devart_private from devart_grafana;
 grant usage on schema devart to devart_grafana;
-grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status to devart_grafana;
-grant select (id, priority, status, ready_at, claimed_at, finished_at) on devart.tasks to devart_grafana;
+grant select on devart.queue_depth, devart.agent_status_summary, devart.service_status
+    to devart_grafana;
+grant select (id, priority, status, ready_at, claimed_at, finished_at)
+    on devart.tasks to devart_grafana;
 grant select (status, active_task_count) on devart.agents to devart_grafana;
-grant select (service_id, task_id, kind, amount_usd, created_at) on devart.charges to devart_grafana;
-grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd, substitute_service_id,
-              alert_thresholds, hard_limit, created_at, window_start, window_end)
+grant select (service_id, task_id, kind, amount_usd, created_at)
+    on devart.charges to devart_grafana;
+grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
+              substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
+              window_end)
     on devart.service_registry to devart_grafana;
-grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end) on devart.budgets to devart_grafana;
+grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
+    on devart.budgets to devart_grafana;

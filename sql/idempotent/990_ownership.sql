@@ -1,6 +1,6 @@
--- Hands everything to devart_owner: definer functions run with its rights, which end at devart's own
--- tables, and not with those of the superuser who installed the extension. A dump does not record
--- the owners of extension members, so this runs again after a restore.
+-- Hands everything to devart_owner: definer functions run with its rights, which end at devart's
+-- own tables, and not with those of the superuser who installed the extension. A dump does not
+-- record the owners of extension members, so this runs again after a restore.
 
 alter schema devart owner to devart_owner;
 alter schema devart_private owner to devart_owner;

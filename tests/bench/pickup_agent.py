@@ -7,7 +7,7 @@ from devart import Client, Task
 
 
 def handle(task: Task) -> None:
-    """Prints the time from enqueueing to now."""
+    """Print the time from enqueueing to now."""
     waited_us = time.time_ns() // 1000 - int(task.payload["enqueued_at_us"])
     print(waited_us, flush=True)
 

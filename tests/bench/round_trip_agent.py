@@ -1,4 +1,4 @@
-"""The agent of the round trip benchmark: claims and completes for so many seconds, then prints tasks per second."""
+"""The agent of the round trip benchmark: works for some seconds, prints tasks per second."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from devart import Client
 
 
 def tasks_per_second(client: Client, seconds: float) -> float:
-    """Two requests for each task, one after the other, as an agent with one task in hand sends them."""
+    """Claim and complete, one request after the other, as an agent with one task in hand."""
     started = time.monotonic()
     done = 0
     while (elapsed := time.monotonic() - started) < seconds:

@@ -1,4 +1,4 @@
-//! The table of design/security.md as statements.
+//! The table of docs/security.md as statements.
 
 /// Who is asked about, in the order of the columns below.
 pub const CALLERS: [&str; 5] = ["anon", "viewer", "supervisor", "admin", "agent"];

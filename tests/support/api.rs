@@ -87,6 +87,11 @@ impl Api {
         Ok(text.lines().find_map(value).unwrap_or(0.0))
     }
 
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the API to stop, as a supervisor does.
     pub fn ask_to_stop(&self) {
         program::ask_to_stop(&self.child);

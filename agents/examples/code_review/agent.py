@@ -28,7 +28,10 @@ class CodeReviewer:
         self._service_id = service_id
 
     def handle(self, task: Task) -> dict[str, Any]:
-        """Review, with the money set aside first: what the budget refuses is not done, and the task waits for it."""
+        """Review, with the money set aside first.
+
+        What the budget refuses is not done, and the task waits for it.
+        """
         pull = PullRequest.from_payload(task.payload)
         service_id = task.service_id or self._service_id
         if service_id is None:
@@ -53,7 +56,9 @@ class CodeReviewer:
 def main() -> int:
     """Run the agent; return the exit status."""
     options = _parse_options()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     # devart's own log says all of it.
     for library in ("httpx", "aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -70,7 +75,9 @@ def main() -> int:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Reviews pull requests by rules.")
-    parser.add_argument("--max-tasks", type=int, metavar="N", help="stop after N tasks (default: go on)")
+    parser.add_argument(
+        "--max-tasks", type=int, metavar="N", help="stop after N tasks (default: go on)"
+    )
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 """The rules by which a pull request is reviewed: what its GitHub event tells, and nothing else.
 
-Deterministic: the same payload gives the same review. Nothing here reads code or calls a model; see the README
-for where a model call belongs.
+Deterministic: the same payload gives the same review. Nothing here reads code or calls a model; see
+the README for where a model call belongs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark: the rule, how much it weighs (info, warning, error), and a sentence for the author."""
+    """One remark: the rule, its weight (info, warning, error), and a sentence for the author."""
 
     rule: str
     severity: str
@@ -84,7 +84,8 @@ def review(pull: PullRequest) -> dict[str, Any]:
     verdict = _verdict(findings)
     return {
         "reviewer": "rules",
-        "summary": f"{pull.label} by {pull.author}: {verdict}, {len(findings)} finding(s), risk {score} of 100",
+        "summary": f"{pull.label} by {pull.author}: {verdict}, {len(findings)} finding(s), "
+        f"risk {score} of 100",
         "verdict": verdict,
         "risk_score": score,
         "findings": [asdict(finding) for finding in findings],
@@ -108,9 +109,17 @@ def _review_size(pull: PullRequest) -> list[Finding]:
     if lines is None:
         return [Finding("size", "info", "The event did not say how large the change is.")]
     if lines > _MAX_LINES:
-        return [Finding("size", "error", f"{lines} changed lines cannot be reviewed well; split the change.")]
+        return [
+            Finding(
+                "size", "error", f"{lines} changed lines cannot be reviewed well; split the change."
+            )
+        ]
     if lines > _MAX_EASY_LINES:
-        return [Finding("size", "warning", f"{lines} changed lines are many; consider splitting the change.")]
+        return [
+            Finding(
+                "size", "warning", f"{lines} changed lines are many; consider splitting the change."
+            )
+        ]
     if lines == 0:
         return [Finding("size", "warning", "The pull request changes no lines.")]
     return []
@@ -119,7 +128,9 @@ def _review_size(pull: PullRequest) -> list[Finding]:
 def _review_spread(pull: PullRequest) -> list[Finding]:
     if pull.changed_files is None or pull.changed_files <= _MAX_FILES:
         return []
-    return [Finding("spread", "warning", f"{pull.changed_files} files are touched; is this one change?")]
+    return [
+        Finding("spread", "warning", f"{pull.changed_files} files are touched; is this one change?")
+    ]
 
 
 def _review_title(pull: PullRequest) -> list[Finding]:
@@ -130,31 +141,49 @@ def _review_title(pull: PullRequest) -> list[Finding]:
         message = f"The title has {len(pull.title)} characters; logs show {_MAX_TITLE_CHARACTERS}."
         findings.append(Finding("title-length", "info", message))
     if len(pull.title.split()) < _MIN_TITLE_WORDS:
-        findings.append(Finding("title-content", "warning", "One word does not say what the change does."))
+        findings.append(
+            Finding("title-content", "warning", "One word does not say what the change does.")
+        )
     if pull.title.endswith("."):
         findings.append(Finding("title-form", "info", "A title needs no full stop."))
     if _UNFINISHED.search(pull.title):
-        findings.append(Finding("unfinished", "error", "The title says that the work is not finished."))
+        findings.append(
+            Finding("unfinished", "error", "The title says that the work is not finished.")
+        )
     return findings
 
 
 def _review_description(pull: PullRequest) -> list[Finding]:
     if pull.description is None or pull.description:
         return []
-    return [Finding("description", "warning", "The description is empty; say why the change is needed.")]
+    return [
+        Finding("description", "warning", "The description is empty; say why the change is needed.")
+    ]
 
 
 def _review_deletions(pull: PullRequest) -> list[Finding]:
     if pull.additions or not pull.deletions:
         return []
-    return [Finding("deletion", "info", f"Only deletions ({pull.deletions} lines): make sure that nothing uses them.")]
+    return [
+        Finding(
+            "deletion",
+            "info",
+            f"Only deletions ({pull.deletions} lines): make sure that nothing uses them.",
+        )
+    ]
 
 
 def _review_subject(pull: PullRequest) -> list[Finding]:
     match = _SENSITIVE.search(f"{pull.title}\n{pull.description or ''}")
     if match is None:
         return []
-    return [Finding("sensitive", "warning", f"It mentions {match[0]!r}: have somebody look who knows that part.")]
+    return [
+        Finding(
+            "sensitive",
+            "warning",
+            f"It mentions {match[0]!r}: have somebody look who knows that part.",
+        )
+    ]
 
 
 _RULES = (

@@ -24,8 +24,8 @@ class Pipeline:
                ├─► normalize ──► count ──┼──► join
                └─► normalize ──► count ──┘
 
-    `plan` creates all others as its children. None sets a priority, so all have the plan's. A step finds the results of
-    those that it depends on by the ids in its payload.
+    `plan` creates all others as its children. None sets a priority, so all have the plan's. A step
+    finds the results of those that it depends on by the ids in its payload.
 
     Args:
         sdk: the agent's connection.
@@ -49,7 +49,11 @@ class Pipeline:
 
     def _plan(self, task: Task) -> dict[str, Any]:
         texts = task.payload.get("texts")
-        if not isinstance(texts, dict) or not texts or not all(isinstance(text, str) for text in texts.values()):
+        if (
+            not isinstance(texts, dict)
+            or not texts
+            or not all(isinstance(text, str) for text in texts.values())
+        ):
             raise TaskFailed("payload.texts must be an object of texts by name", retryable=False)
         counts = []
         for number, (name, text) in enumerate(texts.items(), start=1):
@@ -59,7 +63,13 @@ class Pipeline:
         return {"texts": len(texts), "final_task_id": final.id}
 
     def _create(
-        self, plan: Task, step: str, number: int, payload: dict[str, Any], *, after: list[TaskRecord]
+        self,
+        plan: Task,
+        step: str,
+        number: int,
+        payload: dict[str, Any],
+        *,
+        after: list[TaskRecord],
     ) -> TaskRecord:
         inputs = [record.id for record in after]
         return self._sdk.create_task(
@@ -83,19 +93,26 @@ class Pipeline:
         return join_counts(self._inputs(task))
 
     def _inputs(self, task: Task) -> list[dict[str, Any]]:
-        """Read the results of the tasks that this one depends on: they are DONE, or it would not have begun."""
+        """Read the results of the tasks that this one depends on.
+
+        They are DONE, or it would not have begun.
+        """
         return [self._sdk.task(task_id).result for task_id in task.payload["inputs"]]
 
 
 def main() -> int:
     """Work until Ctrl-C or SIGTERM; return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     # devart's own log says all of it.
     for library in ("httpx", "aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with AgentSDK.from_env() as sdk:
-            sdk.start_consuming(Pipeline(sdk).handle, prefetch=int(os.environ.get("DEVART_PREFETCH") or 4))
+            sdk.start_consuming(
+                Pipeline(sdk).handle, prefetch=int(os.environ.get("DEVART_PREFETCH") or 4)
+            )
     except (DevartError, ValueError) as error:
         _log.error("the agent cannot work: %s", error)
         return 1

@@ -1,4 +1,7 @@
-"""The steps by themselves, and the pipeline through the real API when DEVART_API_URL and DEVART_ADMIN_TOKEN are set."""
+"""The steps by themselves, and the pipeline through the real API.
+
+The latter when DEVART_API_URL and DEVART_ADMIN_TOKEN are set.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,20 @@ def test_texts_are_normalized() -> None:
 
 
 def test_words_are_counted_and_joined() -> None:
-    parts = [{"name": "a", "counts": count_words("x y x")}, {"name": "b", "counts": count_words("y")}]
-    assert join_counts(parts) == {"words": 4, "words_by_text": {"a": 3, "b": 1}, "most_common": {"x": 2, "y": 2}}
+    parts = [
+        {"name": "a", "counts": count_words("x y x")},
+        {"name": "b", "counts": count_words("y")},
+    ]
+    assert join_counts(parts) == {
+        "words": 4,
+        "words_by_text": {"a": 3, "b": 1},
+        "most_common": {"x": 2, "y": 2},
+    }
 
 
-@pytest.mark.parametrize("payload", [{}, {"texts": {}}, {"texts": ["a"]}, {"texts": {"a": 1}}, {"step": "dance"}])
+@pytest.mark.parametrize(
+    "payload", [{}, {"texts": {}}, {"texts": ["a"]}, {"texts": {"a": 1}}, {"step": "dance"}]
+)
 def test_a_payload_that_makes_no_sense_fails_for_good(payload: dict[str, Any]) -> None:
     with AgentSDK("http://127.0.0.1:9", "dva_unused") as sdk, pytest.raises(TaskFailed) as failure:
         Pipeline(sdk).handle(make_task(payload))
@@ -48,7 +60,9 @@ def api() -> Iterator[httpx.Client]:
 def sdk(api: httpx.Client) -> Iterator[AgentSDK]:
     new = {"name": f"pipeline-test-{uuid.uuid4()}", "capabilities": ["pipeline"]}
     key = api.post("/api/agents/register", json=new).raise_for_status().json()["api_key"]
-    with AgentSDK(os.environ["DEVART_API_URL"], key, os.environ.get("DEVART_TEST_RABBITMQ_URL") or None) as sdk:
+    with AgentSDK(
+        os.environ["DEVART_API_URL"], key, os.environ.get("DEVART_TEST_RABBITMQ_URL") or None
+    ) as sdk:
         yield sdk
 
 
@@ -66,15 +80,21 @@ def _create_plan(api: httpx.Client) -> str:
 def _wait_until_done(api: httpx.Client, task_id: str) -> dict[str, Any]:
     give_up_at = time.monotonic() + 40
     while (task := api.get(f"/api/tasks/{task_id}").raise_for_status().json())["status"] != "DONE":
-        assert time.monotonic() < give_up_at, f"{task['title']} is {task['status']}: {task['last_error']}"
+        assert time.monotonic() < give_up_at, (
+            f"{task['title']} is {task['status']}: {task['last_error']}"
+        )
         time.sleep(0.1)
     return dict(task)
 
 
-def test_the_joined_result_is_made_of_all_texts_at_the_plans_priority(api: httpx.Client, sdk: AgentSDK) -> None:
+def test_the_joined_result_is_made_of_all_texts_at_the_plans_priority(
+    api: httpx.Client, sdk: AgentSDK
+) -> None:
     plan_id = _create_plan(api)
     agent = threading.Thread(
-        target=sdk.start_consuming, args=(Pipeline(sdk).handle, 4), kwargs={"wait_seconds": 1, "heartbeat_seconds": 1.0}
+        target=sdk.start_consuming,
+        args=(Pipeline(sdk).handle, 4),
+        kwargs={"wait_seconds": 1, "heartbeat_seconds": 1.0},
     )
     agent.start()
     try:

@@ -1,4 +1,7 @@
-"""A devart agent that answers questions from given texts, with sources. Start it as the README says."""
+"""A devart agent that answers questions from given texts, with sources.
+
+Start it as the README says.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +43,19 @@ class Researcher:
         except SourceError as error:
             raise TaskFailed(str(error), retryable=False) from error
         passages = best_passages(question, sources, _PASSAGES)
-        _log.info("%d of %d sources say something", len({passage.source for passage in passages}), len(sources))
+        _log.info(
+            "%d of %d sources say something",
+            len({passage.source for passage in passages}),
+            len(sources),
+        )
         return write_report(question, passages, read=len(sources))
 
 
 def main() -> int:
     """Work until Ctrl-C or SIGTERM; return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     # devart's own log says all of it.
     for library in ("httpx", "aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

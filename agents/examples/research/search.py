@@ -1,4 +1,4 @@
-"""Finding the passages that say most about a question, by the words that they share with it (BM25)."""
+"""Finding the passages that say most about a question, by shared words (BM25)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sources import Source
 _WORD = re.compile(r"\w+")
 _STOP_WORDS = frozenset(
     _WORD.findall(
-        "a an and are as at be but by can do does for from has have how if in is it its not of on or that the this to "
-        "was what when where which who why will with"
+        "a an and are as at be but by can do does for from has have how if in is it its not of on "
+        "or that the this to was what when where which who why will with"
     )
 )
 _SATURATION = 1.2
@@ -41,7 +41,8 @@ def best_passages(question: str, sources: Iterable[Source], limit: int) -> list[
     counts = [Counter(_words(passage.text)) for passage in passages]
     rank = _Rank(set(_words(question)), counts)
     scored = sorted(
-        zip(map(rank.score, counts), range(len(passages)), strict=True), key=lambda pair: (-pair[0], pair[1])
+        zip(map(rank.score, counts), range(len(passages)), strict=True),
+        key=lambda pair: (-pair[0], pair[1]),
     )
     return [passages[index] for score, index in scored[:limit] if score > 0]
 
@@ -65,12 +66,17 @@ class _Rank:
     def __init__(self, wanted: set[str], counts: list[Counter[str]]) -> None:
         self._wanted = wanted
         self._mean_length = sum(count.total() for count in counts) / max(len(counts), 1) or 1.0
-        self._weight = {word: _rarity(sum(word in count for count in counts), len(counts)) for word in wanted}
+        self._weight = {
+            word: _rarity(sum(word in count for count in counts), len(counts)) for word in wanted
+        }
 
     def score(self, count: Counter[str]) -> float:
         length = 1 - _LENGTH_WEIGHT + _LENGTH_WEIGHT * count.total() / self._mean_length
         return sum(
-            self._weight[word] * count[word] * (_SATURATION + 1) / (count[word] + _SATURATION * length)
+            self._weight[word]
+            * count[word]
+            * (_SATURATION + 1)
+            / (count[word] + _SATURATION * length)
             for word in self._wanted & count.keys()
         )
 

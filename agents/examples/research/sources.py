@@ -25,7 +25,9 @@ class Source:
 
 
 def load_sources(payload: Mapping[str, Any], library: Path | None) -> list[Source]:
-    """Return the texts in `payload["files"]` (name to text) and those below `payload["folder"]` of the library.
+    """Return the texts in `payload["files"]` and those below `payload["folder"]` of the library.
+
+    `files` has texts by name.
 
     Raises:
         SourceError: there is none, or one may not be read.

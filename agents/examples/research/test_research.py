@@ -32,19 +32,27 @@ def test_a_report_cites_what_it_says(researcher: Researcher) -> None:
     first = result["sources"][0]
     assert (first["source"], first["line"]) == ("animals/bees.md", 3)
     assert first["excerpt"] == "Bees make honey. They live in hives."
-    assert result["report"].startswith("# Who makes honey?\n\nBees make honey. They live in hives. [1]")
+    assert result["report"].startswith(
+        "# Who makes honey?\n\nBees make honey. They live in hives. [1]"
+    )
     assert "1. animals/bees.md, line 3" in result["report"]
     assert result["texts_read"] == 1
 
 
 def test_given_files_are_read_as_well(researcher: Researcher) -> None:
-    payload = {"question": "honey?", "folder": "animals", "files": {"note.txt": "Honey keeps for years."}}
+    payload = {
+        "question": "honey?",
+        "folder": "animals",
+        "files": {"note.txt": "Honey keeps for years."},
+    }
     result = researcher.handle(make_task(payload))
     assert {entry["source"] for entry in result["sources"]} == {"animals/bees.md", "note.txt"}
 
 
 def test_what_the_texts_do_not_say_is_not_made_up(researcher: Researcher) -> None:
-    result = researcher.handle(make_task({"question": "Who won the election?", "files": {"a": "Bees."}}))
+    result = researcher.handle(
+        make_task({"question": "Who won the election?", "files": {"a": "Bees."}})
+    )
     assert (result["sources"], "say nothing" in result["report"]) == ([], True)
 
 
@@ -81,7 +89,9 @@ def test_rare_words_weigh_more_than_common_ones() -> None:
 
 
 def test_paragraphs_know_their_lines() -> None:
-    assert [(passage.line, passage.text) for passage in split(Source("a", "\none\ntwo\n\n\nthree"))] == [
+    assert [
+        (passage.line, passage.text) for passage in split(Source("a", "\none\ntwo\n\n\nthree"))
+    ] == [
         (2, "one two"),
         (6, "three"),
     ]

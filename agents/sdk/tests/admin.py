@@ -39,7 +39,9 @@ class Admin:
 
     def __init__(self, api_url: str, token: str) -> None:
         self.api_url = api_url
-        self._http = httpx.Client(base_url=api_url, headers={"Authorization": f"Bearer {token}"}, timeout=15)
+        self._http = httpx.Client(
+            base_url=api_url, headers={"Authorization": f"Bearer {token}"}, timeout=15
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -55,7 +57,11 @@ class Admin:
 
     def create_task(self, agent: Agent, **fields: Any) -> str:
         """Create a task that only `agent` can take; return its id."""
-        body = {"title": "A task of the SDK's tests", "required_capabilities": [agent.capability], **fields}
+        body = {
+            "title": "A task of the SDK's tests",
+            "required_capabilities": [agent.capability],
+            **fields,
+        }
         task_id: str = self._send("POST", "/api/tasks", body)["id"]
         return task_id
 
@@ -74,15 +80,25 @@ class Admin:
         self._send("POST", f"/api/tasks/{task_id}/cancel", {})
 
     def create_service(self, budget_usd: Decimal, *, substitute: str | None = None) -> str:
-        body = {"name": f"sdk-test-{uuid.uuid4()}", "budget_usd": budget_usd, "substitute_service_id": substitute}
+        body = {
+            "name": f"sdk-test-{uuid.uuid4()}",
+            "budget_usd": budget_usd,
+            "substitute_service_id": substitute,
+        }
         service_id: str = self._send("POST", "/api/services", body)["id"]
         return service_id
 
     def set_price(self, service_id: str, unit: str, usd_per_unit: Decimal) -> None:
-        self._send("POST", f"/api/services/{service_id}/prices", {"unit": unit, "usd_per_unit": usd_per_unit})
+        self._send(
+            "POST",
+            f"/api/services/{service_id}/prices",
+            {"unit": unit, "usd_per_unit": usd_per_unit},
+        )
 
     def increase_budget(self, service_id: str, amount_usd: Decimal) -> None:
-        self._send("POST", f"/api/services/{service_id}/increase-budget", {"amount_usd": amount_usd})
+        self._send(
+            "POST", f"/api/services/{service_id}/increase-budget", {"amount_usd": amount_usd}
+        )
 
     def money(self, service_id: str) -> Money:
         items = self._send("GET", "/api/services/status?limit=200")["items"]
@@ -94,6 +110,10 @@ class Admin:
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else exact_json.encode(body)
-        response = self._http.request(method, path, content=content, headers={"Content-Type": "application/json"})
-        assert response.is_success, f"{method} {path} answered {response.status_code}: {response.text}"
+        response = self._http.request(
+            method, path, content=content, headers={"Content-Type": "application/json"}
+        )
+        assert response.is_success, (
+            f"{method} {path} answered {response.status_code}: {response.text}"
+        )
         return exact_json.decode(response.content) if response.content else None

@@ -1,4 +1,4 @@
-"""What the tests do at the broker in place of the bridge: declare queues, publish invitations, count what waits."""
+"""What the tests do at the broker in place of the bridge: declare, publish, count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class Broker:
     def declare(self, lane: str = "todo") -> None:
         async def work(channel: AbstractChannel) -> None:
             exchange = await channel.declare_exchange("devart.tasks", "direct", durable=True)
-            queue = await channel.declare_queue(f"tasks.{lane}", durable=True, arguments={"x-max-priority": 4})
+            queue = await channel.declare_queue(
+                f"tasks.{lane}", durable=True, arguments={"x-max-priority": 4}
+            )
             await queue.bind(exchange, lane)
 
         self._run(work)
@@ -35,8 +37,15 @@ class Broker:
 
         self._run(work)
 
-    def invite(self, task_id: str, *, lane: str = "todo", attempt: int = 1, priority: str = "MEDIUM",
-               headers: dict[str, Any] | None = None) -> None:  # fmt: skip
+    def invite(
+        self,
+        task_id: str,
+        *,
+        lane: str = "todo",
+        attempt: int = 1,
+        priority: str = "MEDIUM",
+        headers: dict[str, Any] | None = None,
+    ) -> None:
         """Publish an invitation as the bridge does."""
         body = {"task_id": task_id, "attempt": attempt, "title": "T", "priority": priority}
         self.publish(
@@ -76,7 +85,10 @@ class Broker:
 
     def _run(self, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
         async def run() -> _T:
-            async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
+            async with (
+                await aio_pika.connect(self.url) as connection,
+                connection.channel() as channel,
+            ):
                 return await work(channel)
 
         return asyncio.run(run())

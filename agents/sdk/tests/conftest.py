@@ -1,4 +1,8 @@
-"""Fixtures. Tests that use `admin`, `agent` or `client` talk to a real API, those that use `broker` to a RabbitMQ."""
+"""Fixtures.
+
+Tests that use `admin`, `agent` or `client` talk to a real API, those that use `broker` to a
+RabbitMQ.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +33,9 @@ def _required(name: str) -> str:
     value = os.environ.get(name)
     if not value:
         pytest.fail(
-            f"{name} is not set. These tests run against a real API: `make test` starts one and sets DEVART_API_URL "
-            "and DEVART_ADMIN_TOKEN. By hand: `make up`, then `. .devart/env`, DEVART_API_URL=$API_URL and "
-            "DEVART_ADMIN_TOKEN=$(devart token --role admin).",
+            f"{name} is not set. These tests run against a real API: `make test` starts one and "
+            "sets DEVART_API_URL and DEVART_ADMIN_TOKEN. By hand: `make up`, then `. .devart/env`, "
+            "DEVART_API_URL=$API_URL and DEVART_ADMIN_TOKEN=$(devart token --role admin).",
             pytrace=False,
         )
     return value
@@ -79,7 +83,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
 
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
-    """A real RabbitMQ in which the tests own every queue: no bridge works on it at the same time."""
+    """A real RabbitMQ in which the tests own every queue: no bridge works on it."""
     url = os.environ.get("DEVART_TEST_RABBITMQ_URL")
     if not url:
         pytest.skip("DEVART_TEST_RABBITMQ_URL is not set")

@@ -12,7 +12,7 @@ from devart.handler import Handler
 
 
 class RecordingSDK(AgentSDK):
-    """Remembers how its tasks came, `started` by message or `claimed` from the API, and which were `refused`."""
+    """Remembers which tasks were `started` by message, `claimed` from the API or `refused`."""
 
     def __init__(self, api_url: str, api_key: str, rabbitmq_url: str | None) -> None:
         super().__init__(api_url, api_key, rabbitmq_url, retry_seconds=1.0)

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as it is told, for failures that a sound API does not show on demand."""
+"""A real HTTP server that answers as it is told, for failures that a sound API never shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Answer:
 
 BROKEN_OFF = Answer(None)
 
-_HEARTBEAT = Answer(200, b'{"status":"BUSY","leases_extended":1,"active_task_count":1,"stop":false}')
+_HEARTBEAT = Answer(
+    200, b'{"status":"BUSY","leases_extended":1,"active_task_count":1,"stop":false}'
+)
 
 
 class FlakyServer:

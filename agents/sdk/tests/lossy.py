@@ -14,9 +14,10 @@ _NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 
 
 class Lossy:
-    """Breaks the connection off in place of the first `times` answers to requests whose path ends in `path_end`.
+    """Breaks the connection off in place of the first `times` answers to certain requests.
 
-    The API has done what it was asked by then, or was never asked when requests get lost.
+    Those are the ones whose path ends in `path_end`. The API has done what it was asked by then, or
+    was never asked when requests get lost.
     """
 
     def __init__(self, api_url: str, path_end: str, times: int, *, requests: bool) -> None:
@@ -34,7 +35,11 @@ class Lossy:
         if loses and self._requests:
             request.connection.shutdown(socket.SHUT_RDWR)
             return
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_PASSED_ON}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in _NOT_PASSED_ON
+        }
         answer = self._api.request(request.command, request.path, content=body, headers=headers)
         if loses:
             self.lost.append(answer.content)

@@ -20,7 +20,9 @@ def test_a_charge_is_exact(admin: Admin, client: Client, service_id: str) -> Non
     assert admin.spent_usd(service_id) == Decimal("0.100001")
 
 
-def test_a_charge_may_name_its_task(admin: Admin, agent: Agent, client: Client, service_id: str) -> None:
+def test_a_charge_may_name_its_task(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
     admin.create_task(agent)
     [task] = client.claim()
     assert client.charge(service_id, "0.25", task).spent_usd == Decimal("0.25")
@@ -33,7 +35,9 @@ def test_one_key_charges_once(client: Client, service_id: str) -> None:
     assert client.charge(service_id, Decimal("0.1")).spent_usd == Decimal("0.5")
 
 
-def test_what_the_budget_does_not_admit_is_refused(admin: Admin, client: Client, service_id: str) -> None:
+def test_what_the_budget_does_not_admit_is_refused(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     client.charge(service_id, Decimal("0.7"))
 
     with pytest.raises(BudgetRefused) as refusal:

@@ -13,13 +13,22 @@ from admin import Admin, Agent
 from devart import Client
 
 
-def test_a_claim_hands_out_the_task_with_a_lease(admin: Admin, agent: Agent, client: Client) -> None:
+def test_a_claim_hands_out_the_task_with_a_lease(
+    admin: Admin, agent: Agent, client: Client
+) -> None:
     payload = {"pull_number": 7, "weight": Decimal("0.1")}
-    task_id = admin.create_task(agent, title="Weigh it", description="exactly", priority="HIGH", payload=payload)
+    task_id = admin.create_task(
+        agent, title="Weigh it", description="exactly", priority="HIGH", payload=payload
+    )
 
     [task] = client.claim()
 
-    assert (task.id, task.title, task.description, task.priority) == (task_id, "Weigh it", "exactly", "HIGH")
+    assert (task.id, task.title, task.description, task.priority) == (
+        task_id,
+        "Weigh it",
+        "exactly",
+        "HIGH",
+    )
     assert task.payload == payload
     assert task.attempt == 1
     assert task.lease_expires_at > datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""Working over RabbitMQ: a real broker, with messages as the bridge writes them, and the real API."""
+"""Working over RabbitMQ: a real broker, messages as the bridge writes them, the real API."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_a_task_that_comes_by_message_is_done_and_its_message_is_gone(
     assert broker.waiting() == 0
 
 
-def test_async_handlers_work_over_messages(admin: Admin, agent: Agent, broker: Broker, sdk: RecordingSDK) -> None:
+def test_async_handlers_work_over_messages(
+    admin: Admin, agent: Agent, broker: Broker, sdk: RecordingSDK
+) -> None:
     task_id = admin.create_task(agent)
     broker.invite(task_id)
 
@@ -79,7 +81,9 @@ def test_stale_and_foreign_messages_are_forgotten(
 def test_a_handler_that_fails_reports_and_goes_on(
     admin: Admin, agent: Agent, broker: Broker, sdk: RecordingSDK, eventually: Eventually
 ) -> None:
-    raising, failing, good = (admin.create_task(agent, payload={"kind": kind}) for kind in ("raise", "fail", "work"))
+    raising, failing, good = (
+        admin.create_task(agent, payload={"kind": kind}) for kind in ("raise", "fail", "work")
+    )
 
     def handle(task: Task) -> None:
         if task.payload["kind"] == "raise":
@@ -106,7 +110,11 @@ def test_no_more_than_prefetch_are_worked_on_at_once(
     with consuming(sdk, handler, prefetch=2):
         eventually(lambda: len(handler.begun) == 2)
         assert broker.waiting() == 1
-        assert sorted(_status(admin, task_id) for task_id in ids) == ["IN_PROGRESS", "IN_PROGRESS", "TODO"]
+        assert sorted(_status(admin, task_id) for task_id in ids) == [
+            "IN_PROGRESS",
+            "IN_PROGRESS",
+            "TODO",
+        ]
         handler.finish.set()
         eventually(lambda: all(_status(admin, task_id) == "DONE" for task_id in ids))
     assert broker.waiting() == 0
@@ -166,7 +174,10 @@ def test_a_message_that_comes_again_after_a_cut_does_not_begin_its_task_again(
     handler = Slow()
     task_id = admin.create_task(agent)
     broker.invite(task_id)
-    with cuttable(broker.url) as network, RecordingSDK(admin.api_url, agent.api_key, network.url) as sdk:
+    with (
+        cuttable(broker.url) as network,
+        RecordingSDK(admin.api_url, agent.api_key, network.url) as sdk,
+    ):
         with consuming(sdk, handler):
             eventually(lambda: handler.begun == [task_id])
             network.cut()
@@ -204,7 +215,10 @@ def test_a_second_copy_of_a_message_is_forgotten(
 def test_tasks_do_not_wait_for_a_broker_that_is_down(
     admin: Admin, agent: Agent, broker: Broker, eventually: Eventually
 ) -> None:
-    with cuttable(broker.url) as network, RecordingSDK(admin.api_url, agent.api_key, network.url) as sdk:
+    with (
+        cuttable(broker.url) as network,
+        RecordingSDK(admin.api_url, agent.api_key, network.url) as sdk,
+    ):
         network.cut()
         with consuming(sdk, lambda _: None):
             at_start = admin.create_task(agent)
@@ -218,11 +232,21 @@ def test_tasks_do_not_wait_for_a_broker_that_is_down(
 
 
 def test_a_message_is_kept_while_the_api_is_away(
-    admin: Admin, agent: Agent, broker: Broker, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    admin: Admin,
+    agent: Agent,
+    broker: Broker,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     task_id = admin.create_task(agent)
-    with cuttable(admin.api_url) as network, RecordingSDK(network.url, agent.api_key, broker.url) as sdk:
-        with caplog.at_level(logging.WARNING, logger="devart.worker"), consuming(sdk, lambda _: "after all"):
+    with (
+        cuttable(admin.api_url) as network,
+        RecordingSDK(network.url, agent.api_key, broker.url) as sdk,
+    ):
+        with (
+            caplog.at_level(logging.WARNING, logger="devart.worker"),
+            consuming(sdk, lambda _: "after all"),
+        ):
             eventually(lambda: broker.consumers() == 1)
             network.cut()
             broker.invite(task_id)
@@ -283,7 +307,11 @@ def test_without_a_broker_tasks_are_pulled(admin: Admin, agent: Agent) -> None:
 
 
 def test_the_password_of_the_broker_is_in_no_message(
-    admin: Admin, agent: Agent, broker: Broker, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    admin: Admin,
+    agent: Agent,
+    broker: Broker,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with cuttable(broker.url) as network:
         url = network.url.replace("@", "-but-wrong@")
@@ -293,7 +321,9 @@ def test_the_password_of_the_broker_is_in_no_message(
             assert "-but-wrong" not in caplog.text + repr(sdk)
 
 
-def test_an_agent_is_made_from_the_environment(admin: Admin, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_is_made_from_the_environment(
+    admin: Admin, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task_id = admin.create_task(agent)
     monkeypatch.setenv("DEVART_API_URL", admin.api_url)
     monkeypatch.setenv("DEVART_API_KEY", "")

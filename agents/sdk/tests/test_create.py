@@ -18,10 +18,16 @@ def task(admin: Admin, agent: Agent, client: Client) -> Task:
     return task
 
 
-def test_a_child_has_its_parents_priority_and_what_it_was_given(agent: Agent, client: Client, task: Task) -> None:
+def test_a_child_has_its_parents_priority_and_what_it_was_given(
+    agent: Agent, client: Client, task: Task
+) -> None:
     run_at = datetime.now(timezone.utc) + timedelta(hours=1)
     child = client.create_task(
-        "A child", parent=task, payload={"n": 1}, required_capabilities=[agent.capability], run_at=run_at
+        "A child",
+        parent=task,
+        payload={"n": 1},
+        required_capabilities=[agent.capability],
+        run_at=run_at,
     )
     assert (child.parent_task_id, child.priority, child.status) == (task.id, "HIGH", "SCHEDULED")
     assert (child.payload, child.run_at) == ({"n": 1}, run_at)
@@ -31,7 +37,11 @@ def test_a_child_has_its_parents_priority_and_what_it_was_given(agent: Agent, cl
 def test_a_child_waits_for_what_it_depends_on(agent: Agent, client: Client, task: Task) -> None:
     first = client.create_task("First", parent=task, required_capabilities=[agent.capability])
     second = client.create_task(
-        "Second", parent=task, required_capabilities=[agent.capability], depends_on=[first.id], priority="CRITICAL"
+        "Second",
+        parent=task,
+        required_capabilities=[agent.capability],
+        depends_on=[first.id],
+        priority="CRITICAL",
     )
     assert (second.status, second.priority) == ("BLOCKED", "CRITICAL")
 
@@ -43,9 +53,13 @@ def test_a_child_waits_for_what_it_depends_on(agent: Agent, client: Client, task
     assert client.task(first.id).result == {"from": "first"}
 
 
-def test_a_key_creates_one_child_however_often_it_is_used(agent: Agent, client: Client, task: Task) -> None:
+def test_a_key_creates_one_child_however_often_it_is_used(
+    agent: Agent, client: Client, task: Task
+) -> None:
     def create(title: str, key: str | None) -> str:
-        return client.create_task(title, parent=task, required_capabilities=[agent.capability], key=key).id
+        return client.create_task(
+            title, parent=task, required_capabilities=[agent.capability], key=key
+        ).id
 
     keyed = {create("Part", "part-1") for _ in range(2)}
     others = {create("Part", None) for _ in range(2)}
@@ -56,7 +70,9 @@ def test_a_key_creates_one_child_however_often_it_is_used(agent: Agent, client: 
         create("Another", "part-1")
 
 
-def test_an_agent_creates_nothing_but_children_of_what_it_works_on(client: Client, task: Task) -> None:
+def test_an_agent_creates_nothing_but_children_of_what_it_works_on(
+    client: Client, task: Task
+) -> None:
     with pytest.raises(Forbidden):
         client.create_task("Parentless")
     client.complete(task)

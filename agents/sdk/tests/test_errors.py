@@ -48,7 +48,9 @@ def test_a_lost_lease_is_told_from_other_conflicts_by_its_code() -> None:
 
 
 def test_a_refused_charge_tells_what_is_left() -> None:
-    error = error_from_problem(402, {"code": "budget_exceeded", "remaining_usd": Decimal("0.3"), "reason": "over"})
+    error = error_from_problem(
+        402, {"code": "budget_exceeded", "remaining_usd": Decimal("0.3"), "reason": "over"}
+    )
     assert isinstance(error, BudgetRefused)
     assert (error.remaining_usd, error.reason) == (Decimal("0.3"), "over")
 

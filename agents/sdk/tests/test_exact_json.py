@@ -11,7 +11,11 @@ from devart import exact_json
 
 
 def test_decimals_are_numbers_and_come_back_exactly() -> None:
-    value = {"usd": [Decimal("0.1"), Decimal("123456789012.123456"), Decimal("-1E-6")], "n": 3, "s": "0.1"}
+    value = {
+        "usd": [Decimal("0.1"), Decimal("123456789012.123456"), Decimal("-1E-6")],
+        "n": 3,
+        "s": "0.1",
+    }
     text = exact_json.encode(value)
     assert text == b'{"usd":[0.1,123456789012.123456,-0.000001],"n":3,"s":"0.1"}'
     assert exact_json.decode(text) == value

@@ -22,7 +22,9 @@ _TASK = {
     "lease_expires_at": "2099-01-01T00:00:00Z",
 }
 _CLAIMED = Answer(200, json.dumps({"items": [_TASK]}).encode())
-_CHARGED = Answer(200, b'{"success":true,"charged_service_id":"s","spent_usd":0.3,"remaining_usd":0.7}')
+_CHARGED = Answer(
+    200, b'{"success":true,"charged_service_id":"s","spent_usd":0.3,"remaining_usd":0.7}'
+)
 _DONE = Answer(200, b'{"status":"DONE","run_at":null}')
 
 
@@ -54,7 +56,10 @@ def test_every_charge_has_its_own_key() -> None:
 
 
 def test_a_failure_is_reported_with_a_key_of_its_lease() -> None:
-    with flaky_server(BROKEN_OFF, Answer(200, b'{"status":"FAILED"}')) as (url, server), _client(url) as client:
+    with (
+        flaky_server(BROKEN_OFF, Answer(200, b'{"status":"FAILED"}')) as (url, server),
+        _client(url) as client,
+    ):
         client.report_failure(make_task(lease_token="l"), "no")
     assert [headers["Idempotency-Key"] for headers in server.headers] == ["failure-l"] * 2
 
@@ -67,7 +72,10 @@ def test_a_refusal_is_not_tried_again(status: int, kind: type[Exception]) -> Non
 
 
 def test_the_api_is_given_the_time_it_asks_for() -> None:
-    with flaky_server(Answer(429, headers={"Retry-After": "1"}), _CLAIMED) as (url, _), _client(url) as client:
+    with (
+        flaky_server(Answer(429, headers={"Retry-After": "1"}), _CLAIMED) as (url, _),
+        _client(url) as client,
+    ):
         started = time.monotonic()
         client.claim()
     assert time.monotonic() - started >= 1
@@ -77,7 +85,10 @@ def test_an_absent_api_is_unavailable_after_the_retries() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     started = time.monotonic()
-    with _client(f"http://127.0.0.1:{port}", retry_seconds=0.5) as client, pytest.raises(Unavailable) as error:
+    with (
+        _client(f"http://127.0.0.1:{port}", retry_seconds=0.5) as client,
+        pytest.raises(Unavailable) as error,
+    ):
         client.claim()
     assert error.value.status is None
     assert error.value.code == "no_answer"
@@ -93,7 +104,11 @@ def test_an_absent_api_fails_a_heartbeat_at_once() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"items":[{}]}', b'{"items":3}'])
 def test_an_answer_that_makes_no_sense_is_a_server_error(body: bytes) -> None:
-    with flaky_server(Answer(200, body)) as (url, _), _client(url) as client, pytest.raises(ServerError):
+    with (
+        flaky_server(Answer(200, body)) as (url, _),
+        _client(url) as client,
+        pytest.raises(ServerError),
+    ):
         client.claim()
 
 
@@ -104,7 +119,9 @@ def test_the_key_is_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
         assert "dva_key" not in caplog.text + repr(client) + repr(error.value)
 
 
-@pytest.mark.parametrize(("url", "key"), [("localhost:8080", "dva_k"), ("", "dva_k"), ("http://localhost", " ")])
+@pytest.mark.parametrize(
+    ("url", "key"), [("localhost:8080", "dva_k"), ("", "dva_k"), ("http://localhost", " ")]
+)
 def test_a_client_needs_a_url_and_a_key(url: str, key: str) -> None:
     with pytest.raises(ValueError, match="must"):
         Client(url, key)
@@ -112,6 +129,9 @@ def test_a_client_needs_a_url_and_a_key(url: str, key: str) -> None:
 
 def test_a_result_is_kept_until_the_api_is_back() -> None:
     away = [Answer(503)] * 3
-    with flaky_server(_CLAIMED, *away, _DONE) as (url, server), _client(url, retry_seconds=0) as client:
+    with (
+        flaky_server(_CLAIMED, *away, _DONE) as (url, server),
+        _client(url, retry_seconds=0) as client,
+    ):
         client.run(lambda _: "precious", max_tasks=1)
     assert b"precious" in server.bodies[-1]

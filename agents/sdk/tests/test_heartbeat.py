@@ -12,7 +12,9 @@ from devart import Client, Heartbeat, HeartbeatAnswer
 Eventually = Callable[[Callable[[], bool]], None]
 
 
-def test_a_heartbeat_extends_leases_and_says_how_busy_the_agent_is(admin: Admin, agent: Agent, client: Client) -> None:
+def test_a_heartbeat_extends_leases_and_says_how_busy_the_agent_is(
+    admin: Admin, agent: Agent, client: Client
+) -> None:
     assert client.heartbeat({"model": "none"}).status == "IDLE"
     admin.create_task(agent)
     client.claim()
@@ -23,7 +25,9 @@ def test_a_heartbeat_extends_leases_and_says_how_busy_the_agent_is(admin: Admin,
     assert not answer.stop
 
 
-def test_a_heartbeat_extends_only_the_leases_it_names(admin: Admin, agent: Agent, client: Client) -> None:
+def test_a_heartbeat_extends_only_the_leases_it_names(
+    admin: Admin, agent: Agent, client: Client
+) -> None:
     for _ in range(2):
         admin.create_task(agent)
     [kept, _orphan] = client.claim(max_tasks=2)
@@ -42,7 +46,9 @@ def test_a_short_lease_is_kept_for_as_long_as_it_is_held(
     assert not task.lease_lost.is_set()
 
 
-def test_a_lost_lease_is_noticed(admin: Admin, agent: Agent, client: Client, eventually: Eventually) -> None:
+def test_a_lost_lease_is_noticed(
+    admin: Admin, agent: Agent, client: Client, eventually: Eventually
+) -> None:
     admin.create_task(agent)
     [task] = client.claim()
     with Heartbeat(client, interval_seconds=0.5) as heartbeat, heartbeat.hold(task):
@@ -71,7 +77,9 @@ def test_answers_are_passed_on(client: Client, eventually: Eventually) -> None:
     assert answers[0].status == "IDLE"
 
 
-def test_a_newer_attempt_at_a_task_tells_the_older_that_it_is_over(admin: Admin, agent: Agent, client: Client) -> None:
+def test_a_newer_attempt_at_a_task_tells_the_older_that_it_is_over(
+    admin: Admin, agent: Agent, client: Client
+) -> None:
     admin.create_task(agent)
     [older] = client.claim()
     client.extend_lease(older, seconds=1)

@@ -14,7 +14,9 @@ from devart.invitations import Inbox, Invitation
 
 def _message(body: object, **properties: Any) -> Any:
     properties = {"message_id": None, "headers": {}, **properties}
-    return SimpleNamespace(body=body if isinstance(body, bytes) else json.dumps(body).encode(), **properties)
+    return SimpleNamespace(
+        body=body if isinstance(body, bytes) else json.dumps(body).encode(), **properties
+    )
 
 
 def _invitation(key: str, priority: str = "MEDIUM") -> Invitation:
@@ -34,8 +36,16 @@ def inbox() -> Inbox:
 
 
 def test_a_message_is_read() -> None:
-    body = {"task_id": "t", "attempt": 2, "title": "T", "priority": "CRITICAL", "of a later version": 1}
-    invitation = Invitation.from_message(_message(body, message_id="t:2", headers={"traceparent": "00-a-b-01"}))
+    body = {
+        "task_id": "t",
+        "attempt": 2,
+        "title": "T",
+        "priority": "CRITICAL",
+        "of a later version": 1,
+    }
+    invitation = Invitation.from_message(
+        _message(body, message_id="t:2", headers={"traceparent": "00-a-b-01"})
+    )
     assert (invitation.key, invitation.task_id, invitation.rank) == ("t:2", "t", 4)
     assert invitation.traceparent == "00-a-b-01"
 
@@ -44,14 +54,22 @@ def test_a_message_without_an_id_has_one_by_its_content() -> None:
     assert Invitation.from_message(_message({"task_id": "t", "attempt": 2})).key == "t:2"
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, [], {}, {"task_id": None}, "t"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"[" * 100_000, [], {}, {"task_id": None}, "t"]
+)
 def test_what_is_no_invitation_is_refused(body: object) -> None:
     with pytest.raises(ValueError, match="its body"):
         Invitation.from_message(_message(body))
 
 
 def test_the_most_urgent_is_taken_first_and_the_oldest_of_those(inbox: Inbox) -> None:
-    for key, priority in (("a", "LOW"), ("b", "HIGH"), ("c", "CRITICAL"), ("d", "HIGH"), ("e", "unknown")):
+    for key, priority in (
+        ("a", "LOW"),
+        ("b", "HIGH"),
+        ("c", "CRITICAL"),
+        ("d", "HIGH"),
+        ("e", "unknown"),
+    ):
         inbox.put(_invitation(key, priority))
     assert _keys(inbox) == ["c", "b", "d", "e", "a"]
 

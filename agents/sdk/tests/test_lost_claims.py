@@ -18,9 +18,14 @@ from devart import Client
 Eventually = Callable[[Callable[[], bool]], None]
 
 
-def test_a_lost_answer_to_a_start_is_asked_for_again_with_the_same_lease(admin: Admin, agent: Agent) -> None:
+def test_a_lost_answer_to_a_start_is_asked_for_again_with_the_same_lease(
+    admin: Admin, agent: Agent
+) -> None:
     task_id = admin.create_task(agent)
-    with losing_answers(admin.api_url, "/start") as (url, proxy), Client(url, agent.api_key) as client:
+    with (
+        losing_answers(admin.api_url, "/start") as (url, proxy),
+        Client(url, agent.api_key) as client,
+    ):
         task = client.start(task_id)
         assert task is not None
         assert task.lease_token == json.loads(proxy.lost[0])["lease_token"]
@@ -35,7 +40,10 @@ def test_a_lost_answer_to_a_claim_is_asked_for_again_with_the_same_leases(
 ) -> None:
     for _ in range(3):
         admin.create_task(agent)
-    with losing_answers(admin.api_url, "/claim") as (url, proxy), Client(url, agent.api_key) as client:
+    with (
+        losing_answers(admin.api_url, "/claim") as (url, proxy),
+        Client(url, agent.api_key) as client,
+    ):
         tasks = client.claim(2, wait_seconds)
         lost = json.loads(proxy.lost[0])["items"]
         assert {task.lease_token for task in tasks} == {item["lease_token"] for item in lost}
@@ -46,7 +54,10 @@ def test_a_lost_answer_to_a_claim_is_asked_for_again_with_the_same_leases(
 def test_a_recalled_task_still_brings_its_money(admin: Admin, agent: Agent) -> None:
     service_id = admin.create_service(Decimal(1))
     admin.create_task(agent, service_id=service_id, estimated_cost_usd=0.4)
-    with losing_answers(admin.api_url, "/claim") as (url, proxy), Client(url, agent.api_key) as client:
+    with (
+        losing_answers(admin.api_url, "/claim") as (url, proxy),
+        Client(url, agent.api_key) as client,
+    ):
         [task] = client.claim()
     assert task.hold_id == json.loads(proxy.lost[0])["items"][0]["hold_id"]
     assert task.hold_id is not None

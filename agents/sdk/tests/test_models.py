@@ -42,6 +42,11 @@ def test_a_task_does_not_show_its_lease_token() -> None:
 
 
 def test_an_api_that_names_no_queues_is_taken_to_have_one() -> None:
-    answer: dict[str, object] = {"status": "IDLE", "leases_extended": 0, "active_task_count": 0, "stop": False}
+    answer: dict[str, object] = {
+        "status": "IDLE",
+        "leases_extended": 0,
+        "active_task_count": 0,
+        "stop": False,
+    }
     assert HeartbeatAnswer.from_json(answer).queues == ("tasks.todo",)
     assert HeartbeatAnswer.from_json({**answer, "queues": ["a", "b"]}).queues == ("a", "b")

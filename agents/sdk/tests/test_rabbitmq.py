@@ -80,7 +80,9 @@ def test_what_was_not_acknowledged_is_there_for_others(broker: Broker) -> None:
     assert broker.waiting() == 1
 
 
-def test_who_stopped_gets_no_more_even_when_it_waits(broker: Broker, eventually: Eventually) -> None:
+def test_who_stopped_gets_no_more_even_when_it_waits(
+    broker: Broker, eventually: Eventually
+) -> None:
     with connected(broker.url, ["tasks.todo"]) as (rabbitmq, inbox):
         eventually(lambda: broker.consumers() == 1)
         rabbitmq.stop()

@@ -19,7 +19,9 @@ def task(admin: Admin, agent: Agent, client: Client) -> Task:
     return task
 
 
-def test_a_completed_task_is_done_and_keeps_its_result_exactly(admin: Admin, client: Client, task: Task) -> None:
+def test_a_completed_task_is_done_and_keeps_its_result_exactly(
+    admin: Admin, client: Client, task: Task
+) -> None:
     result: dict[str, Any] = {"cost_usd": Decimal("0.000001"), "findings": ["ä", None, {"n": 3}]}
 
     assert client.complete(task, result).status == "DONE"
@@ -47,7 +49,9 @@ def test_another_agents_task_cannot_be_completed(admin: Admin, task: Task) -> No
     assert admin.task(task.id)["status"] == "IN_PROGRESS"
 
 
-def test_a_result_that_comes_after_the_lease_is_refused(admin: Admin, client: Client, task: Task) -> None:
+def test_a_result_that_comes_after_the_lease_is_refused(
+    admin: Admin, client: Client, task: Task
+) -> None:
     client.extend_lease(task, seconds=1)
     [rescued] = client.claim(wait_seconds=15)
 
@@ -63,7 +67,9 @@ def test_a_retryable_failure_is_scheduled_again(admin: Admin, client: Client, ta
 
     assert state.status == "SCHEDULED"
     assert state.run_at is not None
-    assert abs(state.run_at - datetime.now(timezone.utc) - timedelta(seconds=90.5)) < timedelta(seconds=25)
+    assert abs(state.run_at - datetime.now(timezone.utc) - timedelta(seconds=90.5)) < timedelta(
+        seconds=25
+    )
     assert admin.task(task.id)["last_error"] == "the network was away"
 
 
@@ -71,7 +77,9 @@ def test_a_failure_that_is_not_retryable_is_final(client: Client, task: Task) ->
     assert client.report_failure(task, "no such repository", retryable=False).status == "FAILED"
 
 
-def test_reporting_a_failure_again_finds_the_first_answer(admin: Admin, client: Client, task: Task) -> None:
+def test_reporting_a_failure_again_finds_the_first_answer(
+    admin: Admin, client: Client, task: Task
+) -> None:
     first = client.report_failure(task, "away", retry_after=60)
     assert client.report_failure(task, "away", retry_after=60) == first
     assert admin.task(task.id)["retry_count"] == 1
@@ -97,9 +105,12 @@ def test_a_status_can_be_set_by_hand(admin: Admin, client: Client, task: Task) -
 
 
 @pytest.mark.parametrize(
-    "body", [{"status": "TODO"}, {"status": "DONE", "error": "x"}, {"status": "FAILED", "result": 1}]
+    "body",
+    [{"status": "TODO"}, {"status": "DONE", "error": "x"}, {"status": "FAILED", "result": 1}],
 )
-def test_a_status_that_is_no_end_is_refused(client: Client, task: Task, body: dict[str, Any]) -> None:
+def test_a_status_that_is_no_end_is_refused(
+    client: Client, task: Task, body: dict[str, Any]
+) -> None:
     with pytest.raises(InvalidArgument):
         client.update_task_status(task, **body)
     assert not task.reported

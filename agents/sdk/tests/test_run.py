@@ -21,10 +21,16 @@ def test_a_plain_handlers_result_is_stored(admin: Admin, agent: Agent, client: C
 
     assert client.run(lambda task: {"double": 2 * task.payload["n"]}, max_tasks=3) == 3
 
-    assert [admin.task(task_id)["result"] for task_id in ids] == [{"double": 0}, {"double": 2}, {"double": 4}]
+    assert [admin.task(task_id)["result"] for task_id in ids] == [
+        {"double": 0},
+        {"double": 2},
+        {"double": 4},
+    ]
 
 
-def test_async_handlers_share_one_loop_and_run_together(admin: Admin, agent: Agent, client: Client) -> None:
+def test_async_handlers_share_one_loop_and_run_together(
+    admin: Admin, agent: Agent, client: Client
+) -> None:
     ids = [admin.create_task(agent) for _ in range(2)]
     arrived: list[Task] = []
     loops = set()
@@ -77,7 +83,9 @@ def test_task_failed_says_whether_to_try_again(admin: Admin, agent: Agent, clien
 
 
 @pytest.mark.parametrize("result", [object(), float("nan"), "nul \0 character"])
-def test_a_result_that_cannot_be_stored_fails_the_task(admin: Admin, agent: Agent, client: Client, result: Any) -> None:
+def test_a_result_that_cannot_be_stored_fails_the_task(
+    admin: Admin, agent: Agent, client: Client, result: Any
+) -> None:
     task_id = admin.create_task(agent)
 
     client.run(lambda _: result, max_tasks=1)
@@ -88,7 +96,11 @@ def test_a_result_that_cannot_be_stored_fails_the_task(admin: Admin, agent: Agen
 
 
 def test_the_result_of_a_lost_task_is_dropped(
-    admin: Admin, agent: Agent, client: Client, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    admin: Admin,
+    agent: Agent,
+    client: Client,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     task_id = admin.create_task(agent)
 

@@ -25,7 +25,11 @@ def test_money_is_held_in_the_block_and_the_real_cost_replaces_it(
 ) -> None:
     with client.spend(service_id, estimate="0.25") as spend:
         assert admin.money(service_id) == money("0", held="0.25")
-        assert (spend.service_id, spend.delegated_from, spend.held_usd) == (service_id, None, Decimal("0.25"))
+        assert (spend.service_id, spend.delegated_from, spend.held_usd) == (
+            service_id,
+            None,
+            Decimal("0.25"),
+        )
         assert spend.remaining_usd == Decimal("0.75")
         settlement = spend.settle("0.100001")
         assert (settlement.charged_usd, settlement.overage_usd) == (Decimal("0.100001"), Decimal(0))
@@ -42,14 +46,18 @@ def test_nothing_is_held_before_the_block(admin: Admin, client: Client, service_
     assert admin.money(service_id) == money("0")
 
 
-def test_usage_is_held_and_settled_at_the_prices(admin: Admin, client: Client, service_id: str) -> None:
+def test_usage_is_held_and_settled_at_the_prices(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     with client.spend(service_id, units={"input_token": 4000, "output_token": 1000}) as spend:
         assert spend.held_usd == Decimal("0.07")
         spend.settle(usage={"input_token": 3810, "output_token": 620})
     assert admin.money(service_id) == money("0.0567")
 
 
-def test_what_was_spent_above_the_hold_is_charged_all_the_same(admin: Admin, client: Client, service_id: str) -> None:
+def test_what_was_spent_above_the_hold_is_charged_all_the_same(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     with client.spend(service_id, estimate="0.1") as spend:
         settlement = spend.settle("1.5")
     assert (settlement.overage_usd, settlement.suspended) == (Decimal("1.4"), True)
@@ -73,7 +81,9 @@ def test_a_cost_may_not_be_a_float(client: Client, service_id: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"estimate": 1, "units": {"input_token": 1}}, {}])
-def test_a_spend_has_an_estimate_or_units(client: Client, service_id: str, arguments: dict[str, Any]) -> None:
+def test_a_spend_has_an_estimate_or_units(
+    client: Client, service_id: str, arguments: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match="estimate or units must be given"):
         client.spend(service_id, **arguments)
 
@@ -84,14 +94,18 @@ def test_a_spend_needs_a_service(client: Client) -> None:
 
 
 @pytest.mark.parametrize("costs", [(), ("0.1", {"input_token": 1})])
-def test_a_settlement_has_an_amount_or_usage(client: Client, service_id: str, costs: tuple[Any, ...]) -> None:
+def test_a_settlement_has_an_amount_or_usage(
+    client: Client, service_id: str, costs: tuple[Any, ...]
+) -> None:
     with client.spend(service_id, estimate="0.1") as spend:
         with pytest.raises(ValueError, match="only one of them"):
             spend.settle(*costs[:1], usage=costs[1] if costs else None)
         spend.settle("0.1")
 
 
-def test_a_refusal_says_what_is_left_and_what_would_do(admin: Admin, client: Client, service_id: str) -> None:
+def test_a_refusal_says_what_is_left_and_what_would_do(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     entered = False
     with (
         pytest.raises(BudgetRefused) as refusal,
@@ -147,7 +161,10 @@ def test_an_exception_after_the_settlement_changes_nothing(
 def test_a_block_without_a_settlement_is_settled_at_what_was_held(
     admin: Admin, client: Client, service_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "devart.spend"), client.spend(service_id, estimate="0.4") as spend:
+    with (
+        caplog.at_level(logging.WARNING, "devart.spend"),
+        client.spend(service_id, estimate="0.4") as spend,
+    ):
         pass
     assert admin.money(service_id) == money("0.4")
     assert f"hold {spend.hold_id} was settled at the end of its block" in caplog.text
@@ -156,7 +173,10 @@ def test_a_block_without_a_settlement_is_settled_at_what_was_held(
 def test_a_block_whose_settlement_is_refused_has_spent_what_was_held(
     admin: Admin, client: Client, service_id: str
 ) -> None:
-    with pytest.raises(InvalidArgument, match="second"), client.spend(service_id, estimate="0.4") as spend:
+    with (
+        pytest.raises(InvalidArgument, match="second"),
+        client.spend(service_id, estimate="0.4") as spend,
+    ):
         spend.settle(usage={"second": 3})
     assert admin.money(service_id) == money("0.4")
 
@@ -211,8 +231,13 @@ def test_a_substitute_is_billed_and_named(admin: Admin, client: Client) -> None:
 
 
 @pytest.mark.parametrize("path_end", ["/dispatch", "/settle"])
-def test_a_lost_answer_holds_and_charges_once(admin: Admin, agent: Agent, service_id: str, path_end: str) -> None:
-    with losing_answers(admin.api_url, path_end) as (url, proxy), Client(url, agent.api_key) as client:
+def test_a_lost_answer_holds_and_charges_once(
+    admin: Admin, agent: Agent, service_id: str, path_end: str
+) -> None:
+    with (
+        losing_answers(admin.api_url, path_end) as (url, proxy),
+        Client(url, agent.api_key) as client,
+    ):
         with client.spend(service_id, estimate="0.4") as spend:
             assert admin.money(service_id) == money("0", held="0.4")
             spend.settle("0.1")
@@ -220,7 +245,9 @@ def test_a_lost_answer_holds_and_charges_once(admin: Admin, agent: Agent, servic
     assert admin.money(service_id) == money("0.1")
 
 
-def test_a_lost_answer_to_a_release_is_asked_for_again(admin: Admin, agent: Agent, service_id: str) -> None:
+def test_a_lost_answer_to_a_release_is_asked_for_again(
+    admin: Admin, agent: Agent, service_id: str
+) -> None:
     with (
         losing_answers(admin.api_url, "/release") as (url, proxy),
         Client(url, agent.api_key) as client,
@@ -232,11 +259,19 @@ def test_a_lost_answer_to_a_release_is_asked_for_again(admin: Admin, agent: Agen
     assert admin.money(service_id) == money("0")
 
 
-def test_a_refusal_whose_answer_was_lost_is_the_same_refusal(admin: Admin, agent: Agent, service_id: str) -> None:
+def test_a_refusal_whose_answer_was_lost_is_the_same_refusal(
+    admin: Admin, agent: Agent, service_id: str
+) -> None:
     admin.create_task(agent)
-    with losing_answers(admin.api_url, "/dispatch") as (url, _), Client(url, agent.api_key) as client:
+    with (
+        losing_answers(admin.api_url, "/dispatch") as (url, _),
+        Client(url, agent.api_key) as client,
+    ):
         [task] = client.claim()
-        with pytest.raises(BudgetRefused) as refusal, client.spend(service_id, estimate=2, task=task):
+        with (
+            pytest.raises(BudgetRefused) as refusal,
+            client.spend(service_id, estimate=2, task=task),
+        ):
             pass
     assert refusal.value.task_status == "AWAITING_APPROVAL"
 
@@ -284,7 +319,9 @@ def test_a_release_that_fails_is_in_the_log_and_hides_nothing(
     assert f"hold {spend.hold_id} was not given back" in caplog.text
 
 
-def test_sixteen_threads_never_spend_more_than_the_budget(admin: Admin, client: Client, service_id: str) -> None:
+def test_sixteen_threads_never_spend_more_than_the_budget(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     """Each holds 0.03 of 1 USD and spends it: 33 of 64 fit, whoever they are."""
     together = threading.Barrier(16, timeout=30)
 

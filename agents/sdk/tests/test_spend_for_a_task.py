@@ -10,7 +10,9 @@ from admin import Admin, Agent, money
 from devart import BudgetRefused, Client, LeaseLost, Task
 
 
-def test_a_handler_spends_for_its_task(admin: Admin, agent: Agent, client: Client, service_id: str) -> None:
+def test_a_handler_spends_for_its_task(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
     task_ids = [admin.create_task(agent) for _ in range(2)]
 
     def handle(task: Task) -> None:
@@ -24,10 +26,15 @@ def test_a_handler_spends_for_its_task(admin: Admin, agent: Agent, client: Clien
     client.run(handle, max_tasks=1)
     client.run(handle_async, max_tasks=1)
     for task_id in task_ids:
-        assert sorted(admin.charges(task_id)) == [("hold", Decimal("0.1")), ("settle", Decimal("0.1"))]
+        assert sorted(admin.charges(task_id)) == [
+            ("hold", Decimal("0.1")),
+            ("settle", Decimal("0.1")),
+        ]
 
 
-def test_the_money_that_came_with_a_task_is_used(admin: Admin, agent: Agent, client: Client, service_id: str) -> None:
+def test_the_money_that_came_with_a_task_is_used(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
     admin.create_task(agent, service_id=service_id, estimated_cost_usd=0.6)
     [task] = client.claim()
     assert task.hold_id is not None
@@ -104,7 +111,10 @@ def test_a_refused_task_that_does_not_ask_may_try_less(
     task_id = admin.create_task(agent)
 
     def handle(_: Task) -> str:
-        with pytest.raises(BudgetRefused) as refusal, client.spend(service_id, estimate=3, ask=False):
+        with (
+            pytest.raises(BudgetRefused) as refusal,
+            client.spend(service_id, estimate=3, ask=False),
+        ):
             pass
         assert refusal.value.task_status is None
         with client.spend(service_id, estimate=refusal.value.remaining_usd) as spend:

@@ -14,7 +14,9 @@ class CallFailedError(Exception):
     """What a model's client raises."""
 
 
-def test_a_coroutine_spends_without_blocking_its_loop(admin: Admin, client: Client, service_id: str) -> None:
+def test_a_coroutine_spends_without_blocking_its_loop(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     async def spend_one(estimate: str) -> None:
         async with client.spend(service_id, estimate=estimate) as spend:
             await spend.settle_async(usage={"input_token": 10})
@@ -26,7 +28,9 @@ def test_a_coroutine_spends_without_blocking_its_loop(admin: Admin, client: Clie
     assert admin.money(service_id) == money("0.0002")
 
 
-def test_a_coroutine_that_raises_gives_the_money_back(admin: Admin, client: Client, service_id: str) -> None:
+def test_a_coroutine_that_raises_gives_the_money_back(
+    admin: Admin, client: Client, service_id: str
+) -> None:
     async def fail() -> None:
         async with client.spend(service_id, estimate="0.1"):
             raise CallFailedError

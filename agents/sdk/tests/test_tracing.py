@@ -57,7 +57,9 @@ def test_a_span_is_a_child_of_the_tasks_context(spans: InMemorySpanExporter) -> 
 
 
 @pytest.mark.parametrize("traceparent", [None, "", "nonsense"])
-def test_a_task_without_a_context_begins_a_trace(spans: InMemorySpanExporter, traceparent: str | None) -> None:
+def test_a_task_without_a_context_begins_a_trace(
+    spans: InMemorySpanExporter, traceparent: str | None
+) -> None:
     with tracing.span(_task(traceparent)):
         pass
     [span] = spans.get_finished_spans()
@@ -72,7 +74,11 @@ def test_a_failing_handler_fails_its_span(spans: InMemorySpanExporter) -> None:
 
 def test_a_child_is_sent_the_context_in_which_it_is_created(spans: InMemorySpanExporter) -> None:
     created = Answer(201, b'{"id":"c","title":"C","status":"TODO","priority":"LOW","attempt":0}')
-    with flaky_server(created) as (url, server), Client(url, "dva_key") as client, tracing.span(_task(_PARENT)):
+    with (
+        flaky_server(created) as (url, server),
+        Client(url, "dva_key") as client,
+        tracing.span(_task(_PARENT)),
+    ):
         client.create_task("C", parent=_task(_PARENT))
     [span] = spans.get_finished_spans()
     sent = server.headers[0]["traceparent"]
@@ -80,7 +86,9 @@ def test_a_child_is_sent_the_context_in_which_it_is_created(spans: InMemorySpanE
     assert sent == f"00-{_TRACE}-{trace.format_span_id(span.context.span_id)}-01"
 
 
-def test_without_opentelemetry_the_parents_context_goes_to_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opentelemetry_the_parents_context_goes_to_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tracing, "_otel", None)
     with tracing.span(_task(_PARENT)):
         assert tracing.traceparent_for_child(_task(_PARENT)) == _PARENT
@@ -90,7 +98,12 @@ def test_without_opentelemetry_the_parents_context_goes_to_the_child(monkeypatch
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_handler_runs_in_the_context_of_its_message(
-    admin: Admin, agent: Agent, broker: Broker, sdk: RecordingSDK, spans: InMemorySpanExporter, kind: str
+    admin: Admin,
+    agent: Agent,
+    broker: Broker,
+    sdk: RecordingSDK,
+    spans: InMemorySpanExporter,
+    kind: str,
 ) -> None:
     broker.invite(admin.create_task(agent), headers={"traceparent": _PARENT})
     traces: list[str] = []

@@ -15,7 +15,7 @@ pub const JITTER: f64 = 0.2;
 impl Backoff {
     /// Seconds to wait: `min(max, base * 2^retry_count)`, plus `jitter` (0 to 1) of up to 20 %.
     ///
-    /// Never shorter than the delay without jitter (design/data-model.md, "Backoff").
+    /// Never shorter than the delay without jitter.
     pub fn delay_seconds(&self, retry_count: u32, jitter: f64) -> f64 {
         let exponential = self.base_seconds * 2f64.powi(retry_count.min(1_000) as i32);
         let capped = exponential.min(self.max_seconds).max(0.0);

@@ -5,11 +5,22 @@
 
 pub mod aging;
 pub mod api_key;
+pub mod argument_error;
 pub mod backoff;
+pub mod candidate;
+pub mod capabilities;
+pub mod choice;
+pub mod claim_round;
+pub mod cost;
 pub mod cursor;
 pub mod delay;
 pub mod libpq_url;
 pub mod price;
+pub mod retry;
+pub mod settlement;
 pub mod signature;
+pub mod status;
+pub mod status_change;
 pub mod template;
 pub mod traceparent;
+pub mod usd;

@@ -1,30 +1,47 @@
-//! What usage costs, and how much usage an amount of money buys. Exact: decimal arithmetic, never floating point.
+//! What usage costs, and how much usage an amount of money buys. Exact: decimal arithmetic, never
+//! floating point. An unknown price is refused.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Map, Number, Value};
-use thiserror::Error;
 
-/// Decimals of an amount of money: `numeric(18,6)`.
-pub const USD_SCALE: u32 = 6;
-
-/// What is more than `numeric(18,6)` can hold.
-const TOO_MUCH: Decimal = Decimal::from_parts(0xD4A5_1000, 0xE8, 0, false, 0);
+use crate::argument_error::ArgumentError;
+use crate::usd::{TOO_MUCH, USD_SCALE};
 
 /// Why usage has no price.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PriceError {
     /// Nothing says what this unit costs. Never taken as free.
-    #[error("no price for unit {0}")]
     UnknownUnit(String),
-    #[error("usage must be an object of units and quantities, with at least one unit")]
+    /// Not an object of units and quantities, or an empty one.
     NotUsage,
-    #[error("usage.{0} must be a number of 0 or more")]
+    /// The quantity of this unit is not a number of 0 or more.
     NotAQuantity(String),
-    #[error("usage must not cost a trillion dollars or more")]
+    /// More than an amount of money can be.
     TooMuch,
+}
+
+/// What callers are told about their argument `usage`.
+impl From<PriceError> for ArgumentError {
+    fn from(error: PriceError) -> Self {
+        match error {
+            PriceError::UnknownUnit(unit) => {
+                ArgumentError::new("usage", format!("has no price for its unit {unit}"))
+            }
+            PriceError::NotUsage => ArgumentError::new(
+                "usage",
+                "must be an object of units and quantities, with at least one unit",
+            ),
+            PriceError::NotAQuantity(unit) => {
+                ArgumentError::new(format!("usage.{unit}"), "must be a number of 0 or more")
+            }
+            PriceError::TooMuch => {
+                ArgumentError::new("usage", "must not cost a trillion dollars or more")
+            }
+        }
+    }
 }
 
 /// Units used, and how many of each: `{"input_token": 1200, "output_token": 300}`.
@@ -39,7 +56,8 @@ impl Usage {
     /// Reads usage from JSON.
     ///
     /// # Errors
-    /// [`PriceError::NotUsage`] unless it is an object with members, [`PriceError::NotAQuantity`] for a member that is no quantity.
+    /// [`PriceError::NotUsage`] unless it is an object with members, [`PriceError::NotAQuantity`] for
+    /// a member that is no quantity.
     pub fn from_json(json: &Value) -> Result<Self, PriceError> {
         match decimals(json) {
             Some(Ok(units)) if !units.is_empty() => Ok(Usage(units)),
@@ -69,10 +87,12 @@ impl Prices {
         self.0.is_empty()
     }
 
-    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes usage free.
+    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes
+    /// usage free.
     ///
     /// # Errors
-    /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used; [`PriceError::TooMuch`].
+    /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used;
+    /// [`PriceError::TooMuch`].
     pub fn cost(&self, usage: &Usage) -> Result<Decimal, PriceError> {
         let cost = self.exact_cost(usage)?;
         let rounded = cost.round_dp_with_strategy(USD_SCALE, RoundingStrategy::AwayFromZero);
@@ -95,8 +115,8 @@ impl Prices {
             })
     }
 
-    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units; without, each unit alone.
-    /// `None` where nothing has a price above zero.
+    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units;
+    /// without, each unit alone. `None` where nothing has a price above zero.
     pub fn affordable(&self, usage: Option<&Usage>, remaining_usd: Decimal) -> Option<Usage> {
         let remaining_usd = remaining_usd.max(Decimal::ZERO);
         match usage {
@@ -166,7 +186,10 @@ mod tests {
     use super::*;
 
     fn prices() -> Prices {
-        Prices::from_json(&json!({"input_token": 0.00000015, "output_token": 0.0000006, "request": 0.01, "free": 0})).expect("prices")
+        let prices = json!({
+            "input_token": 0.00000015, "output_token": 0.0000006, "request": 0.01, "free": 0,
+        });
+        Prices::from_json(&prices).expect("prices")
     }
 
     fn usage(json: Value) -> Usage {
@@ -214,6 +237,19 @@ mod tests {
             let refused = Usage::from_json(&json!({"request": quantity}));
             assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
         }
+    }
+
+    #[test]
+    fn callers_are_told_which_member_of_usage_makes_no_sense() {
+        let told = ArgumentError::from(PriceError::NotAQuantity("request".to_owned()));
+        assert_eq!(
+            told.to_string(),
+            "usage.request must be a number of 0 or more"
+        );
+        assert_eq!(told.field, "usage.request");
+        let told = ArgumentError::from(PriceError::UnknownUnit("gpu".to_owned()));
+        assert_eq!(told.to_string(), "usage has no price for its unit gpu");
+        assert_eq!(told.field, "usage");
     }
 
     #[test]

@@ -5,15 +5,29 @@
 
 use serde_json::Value;
 
-/// Why a template could not be rendered; names the placeholder.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+use crate::argument_error::ArgumentError;
+
+/// Why a template could not be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateError {
-    #[error("template has an unknown variable: {0}")]
+    /// The path of the placeholder.
     UnknownVariable(String),
-    #[error("template has a {{{{ without }}}} at character {0}")]
+    /// The character, from 1 on, at which a placeholder begins that does not end.
     Unclosed(usize),
-    #[error("template has an empty placeholder at character {0}")]
+    /// The character, from 1 on, at which a placeholder without a path begins.
     Empty(usize),
+}
+
+/// What callers are told about their argument `template`.
+impl From<TemplateError> for ArgumentError {
+    fn from(error: TemplateError) -> Self {
+        let problem = match error {
+            TemplateError::UnknownVariable(path) => format!("has an unknown variable: {path}"),
+            TemplateError::Unclosed(at) => format!("has a {{{{ without }}}} at character {at}"),
+            TemplateError::Empty(at) => format!("has an empty placeholder at character {at}"),
+        };
+        ArgumentError::new("template", problem)
+    }
 }
 
 /// Replaces each `{{ path }}` by the value that `path` names in `variables`.
@@ -111,6 +125,28 @@ mod tests {
             render("{{ who }}", &json!({})),
             Err(TemplateError::UnknownVariable("who".to_owned()))
         );
+    }
+
+    #[test]
+    fn callers_are_told_what_is_wrong_with_their_template() {
+        for (error, told) in [
+            (
+                TemplateError::UnknownVariable("who".to_owned()),
+                "template has an unknown variable: who",
+            ),
+            (
+                TemplateError::Unclosed(3),
+                "template has a {{ without }} at character 3",
+            ),
+            (
+                TemplateError::Empty(1),
+                "template has an empty placeholder at character 1",
+            ),
+        ] {
+            let argument = ArgumentError::from(error);
+            assert_eq!(argument.to_string(), told);
+            assert_eq!(argument.field, "template");
+        }
     }
 
     #[test]

@@ -1,20 +1,23 @@
--- Notes that agent $1 lives, keeps what it says of itself ($2), and extends its leases: those whose
--- tokens are in $2's lease_tokens, or all when it lists none. An agent that lists them lets the tasks
--- of its crashed predecessor expire instead of keeping them alive for ever.
+-- Notes that agent $1 lives, keeps what it says of itself ($2), and extends its leases to $3
+-- seconds from now: those whose tokens are in $2's lease_tokens, or all when it lists none. An
+-- agent that lists them lets the tasks of its crashed predecessor expire instead of keeping them
+-- alive for ever.
 with listed as (
     select case when $2 ? 'lease_tokens'
         then array(select jsonb_array_elements_text($2 -> 'lease_tokens')::uuid) end as tokens
 ),
 extended as (
     update devart.tasks t
-    set lease_expires_at = now() + make_interval(
-        secs => (select (s.value #>> '{}')::float8 from devart.system_settings s where s.key = 'lease_seconds'))
+    set lease_expires_at = now() + make_interval(secs => $3)
     from listed l
-    where t.agent_id = $1 and t.status = 'IN_PROGRESS' and (l.tokens is null or t.lease_token = any (l.tokens))
+    where t.agent_id = $1 and t.status = 'IN_PROGRESS'
+      and (l.tokens is null or t.lease_token = any (l.tokens))
     returning t.id
 ),
 active as (
-    select count(*)::int as tasks from devart.tasks t where t.agent_id = $1 and t.status = 'IN_PROGRESS'
+    select count(*)::int as tasks
+    from devart.tasks t
+    where t.agent_id = $1 and t.status = 'IN_PROGRESS'
 )
 update devart.agents a
 set last_heartbeat_at = now(),
@@ -33,7 +36,8 @@ returning jsonb_build_object(
     'active_task_count', a.active_task_count,
     'stop', a.status = 'DEACTIVATED',
     'queues', (
-        select jsonb_agg('tasks.' || devart_private.task_routing_key(l.required_capabilities) order by l.id)
+        select jsonb_agg(
+            'tasks.' || devart_private.task_routing_key(l.required_capabilities) order by l.id)
         from devart_private.lanes l
         where l.required_capabilities <@ a.capabilities
     )

@@ -1,19 +1,19 @@
 //! What callers are told, as JSON. Money keeps all of its digits.
 
+use devart_core::choice::Reason;
+use devart_core::cost::Cost;
 use devart_core::price::{Usage, number};
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::choice::Reason;
-use super::cost::Cost;
 use super::gate::{Admission, Refused};
 
 /// Money, or null for none.
 pub fn usd(amount: Option<Decimal>) -> Value {
     amount.map_or(Value::Null, |mut amount| {
-        amount.rescale(devart_core::price::USD_SCALE);
+        amount.rescale(devart_core::usd::USD_SCALE);
         number(amount)
     })
 }
@@ -95,7 +95,7 @@ pub fn not_admitted(refused: &Refused) -> Value {
         "delegated_from": null,
         "reason": refusal.reason.text(),
         "code": refusal.reason.code(),
-        "scope": refusal.scope,
+        "scope": refusal.scope.as_str(),
         "scope_id": id(Some(refusal.budget_id.unwrap_or(refused.asked.id))),
         "needed_usd": usd(Some(refusal.needed)),
         "remaining_usd": usd(Some(refusal.remaining)),

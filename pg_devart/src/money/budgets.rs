@@ -1,11 +1,14 @@
 //! Limits beside the service's own: of the agent, the task, the run and the person.
 
+use devart_core::candidate::Budget;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
 use super::payer::Payer;
+use super::take::Deltas;
 use super::usd;
 use crate::pg::spi::{Row, Session, statement};
+use crate::row_reader::RowReader;
 
 statement!(
     APPLICABLE,
@@ -28,27 +31,21 @@ statement!(
     [UUIDOID]
 );
 
-/// One limit, locked, in its open window.
-#[derive(Debug, Clone)]
-pub struct Budget {
-    pub id: Uuid,
-    pub scope: String,
-    pub window_id: Uuid,
-    hard_limit: bool,
-    limit: Decimal,
-    used: Decimal,
-}
-
 /// The limits that apply to a payer, locked in the order of their ids.
 #[derive(Debug, Clone, Default)]
-pub struct Budgets(pub Vec<Budget>);
+pub struct Budgets {
+    pub limits: Vec<Budget<Uuid>>,
+    /// Their open windows.
+    pub window_ids: Vec<Uuid>,
+}
 
 impl Budgets {
-    /// Locks the limits that apply. `None` when somebody else has locked one of them and `patient` is false.
+    /// Locks the limits that apply. `None` when somebody else has locked one of them and `patient`
+    /// is false.
     pub fn lock(session: &Session, payer: &Payer, patient: bool) -> Option<Self> {
         let ids = applicable(session, payer);
         let locked = Self::lock_these(session, &ids, patient);
-        (locked.0.len() == ids.len() || patient).then_some(locked)
+        (locked.limits.len() == ids.len() || patient).then_some(locked)
     }
 
     /// The same limits as they stand now; they are locked.
@@ -62,43 +59,33 @@ impl Budgets {
         }
         LOCK.with(|statement| {
             let rows = statement.rows(session, &[ids.to_vec().into(), patient.into()]);
-            Budgets(rows.iter().map(|row| Budget::read(&row)).collect())
+            let (limits, window_ids) = rows.iter().map(|row| read(&row)).unzip();
+            Budgets { limits, window_ids }
         })
     }
 
     pub fn ids(&self) -> Vec<Uuid> {
-        self.0.iter().map(|budget| budget.id).collect()
-    }
-
-    pub fn window_ids(&self) -> Vec<Uuid> {
-        self.0.iter().map(|budget| budget.window_id).collect()
-    }
-
-    /// The hard limit with the least room, and that room.
-    pub fn tightest(&self) -> Option<(&Budget, Decimal)> {
-        let rooms = self
-            .0
-            .iter()
-            .filter_map(|budget| Some((budget, budget.room()?)));
-        rooms.min_by_key(|(_, room)| *room)
+        self.limits.iter().map(|budget| budget.id).collect()
     }
 
     /// As they stand after this much was taken of each.
     pub fn after(mut self, amount: Decimal) -> Self {
-        self.0.iter_mut().for_each(|budget| budget.used += amount);
+        self.limits
+            .iter_mut()
+            .for_each(|budget| budget.used += amount);
         self
     }
 
     /// Adds to what is spent and held; tells people of thresholds that this crosses.
-    pub fn take(&self, session: &Session, spent: Decimal, held: Decimal) {
-        if self.0.is_empty() {
+    pub fn take(&self, session: &Session, deltas: Deltas) {
+        if self.limits.is_empty() {
             return;
         }
         let reached: Vec<Uuid> = TAKE.with(|statement| {
             let arguments = [
                 self.ids().into(),
-                usd::datum(spent).into(),
-                usd::datum(held).into(),
+                usd::datum(deltas.spent).into(),
+                usd::datum(deltas.held).into(),
             ];
             let rows = statement.rows(session, &arguments);
             rows.iter()
@@ -117,22 +104,17 @@ pub fn reached(session: &Session, budget_id: Uuid) {
     REACHED.with(|statement| statement.rows(session, &[budget_id.into()]));
 }
 
-impl Budget {
-    fn read(row: &Row) -> Self {
-        Budget {
-            id: row.required(1),
-            scope: row.required(2),
-            window_id: row.required(3),
-            hard_limit: row.required(4),
-            limit: usd::required(row, 5),
-            used: usd::required(row, 6),
-        }
-    }
-
-    /// What is left; `None` for a soft limit, which refuses nothing.
-    fn room(&self) -> Option<Decimal> {
-        self.hard_limit.then(|| self.limit - self.used)
-    }
+/// A limit, and its open window. In the order of lock_budgets.sql.
+fn read(row: &Row) -> (Budget<Uuid>, Uuid) {
+    let mut columns = RowReader::of(row);
+    let limit = Budget {
+        id: columns.required(),
+        scope: columns.label(),
+        hard_limit: columns.required(),
+        limit: usd::required(&mut columns),
+        used: usd::required(&mut columns),
+    };
+    (limit, columns.required())
 }
 
 fn applicable(session: &Session, payer: &Payer) -> Vec<Uuid> {

@@ -1,4 +1,5 @@
--- The service $1 and its substitutes, in the order in which they are tried, as they stand; unlocked.
+-- The service $1 and its substitutes, in the order in which they are tried, as they stand;
+-- unlocked.
 select
     s.id, s.status::text, s.spent_usd, s.held_usd,
     case when s.hard_limit then s.budget_usd end,

@@ -1,12 +1,13 @@
 //! Charging a cost that is already known: hold and settle in one step.
 
+use devart_core::cost::Cost;
+use devart_core::status::ChargeKind;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use super::cost::Cost;
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{Entry, Place};
 use super::payer::Payer;
@@ -15,14 +16,15 @@ use crate::caller;
 use crate::error::Error;
 use crate::pg::spi::{self, Session};
 
-/// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute when the service is suspended,
-/// disabled or a hard limit would be crossed.
+/// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute
+/// when the service is suspended, disabled or a hard limit would be crossed.
 ///
-/// Answers success, charged_service_id, delegated, suspended, spent_usd, remaining_usd (null: no hard limit), reason. A refusal is an
-/// answer with success false, not an error: an error would roll back a suspension. The same `idempotency_key` from the same caller
-/// charges once and is answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 negative amount, 23505 the key was used for
-/// another charge.
+/// Answers success, charged_service_id, delegated, suspended, spent_usd, remaining_usd (null: no
+/// hard limit), reason. A refusal is an answer with success false, not an error: an error would
+/// roll back a suspension. The same `idempotency_key` from the same caller charges once and is
+/// answered the same; a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 negative amount,
+/// 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn charge_service(
@@ -34,7 +36,11 @@ fn charge_service(
     let cost = Cost::of_amount(usd::argument("amount_usd", &amount_usd)?);
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
-        let request = json!({"charge": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
+        let request = json!({
+            "charge": service_id.to_string(),
+            "cost": cost.to_json(),
+            "task_id": answer::id(task_id),
+        });
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
             let payer = Payer::check(session, agent, task_id, None)?;
             charge(
@@ -78,14 +84,14 @@ fn record(session: &Session, admission: &Admission, payer: &Payer, key: Option<&
     let place = Place {
         service_id: admission.service_id,
         window_id: admission.window_id,
-        budget_window_ids: &admission.budgets.window_ids(),
+        budget_window_ids: &admission.budgets.window_ids,
         payer,
         delegated_from: admission.delegated_from,
     };
     place.record(
         session,
         Entry {
-            kind: "settle",
+            kind: ChargeKind::Settle,
             amount: admission.amount,
             usage: None,
             hold_id: None,

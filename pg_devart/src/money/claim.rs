@@ -1,18 +1,20 @@
-//! Budget inside the claim: a task with a service and an estimate is handed out only with its money set aside.
+//! Budget inside the claim: a task with a service and an estimate is handed out only with its money
+//! set aside.
 
+use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
-use super::cost::Cost;
+use super::answer;
 use super::gate::{Ask, Purpose, Verdict};
 use super::payer::Payer;
 use super::reserve::{self, Terms};
-use super::{answer, usd};
-use crate::pg::spi::{Row, Session, statement};
+use crate::pg::spi::{Session, statement};
 use crate::pg::subtransaction;
 
-/// How long the money stays set aside once nobody keeps the lease alive; while somebody does, it stays for longer.
+/// How long the money stays set aside once nobody keeps the lease alive; while somebody does, it
+/// stays for longer.
 const TTL_SECONDS: f64 = 600.0;
 
 statement!(
@@ -32,8 +34,8 @@ statement!(
 pub struct CostlyTask {
     pub task_id: Uuid,
     pub service_id: Uuid,
-    attempt: i32,
-    estimate: Decimal,
+    pub attempt: i32,
+    pub estimate: Decimal,
 }
 
 /// What became of a picked task.
@@ -42,24 +44,16 @@ pub enum Outcome {
     Started(Uuid),
     /// Waits for money or for a person, outside of the queue.
     Parked,
-    /// Back in the queue as it was: another agent can have it, as it is this one's budget that refuses, or another
-    /// moment, as somebody has locked what must be locked and this claim holds money already.
+    /// Back in the queue as it was: another agent can have it, as it is this one's budget that
+    /// refuses, or another moment, as somebody has locked what must be locked and this claim holds
+    /// money already.
     GivenBack,
 }
 
 impl CostlyTask {
-    /// Reads a picked task; `None` for one that costs nothing. `estimate`: the column that is null then.
-    pub fn read(row: &Row, estimate: i32) -> Option<Self> {
-        Some(CostlyTask {
-            estimate: usd::read(row, estimate)?,
-            task_id: row.required(1),
-            attempt: row.required(6),
-            service_id: row.required(9),
-        })
-    }
-
-    /// Sets the money aside and starts the task, or lets it wait. `patient` false: never waits for a lock, as a transaction that holds
-    /// money already must not, lest two of them wait for each other.
+    /// Sets the money aside and starts the task, or lets it wait. `patient` false: never waits for
+    /// a lock, as a transaction that holds money already must not, lest two of them wait for each
+    /// other.
     pub fn start(&self, session: &Session, agent_id: Uuid, patient: bool) -> Outcome {
         let hold_id = match self.adopt(session, agent_id) {
             Some(granted) => Ok(granted),
@@ -95,7 +89,8 @@ impl CostlyTask {
         })
     }
 
-    /// A new hold; or the refusal, with none of its locks left; or nothing when a lock could not be had at once.
+    /// A new hold; or the refusal, with none of its locks left; or nothing when a lock could not be
+    /// had at once.
     fn hold(
         &self,
         session: &Session,

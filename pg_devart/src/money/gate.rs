@@ -1,47 +1,32 @@
 //! The gate: admits or refuses before anything is spent, and takes the money in the same step.
 //!
 //! It tries three ways, the cheap ones first:
-//! 1. `take_at_once`: one conditional update, when no budget but the service's applies and nothing can stand in for it.
-//! 2. `take_unlocked`: looks at the chain without locking it and updates the one service that it chose, on condition.
-//! 3. `take_locked`: locks the whole chain in id order, opens windows, gives back due holds, and then decides for good.
+//! 1. `take_at_once`: one conditional update, when no budget but the service's applies and nothing
+//!    can stand in for it.
+//! 2. `take_unlocked`: looks at the chain without locking it and updates the one service that it
+//!    chose, on condition.
+//! 3. `take_locked`: locks the whole chain in id order, opens windows, gives back due holds, and
+//!    then decides for good.
 //!
-//! The second runs in a subtransaction, since a failed condition can leave the row locked, and a chain's other rows may come before
-//! it in the order of locks.
+//! The second runs in a subtransaction, since a failed condition can leave the row locked, and a
+//! chain's other rows may come before it in the order of locks.
 
+use devart_core::candidate::remaining;
+use devart_core::choice::{self, Choice, Offer, Reason};
+use devart_core::cost::Cost;
 use devart_core::price::Prices;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
 use super::budgets::Budgets;
 use super::candidate::{self, Candidate};
-use super::choice::{Choice, Offer, Reason, Refusal, choose, remaining};
-use super::cost::Cost;
 use super::payer::Payer;
-use super::{prices, usd};
+use super::prices;
+use super::take::{self, Deltas, Taken};
 use crate::error::Error;
-use crate::pg::spi::{Row, Session, statement};
+use crate::pg::spi::{Session, statement};
 use crate::pg::subtransaction;
 
-statement!(
-    TAKE,
-    include_str!("take.sql"),
-    [UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, UUIDOID, BOOLOID]
-);
-statement!(
-    TAKE_LOCKED,
-    include_str!("take_locked.sql"),
-    [UUIDOID, NUMERICOID, NUMERICOID]
-);
-statement!(
-    REACHED,
-    "select devart_private.service_reached($1)",
-    [UUIDOID]
-);
-statement!(
-    STATUS,
-    "select s.status::text from devart.service_registry s where s.id = $1",
-    [UUIDOID]
-);
 statement!(
     LOCK,
     "select devart_private.lock_services($1, $2)",
@@ -103,6 +88,9 @@ pub enum Verdict {
     Busy,
 }
 
+/// Why nobody can be billed.
+pub type Refusal = choice::Refusal<Uuid>;
+
 /// Nothing is taken.
 pub struct Refused {
     pub refusal: Refusal,
@@ -161,7 +149,7 @@ impl Ask<'_> {
         budgets: &Budgets,
     ) -> Option<Admission> {
         let candidate = &candidates[offer.index];
-        let (spent, _) = self.deltas(offer.amount);
+        let spent = self.deltas(offer.amount).spent;
         if !self.patient || !candidate.is_calm(spent) {
             return None;
         }
@@ -198,16 +186,16 @@ impl Ask<'_> {
             Choice::Refuse(refusal) => refused(refusal, &candidates),
             Choice::Bill(offer) => {
                 let service_id = candidates[offer.index].id;
-                let taken = self.take_for_sure(service_id, offer.amount);
+                let deltas = self.deltas(offer.amount);
+                let taken = take::for_sure(self.session, service_id, deltas);
                 Verdict::Admitted(self.admission(service_id, offer, taken, budgets))
             }
         })
     }
 
-    fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice {
-        choose(candidates, self.cost, budgets, &|service_id| {
-            self.prices_of(service_id)
-        })
+    fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
+        let prices_of = |service_id| self.prices_of(service_id);
+        choice::choose(candidates, self.cost, &budgets.limits, &prices_of)
     }
 
     fn prices_of(&self, service_id: Uuid) -> Option<Prices> {
@@ -215,8 +203,8 @@ impl Ask<'_> {
         wanted.then(|| prices::of(self.session, service_id, None))?
     }
 
-    /// Whether a refusal, by all or by the first of the chain, may be another one with the locks: where a window can be opened or
-    /// a hold given back.
+    /// Whether a refusal, by all or by the first of the chain, may be another one with the locks:
+    /// where a window can be opened or a hold given back.
     fn may_change(&self, candidates: &[Candidate]) -> bool {
         let window_ended = candidates.iter().any(|candidate| candidate.window_ended);
         let any_due = || ANY_DUE.with(|statement| !statement.rows(self.session, &[]).is_empty());
@@ -224,45 +212,19 @@ impl Ask<'_> {
     }
 
     /// What the request adds to spent and to held.
-    fn deltas(&self, amount: Decimal) -> (Decimal, Decimal) {
-        match self.purpose {
-            Purpose::Spend => (amount, Decimal::ZERO),
-            Purpose::Hold => (Decimal::ZERO, amount),
-        }
+    fn deltas(&self, amount: Decimal) -> Deltas {
+        let zero = Decimal::ZERO;
+        let (spent, held) = match self.purpose {
+            Purpose::Spend => (amount, zero),
+            Purpose::Hold => (zero, amount),
+        };
+        Deltas { spent, held }
     }
 
-    /// Takes the money on condition that it is there and that nobody must be told. `looked`: budgets and substitutes are seen to.
+    /// `looked`: budgets and substitutes are seen to.
     fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
-        let (spent, held) = self.deltas(amount);
-        TAKE.with(|statement| {
-            let arguments = [
-                service_id.into(),
-                usd::datum(spent).into(),
-                usd::datum(held).into(),
-                self.payer.agent_id.into(),
-                self.payer.task_id.into(),
-                looked.into(),
-            ];
-            let rows = statement.rows(self.session, &arguments);
-            rows.first().map(|row| Taken::read(&row, false))
-        })
-    }
-
-    /// Takes the money from a service that is locked and was judged; tells people what is to be told, and suspends.
-    fn take_for_sure(&self, service_id: Uuid, amount: Decimal) -> Taken {
-        let (spent, held) = self.deltas(amount);
-        let (taken, reached) = TAKE_LOCKED.with(|statement| {
-            let arguments = [
-                service_id.into(),
-                usd::datum(spent).into(),
-                usd::datum(held).into(),
-            ];
-            let rows = statement.rows(self.session, &arguments);
-            let row = rows.first().expect("the service is locked");
-            (Taken::read(&row, false), row.required(4))
-        });
-        let suspended = reached && service_reached(self.session, service_id);
-        Taken { suspended, ..taken }
+        let deltas = self.deltas(amount);
+        take::on_condition(self.session, service_id, deltas, &self.payer, looked)
     }
 
     fn admission(
@@ -272,8 +234,7 @@ impl Ask<'_> {
         taken: Taken,
         budgets: Budgets,
     ) -> Admission {
-        let (spent, held) = self.deltas(offer.amount);
-        budgets.take(self.session, spent, held);
+        budgets.take(self.session, self.deltas(offer.amount));
         let budgets = budgets.after(offer.amount);
         Admission {
             service_id,
@@ -282,29 +243,10 @@ impl Ask<'_> {
             delegated_from: (service_id != self.service_id).then_some(self.service_id),
             reason: offer.instead_because,
             spent: taken.spent,
-            remaining: remaining(taken.room, &budgets),
+            remaining: remaining(taken.room, &budgets.limits),
             suspended: taken.suspended,
             prices: offer.prices,
             budgets,
-        }
-    }
-}
-
-/// How a service stands after money was taken.
-struct Taken {
-    window_id: Uuid,
-    spent: Decimal,
-    room: Option<Decimal>,
-    suspended: bool,
-}
-
-impl Taken {
-    fn read(row: &Row, suspended: bool) -> Self {
-        Taken {
-            window_id: row.required(1),
-            spent: usd::required(row, 2),
-            room: usd::read(row, 3),
-            suspended,
         }
     }
 }
@@ -313,15 +255,5 @@ fn refused(refusal: Refusal, candidates: &[Candidate]) -> Verdict {
     Verdict::Refused(Refused {
         refusal,
         asked: candidates[0].clone(),
-    })
-}
-
-/// Tells people that the service's spending reached a threshold or the limit; gives whether it is suspended now. It is locked.
-pub fn service_reached(session: &Session, service_id: Uuid) -> bool {
-    REACHED.with(|statement| statement.rows(session, &[service_id.into()]).len());
-    STATUS.with(|statement| {
-        let rows = statement.rows(session, &[service_id.into()]);
-        rows.first()
-            .is_some_and(|row| row.required::<String>(1) == "SUSPENDED")
     })
 }

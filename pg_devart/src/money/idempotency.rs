@@ -1,5 +1,6 @@
 //! Idempotency keys: one caller's key belongs to one request, whose answer is given again.
 
+use devart_core::argument_error::ArgumentError;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
 use serde_json::Value;
@@ -9,12 +10,17 @@ use crate::pg::spi::{Session, statement};
 
 statement!(
     BEGIN,
-    "insert into devart_private.charge_keys (principal, key, request) values ($1, $2, $3) on conflict do nothing returning true",
+    "insert into devart_private.charge_keys (principal, key, request)
+     values ($1, $2, $3)
+     on conflict do nothing
+     returning true",
     [UUIDOID, TEXTOID, JSONBOID]
 );
 statement!(
     KEPT,
-    "select k.request = $3, k.answer from devart_private.charge_keys k where k.principal = $1 and k.key = $2",
+    "select k.request = $3, k.answer
+     from devart_private.charge_keys k
+     where k.principal = $1 and k.key = $2",
     [UUIDOID, TEXTOID, JSONBOID]
 );
 statement!(
@@ -34,8 +40,9 @@ pub struct Key {
     key: String,
 }
 
-/// Answers `request` by `work`, or as it was answered before under this key. `work` says whether its answer is to be kept: a refusal
-/// is not, so that the same request can succeed when there is money again.
+/// Answers `request` by `work`, or as it was answered before under this key. `work` says whether
+/// its answer is to be kept: a refusal is not, so that the same request can succeed when there is
+/// money again.
 ///
 /// A second request with the key waits until the first is decided.
 ///
@@ -52,8 +59,9 @@ pub fn once(
         return work().map(|(answer, _)| JsonB(answer));
     };
     if !(1..=200).contains(&key.chars().count()) {
-        return Err(Error::InvalidArgument(
-            "idempotency_key must be 1 to 200 characters long".to_owned(),
+        return Err(Error::invalid(
+            "idempotency_key",
+            "must be 1 to 200 characters long",
         ));
     }
     let key = Key {
@@ -92,9 +100,10 @@ impl Key {
             match kept {
                 Some((true, answer)) => return Ok(answer),
                 Some((false, _)) => {
-                    return Err(Error::Duplicate(
-                        "idempotency_key was used for another charge",
-                    ));
+                    return Err(Error::Duplicate(ArgumentError::new(
+                        "idempotency_key",
+                        "was used for another charge",
+                    )));
                 }
                 // The request that had it was refused meanwhile.
                 None => (),

@@ -1,5 +1,6 @@
 //! The ledger: rows that are only ever added, and the holds that they tell of.
 
+use devart_core::status::ChargeKind;
 use pgrx::JsonB;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use rust_decimal::Decimal;
@@ -58,7 +59,7 @@ pub struct Place<'a> {
 
 /// A row of the ledger.
 pub struct Entry<'a> {
-    pub kind: &'static str,
+    pub kind: ChargeKind,
     pub amount: Decimal,
     pub usage: Option<JsonB>,
     pub hold_id: Option<Uuid>,
@@ -79,7 +80,7 @@ impl Place<'_> {
             self.payer.attempt.into(),
             usd::datum(entry.amount).into(),
             entry.usage.into(),
-            entry.kind.into(),
+            entry.kind.as_str().into(),
             entry.idempotency_key.map(str::to_owned).into(),
             self.delegated_from.into(),
         ];

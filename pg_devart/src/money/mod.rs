@@ -1,14 +1,15 @@
-//! Money: what services cost, who may spend it, and who spent it (design/budgets.md).
+//! Money: what services cost, who may spend it, and who spent it.
 //!
-//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order: sql/idempotent/310_money_windows.sql.
+//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order:
+//! sql/idempotent/310_money_windows.sql.
 
 mod answer;
 mod budgets;
 mod candidate;
 mod charge;
-mod choice;
 mod cost;
 mod gate;
+mod hold;
 mod idempotency;
 mod ledger;
 mod payer;
@@ -16,6 +17,7 @@ mod prices;
 mod release;
 mod reserve;
 mod settle;
-mod usd;
+mod take;
 
 pub mod claim;
+pub mod usd;

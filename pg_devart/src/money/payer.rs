@@ -7,7 +7,9 @@ use crate::pg::spi::{Row, Session, statement};
 
 statement!(
     TASK,
-    "select t.agent_id, t.attempt, t.lease_token, t.status = 'IN_PROGRESS' from devart.tasks t where t.id = $1",
+    "select t.agent_id, t.attempt, t.lease_token, t.status = 'IN_PROGRESS'
+     from devart.tasks t
+     where t.id = $1",
     [UUIDOID]
 );
 
@@ -20,10 +22,12 @@ pub struct Payer {
 }
 
 impl Payer {
-    /// Checks that `agent` (`None` for an operator) may spend for the task: while it works on it, under the lease when one is given.
+    /// Checks that `agent` (`None` for an operator) may spend for the task: while it works on it,
+    /// under the lease when one is given.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] when the lease is not the current one, [`Error::Forbidden`] when the agent does not work on the task,
+    /// [`Error::LeaseLost`] when the lease is not the current one, [`Error::Forbidden`] when the
+    /// agent does not work on the task,
     /// [`Error::InvalidArgument`] for a lease without a task.
     pub fn check(
         session: &Session,
@@ -33,9 +37,7 @@ impl Payer {
     ) -> Result<Self, Error> {
         let Some(task_id) = task_id else {
             return match lease_token {
-                Some(_) => Err(Error::InvalidArgument(
-                    "task_id must be given with lease_token".to_owned(),
-                )),
+                Some(_) => Err(Error::invalid("task_id", "must be given with lease_token")),
                 None => Ok(Payer {
                     agent_id: agent,
                     ..Payer::default()
@@ -63,7 +65,7 @@ fn check_lease(task: Option<&Row>, lease_token: Option<Uuid>) -> Result<(), Erro
         return Ok(());
     };
     let is_current = task.is_some_and(|task| task.required(4) && task.get(3) == Some(lease_token));
-    let lost = || Error::LeaseLost("lease_token is not the current lease of the task".to_owned());
+    let lost = || Error::lease_lost("is not the current lease of the task");
     is_current.then_some(()).ok_or_else(lost)
 }
 

@@ -1,4 +1,5 @@
--- What the units of service $1 cost at $2 (null: now), in US dollars each; null when nothing has a price.
+-- What the units of service $1 cost at $2 (null: now), in US dollars each; null when nothing has a
+-- price.
 select jsonb_object_agg(p.unit, p.usd_per_unit)
 from (
     select distinct on (v.unit) v.unit, v.usd_per_unit, v.effective_to

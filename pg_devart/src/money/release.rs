@@ -4,8 +4,9 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::settle::Hold;
+use super::hold::Hold;
 use crate::caller;
+use crate::error::Error;
 use crate::pg::spi::{self, statement};
 
 statement!(
@@ -14,7 +15,8 @@ statement!(
     [UUIDOID]
 );
 
-/// Gives the money of a hold back. False when there is nothing to give back, as it was settled or released or has expired.
+/// Gives the money of a hold back. False when there is nothing to give back, as it was settled or
+/// released or has expired.
 ///
 /// Errors: P0002 no such hold, 42501 another agent's.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -26,6 +28,6 @@ fn release_charge(hold_id: Uuid) -> Result<bool, ErrorReport> {
         if hold.is_open() {
             RELEASE.with(|statement| statement.rows(session, &[hold_id.into()]).len());
         }
-        Ok::<_, crate::error::Error>(hold.is_open())
+        Ok::<_, Error>(hold.is_open())
     })?)
 }

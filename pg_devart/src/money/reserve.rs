@@ -1,16 +1,16 @@
 //! Reserving: money set aside before a call whose cost is only estimated.
 
+use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use super::cost::Cost;
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, idempotency, usd};
+use super::{answer, cost, idempotency, usd};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::spi;
@@ -27,16 +27,19 @@ pub struct Terms<'a> {
     pub idempotency_key: Option<&'a str>,
 }
 
-/// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities, as in
-/// `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit that applies has room for: the service's or,
-/// when it cannot pay, a substitute's; and the budgets of the agent, the task, its run and its creator.
+/// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
+/// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
+/// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
+/// of the agent, the task, its run and its creator.
 ///
-/// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code, remaining_usd (null: no hard limit),
-/// max_affordable_units (with usage: this mix; else each unit alone), expires_at. A refusal is such an answer, too, with scope, scope_id
-/// and needed_usd. `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless it is settled or
-/// released. The same `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current lease, 22023 an argument makes no
-/// sense, 23505 the key was used for another charge.
+/// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code,
+/// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
+/// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
+/// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
+/// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
+/// a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
+/// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -49,10 +52,14 @@ fn reserve_charge(
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Interval, "'10 minutes'"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = Cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
     let ttl_seconds = check_ttl(&ttl)?;
     let agent = caller::calling_agent()?;
-    let request = json!({"reserve": service_id.to_string(), "cost": cost.to_json(), "task_id": answer::id(task_id)});
+    let request = json!({
+        "reserve": service_id.to_string(),
+        "cost": cost.to_json(),
+        "task_id": answer::id(task_id),
+    });
     Ok(spi::connect(|session| {
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
             let payer = Payer::check(session, agent, task_id, lease_token)?;
@@ -94,7 +101,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
     let place = Place {
         service_id: admission.service_id,
         window_id: admission.window_id,
-        budget_window_ids: &admission.budgets.window_ids(),
+        budget_window_ids: &admission.budgets.window_ids,
         payer: &ask.payer,
         delegated_from: admission.delegated_from,
     };
@@ -103,7 +110,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
         NewHold {
             amount: admission.amount,
             budget_ids: admission.budgets.ids(),
-            usage: ask.cost.usage_json(),
+            usage: cost::usage_json(ask.cost),
             prices: admission
                 .prices
                 .as_ref()
@@ -120,8 +127,9 @@ fn check_ttl(ttl: &Interval) -> Result<f64, Error> {
     if seconds > 0.0 && seconds <= MAX_TTL_SECONDS {
         return Ok(seconds);
     }
-    Err(Error::InvalidArgument(
-        "ttl must be more than 0 and at most 30 days".to_owned(),
+    Err(Error::invalid(
+        "ttl",
+        "must be more than 0 and at most 30 days",
     ))
 }
 
@@ -129,7 +137,8 @@ fn check_ttl(ttl: &Interval) -> Result<f64, Error> {
 mod devart_private {
     use super::*;
 
-    /// Sets `amount_usd` aside for the next claim of a task, as people approved. Answers as `reserve_charge`.
+    /// Sets `amount_usd` aside for the next claim of a task, as people approved. Answers as
+    /// `reserve_charge`.
     #[pg_extern(volatile, parallel_unsafe)]
     fn hold_for_task(
         service_id: Uuid,

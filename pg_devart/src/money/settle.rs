@@ -1,23 +1,24 @@
-//! Settling: the real cost replaces the hold. It is the truth, so nothing is refused or clamped, and it goes into the windows that
-//! admitted the hold, even when they are closed by now.
+//! Settling: the real cost replaces the hold. It is the truth, so nothing is refused or clamped,
+//! and it goes into the windows that admitted the hold, even when they are closed by now.
 
-use devart_core::price::Prices;
+use devart_core::argument_error::ArgumentError;
+use devart_core::cost::Cost;
+use devart_core::settlement::Settlement;
 use pgrx::JsonB;
-use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::cost::{self, Cost};
+use super::hold::Hold;
 use super::ledger::{Entry, Place};
-use super::payer::Payer;
-use super::{answer, budgets, gate, prices, usd};
+use super::{answer, budgets, cost, prices, take, usd};
 use crate::caller;
 use crate::error::Error;
-use crate::pg::spi::{self, Session, statement};
+use crate::pg::spi::{self, Row, Session, statement};
+use crate::row_reader::RowReader;
 
-statement!(LOCK_HOLD, include_str!("lock_hold.sql"), [UUIDOID]);
 statement!(
     LOCK_BUDGETS,
     "select b.id from devart.budgets b where b.id = any ($1) order by b.id for no key update",
@@ -41,21 +42,28 @@ statement!(
 statement!(STANDING, include_str!("standing.sql"), [UUIDOID]);
 statement!(
     CLOSE,
-    "update devart.holds h set status = 'SETTLED', closed_at = clock_timestamp(), settlement = $2 where h.id = $1",
+    "update devart.holds h
+     set status = 'SETTLED', closed_at = clock_timestamp(), settlement = $2
+     where h.id = $1",
     [UUIDOID, JSONBOID]
 );
 statement!(
     WAKE,
-    "select devart_private.wake_waiting(u) from unnest($1) u where exists (select from devart_private.budget_waits)",
+    "select devart_private.wake_waiting(u)
+     from unnest($1) u
+     where exists (select from devart_private.budget_waits)",
     [UUIDARRAYOID]
 );
 
-/// Replaces the hold by the real cost: `amount_usd` US dollars, or what `usage` costs at the prices that were in force when the hold
-/// was made. What was held and is not needed is given back; what is missing is charged all the same.
+/// Replaces the hold by the real cost: `amount_usd` US dollars, or what `usage` costs at the prices
+/// that were in force when the hold was made. What was held and is not needed is given back; what
+/// is missing is charged all the same.
 ///
-/// Answers charged_usd, overage_usd (charged beyond what was still held: everything when the hold had expired or was released), late,
-/// suspended, remaining_usd (of the service; null: no hard limit). Asking again with the same cost is answered the same.
-/// Errors: P0002 no such hold, 42501 another agent's, 22023 no cost, or usage without a price, 55000 settled with another cost.
+/// Answers charged_usd, overage_usd (charged beyond what was still held: everything when the hold
+/// had expired or was released), late, suspended, remaining_usd (of the service; null: no hard
+/// limit). Asking again with the same cost is answered the same.
+/// Errors: P0002 no such hold, 42501 another agent's, 22023 no cost, or usage without a price,
+/// 55000 settled with another cost.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn settle_charge(
@@ -63,41 +71,55 @@ fn settle_charge(
     amount_usd: default!(Option<AnyNumeric>, "NULL"),
     usage: default!(Option<JsonB>, "NULL"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = Cost::of_arguments("amount_usd", amount_usd, usage)?;
+    let cost = cost::of_arguments("amount_usd", amount_usd, usage)?;
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
-        match hold.earlier_answer(&cost)? {
+        match earlier_answer(&hold, &cost)? {
             Some(answer) => Ok::<_, Error>(answer),
-            None => hold.settle(session, &cost),
+            None => settle(session, &hold, &cost),
         }
     })?)
 }
 
-/// A hold, locked.
-pub struct Hold {
-    id: Uuid,
-    service_id: Uuid,
-    window_id: Uuid,
-    budget_ids: Vec<Uuid>,
-    budget_window_ids: Vec<Uuid>,
-    amount: Decimal,
-    status: String,
-    payer: Payer,
-    prices: Option<Prices>,
-    delegated_from: Option<Uuid>,
-    settlement: Option<Value>,
-    created_at: TimestampWithTimeZone,
+fn earlier_answer(hold: &Hold, cost: &Cost) -> Result<Option<JsonB>, Error> {
+    let Some(settlement) = &hold.settlement else {
+        return Ok(None);
+    };
+    if settlement["cost"] != cost.to_json() {
+        return Err(Error::WrongState(ArgumentError::new(
+            "hold_id",
+            "names a hold that was settled with another cost",
+        )));
+    }
+    Ok(Some(JsonB(settlement["answer"].clone())))
 }
 
-/// What a settlement does to the windows, and what it is in the ledger.
-struct Split {
-    cost: Decimal,
-    /// Leaves what is held.
-    held: Decimal,
-    settled: Decimal,
-    overage: Decimal,
-    released: Decimal,
+fn settle(session: &Session, hold: &Hold, cost: &Cost) -> Result<JsonB, Error> {
+    let amount = match &hold.prices {
+        None if cost.needs_prices() => {
+            let then = prices::of(session, hold.service_id, Some(hold.created_at));
+            prices::price(cost, then.as_ref())
+        }
+        pinned => prices::price(cost, pinned.as_ref()),
+    }?;
+    let settling = Settling {
+        session,
+        hold,
+        settlement: Settlement::of(amount, hold.held()),
+    };
+    let standing = settling.change_windows();
+    settling.record(cost);
+    let answer = settling.answer(&standing);
+    settling.close(json!({"cost": cost.to_json(), "answer": answer}));
+    Ok(JsonB(answer))
+}
+
+/// A hold that is being settled.
+struct Settling<'a> {
+    session: &'a Session,
+    hold: &'a Hold,
+    settlement: Settlement,
 }
 
 /// How the service stands after the settlement.
@@ -106,235 +128,143 @@ struct Standing {
     room: Option<Decimal>,
 }
 
-impl Hold {
-    /// Locks a hold for the agent that made it, or an operator.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::Forbidden`].
-    pub fn lock(session: &Session, hold_id: Uuid, agent: Option<Uuid>) -> Result<Self, Error> {
-        let hold = LOCK_HOLD.with(|statement| {
-            let rows = statement.rows(session, &[hold_id.into()]);
-            rows.first().map(|row| Hold {
-                id: hold_id,
-                service_id: row.required(1),
-                window_id: row.required(2),
-                budget_ids: row.required(3),
-                budget_window_ids: row.required(4),
-                amount: usd::required(&row, 5),
-                status: row.required(6),
-                payer: Payer {
-                    task_id: row.get(7),
-                    agent_id: row.get(8),
-                    attempt: row.get(9),
-                },
-                prices: row.get(10).and_then(|JsonB(json)| Prices::from_json(&json)),
-                delegated_from: row.get(11),
-                settlement: row.get(12).map(|JsonB(json)| json),
-                created_at: row.required(13),
-            })
-        });
-        let hold =
-            hold.ok_or_else(|| Error::NotFound(format!("hold_id names no hold: {hold_id}")))?;
-        if agent.is_some() && agent != hold.payer.agent_id {
-            return Err(Error::Forbidden("the hold is another agent's"));
-        }
-        Ok(hold)
-    }
-
-    /// Whether its money is still set aside.
-    pub fn is_open(&self) -> bool {
-        self.status == "HELD"
-    }
-
-    fn earlier_answer(&self, cost: &Cost) -> Result<Option<JsonB>, Error> {
-        let Some(settlement) = &self.settlement else {
-            return Ok(None);
-        };
-        if settlement["cost"] != cost.to_json() {
-            return Err(Error::WrongState(
-                "hold_id names a hold that was settled with another cost".to_owned(),
-            ));
-        }
-        Ok(Some(JsonB(settlement["answer"].clone())))
-    }
-
-    fn settle(&self, session: &Session, cost: &Cost) -> Result<JsonB, Error> {
-        let split = self.split(self.price(session, cost)?);
-        let closed_windows = self.settle_budgets(session, &split);
-        let standing = self.settle_service(session, &split, closed_windows);
-        self.record(session, &split, cost);
-        let answer = json!({
-            "charged_usd": answer::usd(Some(split.cost)),
-            "overage_usd": answer::usd(Some(split.overage)),
-            "late": !self.is_open(),
-            "suspended": standing.suspended,
-            "remaining_usd": answer::usd(standing.room.map(|room| room.max(Decimal::ZERO))),
-        });
-        let settlement = json!({"cost": cost.to_json(), "answer": answer});
-        CLOSE.with(|statement| {
-            statement
-                .rows(session, &[self.id.into(), JsonB(settlement).into()])
-                .len()
-        });
-        if !split.released.is_zero() {
-            self.wake_waiting(session);
-        }
-        Ok(JsonB(answer))
-    }
-
-    /// The cost in dollars, at the prices pinned on the hold or, when there are none, in force when it was made.
-    fn price(&self, session: &Session, cost: &Cost) -> Result<Decimal, Error> {
-        let prices = match &self.prices {
-            None if cost.needs_prices() => {
-                prices::of(session, self.service_id, Some(self.created_at))
-            }
-            pinned => pinned.clone(),
-        };
-        cost.at(prices.as_ref()).map_err(cost::invalid)
-    }
-
-    fn split(&self, cost: Decimal) -> Split {
-        let held = if self.is_open() {
-            self.amount
-        } else {
-            Decimal::ZERO
-        };
-        let settled = cost.min(held);
-        Split {
-            cost,
-            held,
-            settled,
-            overage: cost - settled,
-            released: held - settled,
+impl Standing {
+    /// The first columns of standing.sql and settle_service.sql.
+    fn read(columns: &mut RowReader) -> Self {
+        Standing {
+            suspended: columns.required(),
+            room: usd::optional(columns),
         }
     }
+}
 
-    /// Settles into the budgets whose window is still open; gives the windows that are not.
-    fn settle_budgets(&self, session: &Session, split: &Split) -> Vec<Uuid> {
-        if self.budget_ids.is_empty() {
-            return Vec::new();
-        }
-        LOCK_BUDGETS.with(|statement| {
-            statement
-                .rows(session, &[self.budget_ids.clone().into()])
-                .len()
-        });
-        let settled: Vec<(Uuid, Uuid, bool)> = SETTLE_BUDGETS.with(|statement| {
-            let arguments = [
-                self.budget_window_ids.clone().into(),
-                usd::datum(split.cost).into(),
-                usd::datum(split.held).into(),
-                self.budget_ids.clone().into(),
-            ];
-            let rows = statement.rows(session, &arguments);
-            rows.iter()
-                .map(|row| (row.required(1), row.required(2), row.required(3)))
-                .collect()
-        });
-        let reached = settled.iter().filter(|(_, _, reached)| *reached);
-        reached.for_each(|(budget_id, _, _)| budgets::reached(session, *budget_id));
-        let is_closed = |window: &&Uuid| !settled.iter().any(|(_, open, _)| open == *window);
-        self.budget_window_ids
-            .iter()
-            .filter(is_closed)
-            .copied()
-            .collect()
-    }
-
-    /// Settles into the service's window if that is still open, and into all windows that are not.
-    fn settle_service(
-        &self,
-        session: &Session,
-        split: &Split,
-        mut closed_windows: Vec<Uuid>,
-    ) -> Standing {
-        let amounts = || (usd::datum(split.cost), usd::datum(split.held));
-        let standing = SETTLE_SERVICE.with(|statement| {
-            let (cost, held) = amounts();
-            let rows = statement.rows(
-                session,
-                &[
-                    self.service_id.into(),
-                    self.window_id.into(),
-                    cost.into(),
-                    held.into(),
-                ],
-            );
-            rows.first().map(|row| {
-                (
-                    Standing {
-                        suspended: row.required(1),
-                        room: usd::read(&row, 2),
-                    },
-                    row.required(3),
-                )
-            })
-        });
+impl Settling<'_> {
+    /// Budgets first, then the service, then closed windows: the order of locks.
+    fn change_windows(&self) -> Standing {
+        let mut closed_windows = self.settle_budgets();
+        let standing = self.settle_service();
         if standing.is_none() {
-            closed_windows.push(self.window_id);
+            closed_windows.push(self.hold.window_id);
         }
-        if !closed_windows.is_empty() {
-            let (cost, held) = amounts();
-            SETTLE_CLOSED.with(|statement| {
-                statement
-                    .rows(session, &[closed_windows.into(), cost.into(), held.into()])
-                    .len()
-            });
-        }
+        self.settle_closed(closed_windows);
         match standing {
-            None => standing_of(session, self.service_id),
+            None => standing_of(self.session, self.hold.service_id),
             Some((standing, false)) => standing,
             Some((standing, true)) => Standing {
-                suspended: gate::service_reached(session, self.service_id),
+                suspended: take::reached(self.session, self.hold.service_id),
                 ..standing
             },
         }
     }
 
-    /// The rows of the ledger: out of the hold, beyond it, and given back. What the hold is closed with adds up to the hold.
-    fn record(&self, session: &Session, split: &Split, cost: &Cost) {
-        let place = Place {
-            service_id: self.service_id,
-            window_id: self.window_id,
-            budget_window_ids: &self.budget_window_ids,
-            payer: &self.payer,
-            delegated_from: self.delegated_from,
-        };
-        let mut usage = cost.usage_json();
-        let mut record = |kind, amount: Decimal, wanted| {
-            if wanted {
-                place.record(
-                    session,
-                    Entry {
-                        kind,
-                        amount,
-                        usage: usage.take(),
-                        hold_id: Some(self.id),
-                        idempotency_key: None,
-                    },
-                );
-            }
-        };
-        record("settle", split.settled, self.is_open());
-        record("overage", split.overage, !split.overage.is_zero());
-        record("release", split.released, !split.released.is_zero());
+    /// Settles into the budgets whose window is still open; gives the windows that are not.
+    fn settle_budgets(&self) -> Vec<Uuid> {
+        let (ids, windows) = (&self.hold.budget_ids, &self.hold.budget_window_ids);
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        LOCK_BUDGETS.with(|statement| statement.rows(self.session, &[ids.clone().into()]).len());
+        let settled: Vec<(Uuid, Uuid, bool)> = SETTLE_BUDGETS.with(|statement| {
+            let arguments = [
+                windows.clone().into(),
+                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.held).into(),
+                ids.clone().into(),
+            ];
+            let rows = statement.rows(self.session, &arguments);
+            rows.iter().map(|row| settled_budget(&row)).collect()
+        });
+        let reached = settled.iter().filter(|(_, _, reached)| *reached);
+        reached.for_each(|(budget_id, _, _)| budgets::reached(self.session, *budget_id));
+        let is_closed = |window: &&Uuid| !settled.iter().any(|(_, open, _)| open == *window);
+        windows.iter().filter(is_closed).copied().collect()
     }
 
-    /// Money came back: tasks that wait for it may go.
-    fn wake_waiting(&self, session: &Session) {
-        let mut scopes = self.budget_ids.clone();
-        scopes.push(self.service_id);
-        WAKE.with(|statement| statement.rows(session, &[scopes.into()]).len());
+    /// Settles into the service's window, if that is still open; says whether people must be told.
+    fn settle_service(&self) -> Option<(Standing, bool)> {
+        SETTLE_SERVICE.with(|statement| {
+            let arguments = [
+                self.hold.service_id.into(),
+                self.hold.window_id.into(),
+                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.held).into(),
+            ];
+            let rows = statement.rows(self.session, &arguments);
+            let row = rows.first()?;
+            let mut columns = RowReader::of(&row);
+            Some((Standing::read(&mut columns), columns.required()))
+        })
     }
+
+    fn settle_closed(&self, windows: Vec<Uuid>) {
+        if windows.is_empty() {
+            return;
+        }
+        SETTLE_CLOSED.with(|statement| {
+            let arguments = [
+                windows.into(),
+                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.held).into(),
+            ];
+            statement.rows(self.session, &arguments).len()
+        });
+    }
+
+    /// The rows of the ledger; the first of them tells the usage.
+    fn record(&self, cost: &Cost) {
+        let place = Place {
+            service_id: self.hold.service_id,
+            window_id: self.hold.window_id,
+            budget_window_ids: &self.hold.budget_window_ids,
+            payer: &self.hold.payer,
+            delegated_from: self.hold.delegated_from,
+        };
+        let mut usage = cost::usage_json(cost);
+        for (kind, amount) in self.settlement.entries() {
+            let entry = Entry {
+                kind,
+                amount,
+                usage: usage.take(),
+                hold_id: Some(self.hold.id),
+                idempotency_key: None,
+            };
+            place.record(self.session, entry);
+        }
+    }
+
+    fn answer(&self, standing: &Standing) -> serde_json::Value {
+        json!({
+            "charged_usd": answer::usd(Some(self.settlement.cost)),
+            "overage_usd": answer::usd(Some(self.settlement.overage)),
+            "late": !self.hold.is_open(),
+            "suspended": standing.suspended,
+            "remaining_usd": answer::usd(standing.room.map(|room| room.max(Decimal::ZERO))),
+        })
+    }
+
+    /// Closes the hold, with what is answered when it is asked for again. When money came back,
+    /// tasks that wait for it may go.
+    fn close(&self, settlement: serde_json::Value) {
+        let arguments = [self.hold.id.into(), JsonB(settlement).into()];
+        CLOSE.with(|statement| statement.rows(self.session, &arguments).len());
+        if !self.settlement.released.is_zero() {
+            let mut scopes = self.hold.budget_ids.clone();
+            scopes.push(self.hold.service_id);
+            WAKE.with(|statement| statement.rows(self.session, &[scopes.into()]).len());
+        }
+    }
+}
+
+/// A budget, its window, and whether people must be told. In the order of settle_budgets.sql.
+fn settled_budget(row: &Row) -> (Uuid, Uuid, bool) {
+    let mut columns = RowReader::of(row);
+    (columns.required(), columns.required(), columns.required())
 }
 
 fn standing_of(session: &Session, service_id: Uuid) -> Standing {
     STANDING.with(|statement| {
         let rows = statement.rows(session, &[service_id.into()]);
         let row = rows.first().expect("services are never deleted");
-        Standing {
-            suspended: row.required(1),
-            room: usd::read(&row, 2),
-        }
+        Standing::read(&mut RowReader::of(&row))
     })
 }

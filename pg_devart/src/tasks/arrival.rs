@@ -2,15 +2,17 @@
 //!
 //! Native triggers, because they run for every task: in PL/pgSQL they cost more than the insert.
 
+use devart_core::status::{TaskPriority, TaskStatus};
 use pgrx::AllocatedByPostgres;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::new_row::NewRow;
 use crate::caller;
 use crate::error::Error;
+use crate::pg::clock;
+use crate::pg::new_row::NewRow;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 
@@ -49,8 +51,8 @@ mod devart_private {
         Ok(Some(row.finish()))
     }
 
-    /// Before update of payload on devart.tasks, for each row. Apart from other changes, as measuring a
-    /// large payload at each claim would cost more than the claim.
+    /// Before update of payload on devart.tasks, for each row. Apart from other changes, as
+    /// measuring a large payload at each claim would cost more than the claim.
     ///
     /// Errors: 22023 the payload is too long.
     #[pg_trigger]
@@ -62,21 +64,24 @@ mod devart_private {
         Ok(Some(row.finish()))
     }
 
-    /// Before update of status on devart.tasks, for each row: a task that becomes TODO gets its place in
-    /// the queue, or waits for its time. Claims and completions pass here, too: nothing may be added for them.
+    /// Before update of status on devart.tasks, for each row: a task that becomes TODO gets its
+    /// place in the queue, or waits for its time. Claims and completions pass here, too: nothing
+    /// may be added for them.
     #[pg_trigger]
     fn tasks_before_requeue<'a>(
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, ErrorReport> {
         let mut row = NewRow::of(trigger);
-        if row.is(c"status", c"TODO") && !NewRow::replaced(trigger).is(c"status", c"TODO") {
+        let todo = TaskStatus::Todo.as_c_str();
+        if row.is(c"status", todo) && !NewRow::replaced(trigger).is(c"status", todo) {
             requeue(&mut row);
         }
         Ok(Some(row.finish()))
     }
 
-    /// Before update of what decides about a task's place, for each row: keeps an edited task in the right
-    /// lane and state. What people can change; claims and completions do not touch these columns.
+    /// Before update of what decides about a task's place, for each row: keeps an edited task in
+    /// the right lane and state. What people can change; claims and completions do not touch these
+    /// columns.
     #[pg_trigger]
     fn tasks_before_edit<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -86,7 +91,7 @@ mod devart_private {
         if required(&row) != required(&NewRow::replaced(trigger)) {
             set_lane(trigger, &mut row);
         }
-        if row.is(c"status", c"TODO") || row.is(c"status", c"SCHEDULED") {
+        if waits_for_time_only(&row) {
             requeue(&mut row);
         }
         Ok(Some(row.finish()))
@@ -95,18 +100,13 @@ mod devart_private {
 
 fn requeue(row: &mut NewRow) {
     set_status(row);
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let now: TimestampWithTimeZone = now.try_into().expect("the clock gives timestamps");
-    row.set(c"ready_at", now);
+    row.set(c"ready_at", clock::now());
 }
 
-/// Raises the error itself: pgrx gives XX000 to one that a trigger returns.
 fn check_payload(row: &NewRow) {
     let payload: Option<RawJsonb> = row.get(c"payload");
     if payload.is_some_and(|payload| payload.text_len() > MAX_PAYLOAD_BYTES) {
-        let message = "payload must not be longer than 256 KiB".to_owned();
-        ErrorReport::from(Error::InvalidArgument(message)).report(PgLogLevel::ERROR);
+        Error::invalid("payload", "must not be longer than 256 KiB").raise();
     }
 }
 
@@ -117,7 +117,7 @@ fn set_priority(trigger: &PgTrigger, row: &mut NewRow) {
     let parent: Option<Uuid> = row.get(c"parent_task_id");
     match parent.and_then(|parent| priority_of(trigger, parent)) {
         Some(inherited) => row.set(c"priority", inherited),
-        None => row.set_label(c"priority", c"MEDIUM"),
+        None => row.set_label(c"priority", TaskPriority::Medium.as_c_str()),
     }
 }
 
@@ -157,18 +157,21 @@ fn lane_of(required: Vec<String>) -> (Vec<String>, i32) {
 /// A task that waits for nothing else is due at once or later.
 fn set_status(row: &mut NewRow) {
     let status: Option<pg_sys::Oid> = row.get(c"status");
-    let waits_for_time_only =
-        status.is_none() || row.is(c"status", c"TODO") || row.is(c"status", c"SCHEDULED");
-    if waits_for_time_only {
+    if status.is_none() || waits_for_time_only(row) {
         let run_at: Option<TimestampWithTimeZone> = row.get(c"run_at");
-        let later = run_at.is_some_and(|run_at| i64::from(run_at) > now());
-        row.set_label(c"status", if later { c"SCHEDULED" } else { c"TODO" });
+        let later = run_at.is_some_and(|run_at| i64::from(run_at) > clock::transaction_start_us());
+        let status = if later {
+            TaskStatus::Scheduled
+        } else {
+            TaskStatus::Todo
+        };
+        row.set_label(c"status", status.as_c_str());
     }
 }
 
-fn now() -> i64 {
-    // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+fn waits_for_time_only(row: &NewRow) -> bool {
+    row.is(c"status", TaskStatus::Todo.as_c_str())
+        || row.is(c"status", TaskStatus::Scheduled.as_c_str())
 }
 
 fn set_creator(row: &mut NewRow) {

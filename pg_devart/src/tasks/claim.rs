@@ -1,18 +1,18 @@
 //! Claiming: hands the next tasks to an agent, each to one agent only.
 
-use std::cell::RefCell;
-
-use devart_core::cursor::{Cursors, Position, Queue, START};
+use devart_core::cursor::{Position, Queue, START};
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::claim_replay;
 use super::claim_round::{Round, Wanted};
 use super::claimed::{ClaimedTask, hands_out_tasks};
-use super::recall;
 use super::worker::{self, Worker};
+use super::{cursors, recall};
 use crate::caller;
 use crate::error::Error;
+use crate::pg::clock;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session};
 
@@ -21,10 +21,12 @@ const MAX_BATCH: i32 = 1_000;
 hands_out_tasks! {
     /// Takes the next task that the agent can do: by priority, then age. No row when there is none.
     ///
-    /// A task with a service and an estimate comes with the `hold_id` under which its money is set aside. One whose money is
-    /// refused leaves the queue and waits for budget (design/budgets.md, rule 13), and another is handed out instead.
-    /// `agent_id`: null for the calling agent itself. The task is the agent's until `lease_expires_at`.
-    /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named none.
+    /// A task with a service and an estimate comes with the `hold_id` under which its money is set
+    /// aside. One whose money is refused leaves the queue and waits for budget, and another is
+    /// handed out instead. `agent_id`: null for the calling agent itself. The task is the agent's
+    /// until `lease_expires_at`.
+    /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named
+    /// none.
     fn claim_next_task(agent_id: default!(Option<Uuid>, "NULL")) {
         Ok(TableIterator::new(claim(agent_id, 1, None)?))
     }
@@ -33,9 +35,10 @@ hands_out_tasks! {
 hands_out_tasks! {
     /// Takes up to `max_tasks` (1 to 1000) tasks at once, as [`claim_next_task`] would one by one.
     ///
-    /// Within a batch, tasks of one queue (capabilities and priority) come together.
-    /// `claim_key`: names this claim, so that it can be asked for again when its answer was lost. What the agent still holds
-    /// of it is then given again, the same leases and nothing new; choose another key for each claim.
+    /// Within a batch, tasks of one queue (capabilities and priority) come together. `claim_key`:
+    /// names this claim, so that it can be asked for again when its answer was lost. What the agent
+    /// still holds of it is then given again, the same leases and nothing new; choose another key
+    /// for each claim.
     /// Errors: as `claim_next_task`; 22023 `max_tasks` out of range.
     fn claim_tasks(
         agent_id: default!(Option<Uuid>, "NULL"),
@@ -52,96 +55,53 @@ fn claim(
     claim_key: Option<Uuid>,
 ) -> Result<Vec<ClaimedTask>, Error> {
     if !(1..=MAX_BATCH).contains(&max_tasks) {
-        return Err(Error::InvalidArgument(format!(
-            "max_tasks must be from 1 to {MAX_BATCH}"
-        )));
+        let problem = format!("must be from 1 to {MAX_BATCH}");
+        return Err(Error::invalid("max_tasks", problem));
     }
     let agent_id = caller::acting_agent(agent_id)?;
     spi::connect(|session| {
         let worker = worker::load(session, agent_id)?;
-        let recalled = recall::recall(session, agent_id, claim_key);
-        if !recalled.is_empty() {
-            return Ok(recalled);
+        let replayed = claim_replay::replay(session, agent_id, claim_key);
+        if !replayed.is_empty() {
+            return Ok(replayed);
         }
         let wanted = Wanted {
             max_tasks: max_tasks as usize,
             claim_key,
         };
-        Ok(LOOKS.with_borrow_mut(|looks| looks.claim(session, &worker, &wanted)))
+        Ok(take(session, &worker, &wanted))
     })
 }
 
-thread_local! {
-    static LOOKS: RefCell<Looks> = RefCell::default();
+fn take(session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
+    if cursors::rescan_due() {
+        return rescan(session, worker, wanted);
+    }
+    let claimed = take_from(session, worker, wanted, &cursors::position);
+    if claimed.is_empty() && cursors::skip_anything() {
+        return rescan(session, worker, wanted);
+    }
+    claimed
 }
 
-/// Where this session looks for work. See [`devart_core::cursor`] for why.
-#[derive(Default)]
-struct Looks {
-    cursors: Cursors,
-    /// What the last claim took, and in which transaction: it moves the cursors once that commits.
-    last_claim: Option<(pg_sys::TransactionId, Vec<(Queue, Position)>)>,
+/// Looks at every queue from its head.
+fn rescan(session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
+    let started_at = clock::now_us();
+    let claimed = take_from(session, worker, wanted, &|_| START);
+    cursors::rescanned(started_at);
+    claimed
 }
 
-impl Looks {
-    fn claim(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
-        self.settle_last_claim();
-        if self.cursors.rescan_due(now_us()) {
-            return self.rescan(session, worker, wanted);
-        }
-        let claimed = self.take(session, worker, wanted, |cursors, queue| {
-            cursors.position(queue)
-        });
-        if claimed.is_empty() && self.cursors.skips_anything() {
-            return self.rescan(session, worker, wanted);
-        }
-        claimed
-    }
-
-    /// Looks at every queue from its head.
-    fn rescan(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
-        let started_at = now_us();
-        let claimed = self.take(session, worker, wanted, |_, _| START);
-        let now = now_us();
-        self.cursors.rescanned(now, now - started_at);
-        claimed
-    }
-
-    /// Moves the cursors past what the last claim took, unless that was rolled back.
-    fn settle_last_claim(&mut self) {
-        let Some((transaction, taken)) = self.last_claim.take() else {
-            return;
-        };
-        // SAFETY: looks up the transaction's state, which is kept for all recent transactions.
-        if unsafe { pg_sys::TransactionIdDidCommit(transaction) } {
-            for (queue, position) in taken {
-                self.cursors.advance(queue, position);
-            }
-        }
-    }
-
-    /// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make another
-    /// round necessary, as do those that somebody changed before they could be locked.
-    fn take(
-        &mut self,
-        session: &Session,
-        worker: &Worker,
-        wanted: &Wanted,
-        start: impl Fn(&Cursors, Queue) -> Position,
-    ) -> Vec<ClaimedTask> {
-        let start = |queue| start(&self.cursors, queue);
-        let mut round = Round::new(wanted);
-        while round.next(session, worker, &start) {}
-        if !round.taken.is_empty() {
-            // SAFETY: a row was written, so the transaction has an id.
-            let transaction = unsafe { pg_sys::GetCurrentTransactionId() };
-            self.last_claim = Some((transaction, round.taken));
-        }
-        round.claimed
-    }
-}
-
-fn now_us() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+/// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make
+/// another round necessary, as do those that somebody changed before they could be locked.
+fn take_from(
+    session: &Session,
+    worker: &Worker,
+    wanted: &Wanted,
+    start: &dyn Fn(Queue) -> Position,
+) -> Vec<ClaimedTask> {
+    let mut round = Round::new(wanted);
+    while round.next(session, worker, start) {}
+    cursors::taken(round.taken);
+    round.claimed
 }

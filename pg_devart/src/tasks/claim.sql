@@ -1,15 +1,22 @@
--- Gives the picked tasks $1 to agent $2 with a lease of $3 seconds. They are TODO and locked (tasks/queue.rs).
--- $4: null, or the key that the lease tokens are made from, so that recall.sql finds them again.
--- A task that costs money gets its lease but stays TODO: it is started when its money is set aside (money/claim.rs).
+-- Gives the picked tasks $1 to agent $2 with a lease of $3 seconds; returns claimed_columns.sql.
+-- They are TODO and locked (tasks/queue.rs).
+-- $4: null, or the key that the lease tokens are made from, so that claim_replay.sql finds them
+-- again.
+-- A task that costs money gets its lease but stays TODO: it is started when its money is set aside
+-- (money/claim.rs).
 update devart.tasks t
-set status = case when t.service_id is null or t.estimated_cost_usd is null then 'IN_PROGRESS' else t.status end,
+set status = case
+        when t.service_id is null or t.estimated_cost_usd is null then 'IN_PROGRESS'
+        else t.status
+    end,
     agent_id = $2,
     attempt = t.attempt + 1,
-    claimed_at = case when t.service_id is null or t.estimated_cost_usd is null then now() else t.claimed_at end,
-    lease_token = coalesce(md5($4::text || t.id::text || (t.attempt + 1)::text)::uuid, gen_random_uuid()),
+    claimed_at = case
+        when t.service_id is null or t.estimated_cost_usd is null then now()
+        else t.claimed_at
+    end,
+    lease_token = coalesce(
+        md5($4::text || t.id::text || (t.attempt + 1)::text)::uuid, gen_random_uuid()),
     lease_expires_at = now() + make_interval(secs => $3)
 where t.id = any ($1)
 returning
-    t.id, t.title, t.description, t.priority::text, t.payload, t.attempt, t.lease_token, t.lease_expires_at,
-    t.service_id, t.workflow_run_id, t.traceparent,
-    case when t.service_id is not null then t.estimated_cost_usd end

@@ -1,28 +1,24 @@
-//! The rounds of one claim: tasks are picked, leased, and their money set aside, until there are enough.
+//! The rounds of one claim: tasks are picked, leased, and their money set aside, until there are
+//! enough.
 
 use std::collections::HashMap;
 
+use devart_core::claim_round::{Start, Tally};
 use devart_core::cursor::{Position, Queue};
 use pgrx::datum::Uuid;
 
-use super::claimed::{self, ClaimedTask};
+use super::claimed::{Claimed, ClaimedTask, claimed_columns};
 use super::queue::{self, Picked, Search};
 use super::worker::Worker;
 use crate::money::claim::{CostlyTask, Outcome};
-use crate::pg::spi::{Row, Session, statement};
+use crate::pg::spi::{Session, statement};
+use crate::row_reader::RowReader;
 
 statement!(
     CLAIM,
-    include_str!("claim.sql"),
+    concat!(include_str!("claim.sql"), claimed_columns!()),
     [UUIDARRAYOID, UUIDOID, FLOAT8OID, UUIDOID]
 );
-
-/// The column of claim.sql that says what a task costs.
-const ESTIMATE: i32 = 12;
-/// One claim lets at most so many tasks wait for budget; what is left of their kind is passed over then.
-const MAX_PARKED: usize = 20;
-/// A claim that others are always faster than gives up after so many looks.
-const MAX_OVERTAKEN: usize = 10;
 
 /// What a claim asks for.
 pub struct Wanted {
@@ -31,56 +27,47 @@ pub struct Wanted {
 }
 
 /// What a claim has come to so far.
-#[derive(Default)]
 pub struct Round {
-    max_tasks: usize,
     claim_key: Option<Uuid>,
     pub claimed: Vec<ClaimedTask>,
     /// What left its queue, and from where.
     pub taken: Vec<(Queue, Position)>,
-    holds_money: bool,
-    parked: usize,
-    /// Parked and given back.
-    refused: usize,
-    /// Looks at which everything found had just been changed by others.
-    overtaken: usize,
-    /// Whose tasks are not worth another try in this claim.
-    unwanted_services: Vec<Uuid>,
+    tally: Tally<Uuid>,
 }
 
 impl Round {
     pub fn new(wanted: &Wanted) -> Self {
         Round {
-            max_tasks: wanted.max_tasks,
             claim_key: wanted.claim_key,
-            ..Round::default()
+            claimed: Vec::new(),
+            taken: Vec::new(),
+            tally: Tally::new(wanted.max_tasks),
         }
     }
 
-    /// Picks what is missing and sets the money of those tasks aside that cost any. Whether another look is worth it.
+    /// Picks what is missing and sets the money of those tasks aside that cost any. Whether another
+    /// look is worth it.
     pub fn next(
         &mut self,
         session: &Session,
         worker: &Worker,
         start: &dyn Fn(Queue) -> Position,
     ) -> bool {
-        let refused_before = self.refused;
         let picks = queue::pick(
             session,
             &Search {
                 lanes: &worker.lanes,
                 start,
-                wanted: self.max_tasks - self.claimed.len(),
-                unwanted_services: &self.unwanted_services,
+                wanted: self.tally.missing(),
+                unwanted_services: self.tally.unwanted(),
                 aging_us: worker.aging_us,
             },
         );
         if picks.overtaken && picks.tasks.is_empty() {
-            self.overtaken += 1;
-            return self.claimed.is_empty() && self.overtaken < MAX_OVERTAKEN;
+            return self.tally.after_overtaken();
         }
         self.hand_out(session, worker, &picks.tasks);
-        self.refused > refused_before && self.claimed.len() < self.max_tasks
+        self.tally.after_look()
     }
 
     fn hand_out(&mut self, session: &Session, worker: &Worker, picks: &[Picked]) {
@@ -97,47 +84,41 @@ impl Round {
             ];
             let rows = statement.rows(session, &arguments);
             // An update gives rows as it finds them.
-            let mut by_turn: Vec<(usize, Row)> = rows
+            let mut by_turn: Vec<(usize, Claimed)> = rows
                 .iter()
-                .map(|row| (turns[&row.required(1)], row))
+                .map(|row| Claimed::read(&mut RowReader::of(&row)))
+                .map(|task| (turns[&task.task_id], task))
                 .collect();
             by_turn.sort_by_key(|(turn, _)| *turn);
-            for (turn, row) in by_turn {
-                self.add(session, worker, &row, &picks[turn]);
+            for (turn, task) in by_turn {
+                self.add(session, worker, task, &picks[turn]);
             }
         });
     }
 
-    fn add(&mut self, session: &Session, worker: &Worker, row: &Row, pick: &Picked) {
+    fn add(&mut self, session: &Session, worker: &Worker, task: Claimed, pick: &Picked) {
         let place = (pick.queue, pick.ready_at);
-        let hold_id = match CostlyTask::read(row, ESTIMATE) {
+        let hold_id = match task.costly() {
             None => None,
-            Some(task) => match self.start(session, worker, &task) {
+            Some(costly) => match self.start(session, worker, &costly) {
                 Outcome::Started(hold_id) => Some(hold_id),
                 Outcome::Parked => return self.taken.push(place),
                 Outcome::GivenBack => return,
             },
         };
         self.taken.push(place);
-        self.claimed.push(claimed::read(row, hold_id));
+        self.tally.claimed();
+        self.claimed.push(task.handed_out(hold_id));
     }
 
     fn start(&mut self, session: &Session, worker: &Worker, task: &CostlyTask) -> Outcome {
-        let outcome = task.start(session, worker.agent_id, !self.holds_money);
-        match outcome {
-            Outcome::Started(_) => self.holds_money = true,
-            Outcome::Parked => {
-                self.refused += 1;
-                self.parked += 1;
-                if self.parked >= MAX_PARKED {
-                    self.unwanted_services.push(task.service_id);
-                }
-            }
-            Outcome::GivenBack => {
-                self.refused += 1;
-                self.unwanted_services.push(task.service_id);
-            }
-        }
+        let outcome = task.start(session, worker.agent_id, self.tally.may_wait());
+        let start = match outcome {
+            Outcome::Started(_) => Start::Started,
+            Outcome::Parked => Start::Parked,
+            Outcome::GivenBack => Start::GivenBack,
+        };
+        self.tally.tried(task.service_id, start);
         outcome
     }
 }

@@ -1,11 +1,22 @@
-//! A task in the hands of a worker: the row that claim and start give.
+//! A claimed task: what a worker is told of it.
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::prelude::*;
 
+use crate::money::claim::CostlyTask;
+use crate::money::usd;
 use crate::pg::raw_json::RawJsonb;
-use crate::pg::spi::Row;
+use crate::row_reader::RowReader;
 
-/// The columns of a claimed task, in the order of `RETURNING` in claim.sql and start.sql; then the hold of its money.
+/// What is selected of a task that a worker gets; [`Claimed::read`] reads it.
+macro_rules! claimed_columns {
+    () => {
+        include_str!("claimed_columns.sql")
+    };
+}
+pub(crate) use claimed_columns;
+
+/// The columns of a function that hands out tasks.
 pub type ClaimedTask = (
     Uuid,
     String,
@@ -21,22 +32,69 @@ pub type ClaimedTask = (
     Option<Uuid>,
 );
 
-/// Reads a claimed task from the first eleven columns of a row. `hold_id`: under which its money is set aside, if it costs any.
-pub fn read(row: &Row, hold_id: Option<Uuid>) -> ClaimedTask {
-    (
-        row.required(1),
-        row.required(2),
-        row.get(3),
-        row.required(4),
-        row.required(5),
-        row.required(6),
-        row.required(7),
-        row.required(8),
-        row.get(9),
-        row.get(10),
-        row.get(11),
-        hold_id,
-    )
+/// A task that was picked or started. One that costs money is not handed out yet.
+pub struct Claimed {
+    pub task_id: Uuid,
+    title: String,
+    description: Option<String>,
+    priority: String,
+    payload: RawJsonb,
+    attempt: i32,
+    lease_token: Uuid,
+    lease_expires_at: TimestampWithTimeZone,
+    service_id: Option<Uuid>,
+    workflow_run_id: Option<Uuid>,
+    traceparent: Option<String>,
+    /// `None` for a task that costs nothing.
+    estimate: Option<AnyNumeric>,
+}
+
+impl Claimed {
+    /// Reads claimed_columns.sql, in its order.
+    pub fn read(columns: &mut RowReader) -> Self {
+        Claimed {
+            task_id: columns.required(),
+            title: columns.required(),
+            description: columns.optional(),
+            priority: columns.required(),
+            payload: columns.required(),
+            attempt: columns.required(),
+            lease_token: columns.required(),
+            lease_expires_at: columns.required(),
+            service_id: columns.optional(),
+            workflow_run_id: columns.optional(),
+            traceparent: columns.optional(),
+            estimate: columns.optional(),
+        }
+    }
+
+    /// What its money is asked for, when it costs any.
+    pub fn costly(&self) -> Option<CostlyTask> {
+        Some(CostlyTask {
+            task_id: self.task_id,
+            service_id: self.service_id?,
+            attempt: self.attempt,
+            estimate: usd::decimal(self.estimate.as_ref()?),
+        })
+    }
+
+    /// What the worker is told. `hold_id`: under which its money is set aside, if it costs any.
+    pub fn handed_out(self, hold_id: Option<Uuid>) -> ClaimedTask {
+        (
+            self.task_id,
+            self.title,
+            self.description,
+            self.priority,
+            self.payload,
+            self.attempt,
+            self.lease_token,
+            self.lease_expires_at,
+            self.service_id,
+            self.workflow_run_id,
+            self.traceparent,
+            hold_id,
+        )
+    }
 }
 
 /// Declares a native function that hands out tasks. pgrx must see the names of the columns, and

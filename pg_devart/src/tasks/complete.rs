@@ -2,24 +2,28 @@
 
 use std::collections::HashSet;
 
+use devart_core::status::TaskStatus;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::lease_refusal;
-use super::outcome::{self, changes_leased_task};
+use super::outcome::{self, changes_leased_task, outcome_columns};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 
 const MAX_RESULT_BYTES: usize = 256 * 1024;
+/// The outcome of a task that was not completed. The other one is the label of its status.
+const LEASE_LOST: &str = "LEASE_LOST";
 
 statement!(
     COMPLETE,
     concat!(
         "with finished as (select $1 as task_id, $2 as lease_token, $3 as result)\n",
-        include_str!("complete.sql")
+        include_str!("complete.sql"),
+        outcome_columns!()
     ),
     [UUIDOID, UUIDOID, JSONBOID, UUIDOID]
 );
@@ -27,7 +31,8 @@ statement!(
     COMPLETE_MANY,
     concat!(
         "with finished as (select * from unnest($1, $2, $3) as u (task_id, lease_token, result))\n",
-        include_str!("complete.sql")
+        include_str!("complete.sql"),
+        "    t.id"
     ),
     [UUIDARRAYOID, UUIDARRAYOID, JSONBARRAYOID, UUIDOID]
 );
@@ -36,7 +41,8 @@ changes_leased_task! {
     /// Marks the task DONE and keeps `result` (at most 256 KiB). What depended on it may go.
     ///
     /// Asking again under the same lease is answered the same; the first result stays.
-    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023 `result`.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023
+    /// `result`.
     fn complete_task(
         task_id: Uuid,
         lease_token: Uuid,
@@ -79,8 +85,8 @@ fn complete_tasks(
     let lease_tokens = without_nulls("lease_tokens", lease_tokens)?;
     let results = results.unwrap_or_else(|| vec![None; task_ids.len()]);
     if lease_tokens.len() != task_ids.len() || results.len() != task_ids.len() {
-        let message = "lease_tokens and results must be as many as task_ids".to_owned();
-        return Err(Error::InvalidArgument(message).into());
+        let problem = "and results must be as many as task_ids";
+        return Err(Error::invalid("lease_tokens", problem).into());
     }
     results
         .iter()
@@ -95,15 +101,15 @@ fn complete_tasks(
                 agent.into(),
             ];
             let rows = statement.rows(session, &arguments);
-            rows.iter().map(|row| row.required(4)).collect()
+            rows.iter().map(|row| row.required(1)).collect()
         })
     });
     Ok(TableIterator::new(task_ids.into_iter().map(
         move |task_id| {
             let outcome = if done.contains(&task_id) {
-                "DONE"
+                TaskStatus::Done.as_str()
             } else {
-                "LEASE_LOST"
+                LEASE_LOST
             };
             (task_id, outcome.to_owned())
         },
@@ -112,16 +118,14 @@ fn complete_tasks(
 
 fn check_size(result: Option<&RawJsonb>) -> Result<(), Error> {
     if result.is_some_and(|result| result.len() > MAX_RESULT_BYTES) {
-        return Err(Error::InvalidArgument(
-            "result must not be longer than 256 KiB".to_owned(),
-        ));
+        return Err(Error::invalid("result", "must not be longer than 256 KiB"));
     }
     Ok(())
 }
 
-fn without_nulls<T>(name: &str, values: Vec<Option<T>>) -> Result<Vec<T>, Error> {
+fn without_nulls<T>(name: &'static str, values: Vec<Option<T>>) -> Result<Vec<T>, Error> {
     values
         .into_iter()
         .collect::<Option<Vec<T>>>()
-        .ok_or_else(|| Error::InvalidArgument(format!("{name} must not contain null")))
+        .ok_or_else(|| Error::invalid(name, "must not contain null"))
 }

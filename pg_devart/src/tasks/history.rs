@@ -1,10 +1,11 @@
 //! History: what follows, in the same transaction, from a new task and from a change of its status.
 //!
-//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL they
-//! cost more than the claim and the completion together.
+//! Native triggers, because they run three times in the life of every task: written in PL/pgSQL
+//! they cost more than the claim and the completion together.
 
-use pgrx::datum::{Datum, Uuid};
-use pgrx::enum_helper::lookup_enum_by_oid;
+use devart_core::status::TaskStatus;
+use devart_core::status_change::{Consequences, Dependents, Message, consequences};
+use pgrx::datum::Uuid;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,6 +13,7 @@ use pgrx::{AllocatedByRust, WhoAllocated};
 
 use super::events::{self, Event};
 use crate::pg::index::{Index, Key};
+use crate::pg::labels::Label;
 use crate::pg::spi::{self, Session, statement};
 use crate::pg::transition;
 use crate::{settings, wake};
@@ -65,8 +67,8 @@ mod devart_private {
     use super::*;
 
     /// After update on devart.tasks, for each row: appends to the history when the status changed,
-    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go, writes
-    /// messages for agents that are pushed to, and frees money.
+    /// wakes waiting workers for a task that became TODO, lets the dependents of a DONE task go,
+    /// writes messages for agents that are pushed to, and frees money.
     #[pg_trigger]
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -77,22 +79,17 @@ mod devart_private {
         if from != to {
             spi::connect(|session| {
                 record(trigger, &old, &new);
-                propagate(session, column(&new, "id"), &from.name(), &to.name());
                 let has_service = optional::<Uuid>(&new, "service_id").is_some();
-                settle_money(
-                    session,
-                    column(&new, "id"),
-                    &from.name(),
-                    &to.name(),
-                    has_service,
-                );
+                let consequences = consequences(from.status(), to.status(), has_service);
+                apply(session, column(&new, "id"), &consequences);
             });
         }
         Ok(None)
     }
 
-    /// After insert on devart.tasks, once per statement, so that bulk inserts stay fast: begins the tasks' history, requests
-    /// approvals, wakes waiting workers and writes messages for agents that are pushed to.
+    /// After insert on devart.tasks, once per statement, so that bulk inserts stay fast: begins the
+    /// tasks' history, requests approvals, wakes waiting workers and writes messages for agents
+    /// that are pushed to.
     #[pg_trigger]
     fn tasks_after_insert<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -122,9 +119,9 @@ fn begin_history(trigger: &PgTrigger) -> Vec<Event> {
 fn follow_up_on_new(session: &Session, trigger: &PgTrigger, tasks: &[Event]) {
     let mut any_to_do = false;
     for task in tasks {
-        match Label(task.to).name().as_str() {
-            "TODO" => any_to_do = true,
-            "AWAITING_APPROVAL" => request_approval(session, task.task_id),
+        match status_of(Label(task.to)) {
+            TaskStatus::Todo => any_to_do = true,
+            TaskStatus::AwaitingApproval => request_approval(session, task.task_id),
             _ => (),
         }
     }
@@ -162,36 +159,32 @@ fn record(
     spi::as_owner(trigger, || events::append(&[event]));
 }
 
-/// Claims need nothing, and completions only a look for dependents: nothing may be added to them.
-fn propagate(session: &Session, task_id: Uuid, from: &str, to: &str) {
-    match (from, to) {
-        (_, "TODO") => {
-            wake::wake("tasks");
-            send(session, "invite", task_id);
-        }
-        (_, "DONE") => if_has_dependents(session, task_id, &UNBLOCK),
-        (_, "CANCELLED") => if_has_dependents(session, task_id, &CANCEL),
-        ("IN_PROGRESS", "SCHEDULED") => send(session, "delay", task_id),
-        (_, "FAILED") => send(session, "dead", task_id),
-        _ => (),
+fn apply(session: &Session, task_id: Uuid, consequences: &Consequences) {
+    if consequences.wakes_workers {
+        wake::wake("tasks");
     }
-}
-
-/// Writes a message about the task, if anybody delivers such (sql/idempotent/700_bridge_rabbitmq.sql).
-fn send(session: &Session, kind: &str, task_id: Uuid) {
-    if settings::current(session).task_messages {
-        SEND.with(|statement| statement.rows(session, &[kind.into(), task_id.into()]));
+    if let Some(message) = consequences.message {
+        send(session, message, task_id);
     }
-}
-
-/// Money that was set aside for work that is over is free for others; and who waited for money waits no more.
-/// (A task without a service may hold money, too: that expires. Looking for it here would cost each completion.)
-fn settle_money(session: &Session, task_id: Uuid, from: &str, to: &str, has_service: bool) {
-    if (from == "IN_PROGRESS" && has_service) || to == "CANCELLED" {
+    match consequences.dependents {
+        Some(Dependents::Unblock) => if_has_dependents(session, task_id, &UNBLOCK),
+        Some(Dependents::Cancel) => if_has_dependents(session, task_id, &CANCEL),
+        None => (),
+    }
+    if consequences.ends_holds {
         END_HOLDS.with(|statement| statement.rows(session, &[task_id.into()]).len());
     }
-    if from == "AWAITING_APPROVAL" {
+    if consequences.ends_budget_wait {
         END_WAIT.with(|statement| statement.rows(session, &[task_id.into()]).len());
+    }
+}
+
+/// Writes a message about the task, if anybody delivers such
+/// (sql/idempotent/700_bridge_rabbitmq.sql).
+fn send(session: &Session, message: Message, task_id: Uuid) {
+    if settings::current(session).task_messages {
+        let arguments = [message.as_str().into(), task_id.into()];
+        SEND.with(|statement| statement.rows(session, &arguments));
     }
 }
 
@@ -220,47 +213,7 @@ where
         .unwrap_or_else(|error| panic!("cannot read tasks.{name}: {error}"))
 }
 
-/// A value of an enumerated type: the OID of its label.
-#[derive(PartialEq, Eq, Clone, Copy)]
-struct Label(pg_sys::Oid);
-
-impl Label {
-    fn name(self) -> String {
-        lookup_enum_by_oid(self.0).0
-    }
-}
-
-impl FromDatum for Label {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type: pg_sys::Oid,
-    ) -> Option<Self> {
-        (!is_null).then(|| Label(pg_sys::Oid::from(datum.value() as u32)))
-    }
-}
-
-impl IntoDatum for Label {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        self.0.into_datum()
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::ANYENUMOID
-    }
-
-    fn is_compatible_with(_other: pg_sys::Oid) -> bool {
-        true
-    }
-}
-
-unsafe impl pgrx::datum::UnboxDatum for Label {
-    type As<'src> = Label;
-
-    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self::As<'src>
-    where
-        Self: 'src,
-    {
-        Label(pg_sys::Oid::from(datum.sans_lifetime().value() as u32))
-    }
+fn status_of(label: Label) -> TaskStatus {
+    let name = label.name();
+    name.parse().unwrap_or_else(|error| panic!("{error}"))
 }

@@ -5,7 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::lease_refusal;
-use super::outcome::{self, changes_leased_task};
+use super::outcome::{self, changes_leased_task, outcome_columns};
 use crate::caller;
 use crate::error::Error;
 use crate::pg::spi::{self, statement};
@@ -14,22 +14,23 @@ const MAX_LEASE_SECONDS: i32 = 86_400;
 
 statement!(
     EXTEND,
-    include_str!("lease.sql"),
+    concat!(include_str!("lease.sql"), outcome_columns!()),
     [UUIDOID, UUIDOID, FLOAT8OID, UUIDOID]
 );
 
 changes_leased_task! {
     /// Sets the lease to end `seconds` (1 to 86400) from now.
     ///
-    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023 `seconds`.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023
+    /// `seconds`.
     fn extend_lease(
         task_id: Uuid,
         lease_token: Uuid,
         seconds: default!(i32, 60),
     ) {
         if !(1..=MAX_LEASE_SECONDS).contains(&seconds) {
-            let message = format!("seconds must be from 1 to {MAX_LEASE_SECONDS}");
-            return Err(Error::InvalidArgument(message).into());
+            let problem = format!("must be from 1 to {MAX_LEASE_SECONDS}");
+            return Err(Error::invalid("seconds", problem).into());
         }
         let agent = caller::calling_agent()?;
         let extended = spi::connect(|session| {

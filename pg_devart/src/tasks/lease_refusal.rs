@@ -17,15 +17,15 @@ pub fn explain(session: &Session, task_id: Uuid, agent_id: Option<Uuid>) -> Erro
     HOLDER.with(|statement| {
         let rows = statement.rows(session, &[task_id.into()]);
         let Some(row) = rows.first() else {
-            return Error::NotFound(format!("task_id names no task: {task_id}"));
+            return Error::not_found("task_id", format!("names no task: {task_id}"));
         };
         let holder: Option<Uuid> = row.get(2);
         match (agent_id, holder) {
             (Some(agent), Some(holder)) if agent != holder => {
                 Error::Forbidden("the task is another agent's")
             }
-            _ => Error::LeaseLost(format!(
-                "lease_token is not the current lease of the task, which is {}",
+            _ => Error::lease_lost(format!(
+                "is not the current lease of the task, which is {}",
                 row.required::<String>(1)
             )),
         }

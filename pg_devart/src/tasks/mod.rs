@@ -1,18 +1,18 @@
-//! What workers do with tasks, from claim to completion (design/data-model.md, "A task's life").
+//! What workers do with tasks, from claim to completion.
 
 mod arrival;
 mod claim;
+mod claim_replay;
 mod claim_round;
 mod claimed;
 mod complete;
+mod cursors;
 mod events;
 mod fail;
 mod history;
 mod lease;
 mod lease_refusal;
-mod new_row;
 mod outcome;
 mod queue;
-mod recall;
 mod start;
 mod worker;

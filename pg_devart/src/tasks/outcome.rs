@@ -3,6 +3,15 @@
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::pg::spi::Row;
+use crate::row_reader::RowReader;
+
+/// What is selected of a task that a worker changed; [`read`] reads it.
+macro_rules! outcome_columns {
+    () => {
+        include_str!("outcome_columns.sql")
+    };
+}
+pub(crate) use outcome_columns;
 
 /// Status, run_at and lease_expires_at of a task.
 pub type Outcome = (
@@ -11,9 +20,10 @@ pub type Outcome = (
     Option<TimestampWithTimeZone>,
 );
 
-/// Reads an outcome from the first three columns of a row.
+/// Reads outcome_columns.sql, in its order.
 pub fn read(row: &Row) -> Outcome {
-    (row.required(1), row.get(2), row.get(3))
+    let mut columns = RowReader::of(row);
+    (columns.required(), columns.optional(), columns.optional())
 }
 
 /// Declares a native function that changes a task under its lease and tells the outcome.

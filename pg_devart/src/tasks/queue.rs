@@ -1,12 +1,12 @@
 //! The queues of waiting tasks: finds those that an agent takes next and locks them.
 
-use std::ffi::CStr;
-
 use devart_core::aging::{self, Head};
 use devart_core::cursor::{Position, Queue};
+use devart_core::status::TaskPriority;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
@@ -17,8 +17,8 @@ const WAITING: Index = Index {
     table: c"tasks",
     name: c"tasks_claim_idx",
 };
-/// The labels of devart.task_priority, from number 1 on.
-const PRIORITIES: [&CStr; 4] = [c"CRITICAL", c"HIGH", c"MEDIUM", c"LOW"];
+/// How many priorities there are; they are numbered from 1 on.
+const PRIORITIES: usize = TaskPriority::ALL.len();
 
 /// What to look for.
 pub struct Search<'a> {
@@ -55,7 +55,7 @@ pub fn pick(session: &Session, search: &Search) -> Picks {
     WAITING.scan(session, Purpose::Lock, 3, |scan| {
         let priorities = priority_values(scan);
         let mut heads = heads(scan, search, &priorities);
-        aging::sort(&mut heads, transaction_start(), search.aging_us);
+        aging::sort(&mut heads, clock::transaction_start_us(), search.aging_us);
         let mut picks = Picks::default();
         for head in heads {
             if picks.tasks.len() >= search.wanted {
@@ -68,12 +68,16 @@ pub fn pick(session: &Session, search: &Search) -> Picks {
     })
 }
 
-fn priority_values(scan: &Scan) -> [pg_sys::Oid; 4] {
-    let priority = scan.type_of(c"priority");
-    PRIORITIES.map(|label| labels::oid(priority, label))
+fn priority_values(scan: &Scan) -> [pg_sys::Oid; PRIORITIES] {
+    let sql_type = scan.type_of(c"priority");
+    std::array::from_fn(|index| labels::oid(sql_type, TaskPriority::ALL[index].as_c_str()))
 }
 
-fn keys(priorities: &[pg_sys::Oid; 4], (lane, priority): Queue, from: Position) -> [Key; 3] {
+fn keys(
+    priorities: &[pg_sys::Oid; PRIORITIES],
+    (lane, priority): Queue,
+    from: Position,
+) -> [Key; 3] {
     let from: TimestampWithTimeZone = from
         .try_into()
         .expect("positions come from timestamps or are minus infinity");
@@ -85,8 +89,8 @@ fn keys(priorities: &[pg_sys::Oid; 4], (lane, priority): Queue, from: Position) 
 }
 
 /// The oldest waiting task of each queue, locked or not: only to order the queues.
-fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; 4]) -> Vec<Head> {
-    let numbers = 1..=PRIORITIES.len() as i16;
+fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES]) -> Vec<Head> {
+    let numbers = 1..=PRIORITIES as i16;
     let queues = search
         .lanes
         .iter()
@@ -131,9 +135,4 @@ fn is_unwanted(found: &Found, search: &Search) -> bool {
 
 fn ready_at(found: &Found) -> Position {
     found.required::<TimestampWithTimeZone>(c"ready_at").into()
-}
-
-fn transaction_start() -> Position {
-    // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }

@@ -1,5 +1,7 @@
 //! The agent that asks for work, and what it can serve.
 
+use devart_core::capabilities;
+use devart_core::status::AgentStatus;
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
@@ -40,7 +42,7 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
         (!is_deactivated(found)).then(|| found.required::<Vec<String>>(c"capabilities"))
     });
     let capabilities = agent
-        .ok_or_else(|| Error::NotFound(format!("agent_id names no agent: {agent_id}")))?
+        .ok_or_else(|| Error::not_found("agent_id", format!("names no agent: {agent_id}")))?
         .ok_or(Error::Forbidden("the agent is deactivated"))?;
     let settings = settings::current(session);
     Ok(Worker {
@@ -53,12 +55,16 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
 
 fn is_deactivated(agent: &Found) -> bool {
     let status: pg_sys::Oid = agent.required(c"status");
-    status == labels::oid(agent.type_of(c"status"), c"DEACTIVATED")
+    status
+        == labels::oid(
+            agent.type_of(c"status"),
+            AgentStatus::Deactivated.as_c_str(),
+        )
 }
 
 fn lanes_for(session: &Session, capabilities: &[String]) -> Vec<i32> {
     let lanes = cached::get(session, &LANES, "lanes", read_lanes);
-    let can_serve = |lane: &&Lane| lane.required.iter().all(|one| capabilities.contains(one));
+    let can_serve = |lane: &&Lane| capabilities::serves(capabilities, &lane.required);
     lanes.iter().filter(can_serve).map(|lane| lane.id).collect()
 }
 

@@ -19,7 +19,7 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::error::Error;
+use crate::pg::worker;
 
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///
@@ -30,8 +30,7 @@ pub fn wake(topic: &str) {
 
 /// Prepares the notifier; does nothing unless the library is in `shared_preload_libraries`.
 pub fn init() {
-    // SAFETY: read by the one thread there is.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    if worker::server_starts() {
         database::define_setting();
         shared::request();
         notifier::register();
@@ -60,9 +59,11 @@ mod devart_private {
         match trigger.extra_args().unwrap_or_default().as_slice() {
             [topic] => super::wake(topic),
             // Raised here: pgrx gives XX000 to an error that a trigger returns.
-            _ => ErrorReport::from(Error::InvalidArgument(
-                "the trigger's only argument must be the topic".to_owned(),
-            ))
+            _ => ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "the trigger's only argument must be the topic",
+                "",
+            )
             .report(PgLogLevel::ERROR),
         }
         Ok(None)

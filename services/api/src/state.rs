@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use devart_kit::auth::Tokens;
 use devart_kit::config::comma_separated;
 use devart_kit::db;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -14,9 +15,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::jwt::Tokens;
 use crate::config::Config;
-use crate::http::limits::Limits;
+use crate::limits::Limits;
 use crate::waiting_room::WaitingRoom;
 
 /// A cheap handle on everything a handler may need.
@@ -28,6 +28,8 @@ pub struct Shared {
     pub pool: PgPool,
     pub tokens: Tokens,
     pub limits: Arc<Limits>,
+    /// Whether the proxy in front says where requests come from.
+    pub trust_forwarded_for: bool,
     pub github_secrets: Vec<SecretString>,
     pub embedded_issuer: bool,
     pub request_timeout: Duration,
@@ -53,6 +55,7 @@ impl AppState {
             pool: db::lazy_pool(database, &config.pool),
             tokens: Tokens::new(&config.jwt_secret, comma_separated(&config.jwt_issuers))?,
             limits: Arc::new(Limits::new(&config.limits)),
+            trust_forwarded_for: config.limits.trust_forwarded_for,
             github_secrets: config.github_secrets(),
             embedded_issuer: config.embedded_issuer(),
             request_timeout: config.request_timeout,

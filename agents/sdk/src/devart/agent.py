@@ -13,14 +13,18 @@ _AgentT = TypeVar("_AgentT", bound="AgentSDK")
 
 
 class AgentSDK(Client):
-    """An agent's connection to devart, over RabbitMQ where a broker is given. Safe to use from several threads.
+    """An agent's connection to devart, over RabbitMQ where a broker is given.
 
-    Everything that `Client` does, and `start_consuming`. Use it as a context manager, or call `close`.
+    Safe to use from several threads.
+
+    Everything that `Client` does, and `start_consuming`. Use it as a context manager, or call
+    `close`.
 
     Args:
         api_url: where the API listens, such as `http://127.0.0.1:8080`.
         api_key: the agent's key, as shown once when it was registered (`dva_...`).
-        rabbitmq_url: the broker, `amqp://user:password@host:port/vhost` or `amqps://...`; None pulls from the API.
+        rabbitmq_url: the broker, `amqp://user:password@host:port/vhost` or `amqps://...`; None
+            pulls from the API.
         retry_seconds: for how long a call goes on retrying when the API does not answer.
 
     Raises:
@@ -28,21 +32,33 @@ class AgentSDK(Client):
     """
 
     def __init__(
-        self, api_url: str, api_key: str, rabbitmq_url: str | None = None, *, retry_seconds: float = 30.0
+        self,
+        api_url: str,
+        api_key: str,
+        rabbitmq_url: str | None = None,
+        *,
+        retry_seconds: float = 30.0,
     ) -> None:
         if rabbitmq_url is not None and not rabbitmq_url.startswith(("amqp://", "amqps://")):
-            raise ValueError("rabbitmq_url must begin with amqp:// or amqps://")  # not shown: it has a password
+            # It is not shown: it has a password.
+            raise ValueError("rabbitmq_url must begin with amqp:// or amqps://")
         super().__init__(api_url, api_key, retry_seconds=retry_seconds)
         self._rabbitmq_url = rabbitmq_url
 
     @classmethod
     def from_env(cls: type[_AgentT]) -> _AgentT:
-        """Make one from DEVART_API_URL, DEVART_API_KEY and, if it is there, RABBITMQ_URL. Empty counts as not set.
+        """Make one from DEVART_API_URL, DEVART_API_KEY and, if it is there, RABBITMQ_URL.
+
+        Empty counts as not set.
 
         Raises:
             ValueError: one of the first two is not set, or a URL has another scheme.
         """
-        return cls(_required("DEVART_API_URL"), _required("DEVART_API_KEY"), os.environ.get("RABBITMQ_URL") or None)
+        return cls(
+            _required("DEVART_API_URL"),
+            _required("DEVART_API_KEY"),
+            os.environ.get("RABBITMQ_URL") or None,
+        )
 
     def start_consuming(
         self,
@@ -53,18 +69,23 @@ class AgentSDK(Client):
         wait_seconds: int = 5,
         heartbeat_seconds: float = 15.0,
     ) -> int:
-        """Hand tasks to `handler` as they arrive, until told to stop; see `Worker` for the whole of it.
+        """Hand tasks to `handler` as they arrive, until told to stop.
 
-        With a broker, tasks come by message, from the queues that the API names for this agent; queues that do not
-        exist yet are looked for again and again. While the broker is away, tasks are claimed, so that none waits for
-        it. A message is acknowledged when the work on its task has ended, or when the API says that the task is no
-        longer to be had. While the API is away, messages are kept and tried again.
+        See `Worker` for the whole of it.
+
+        With a broker, tasks come by message, from the queues that the API names for this agent;
+        queues that do not exist yet are looked for again and again. While the broker is away, tasks
+        are claimed, so that none waits for it. A message is acknowledged when the work on its task
+        has ended, or when the API says that the task is no longer to be had. While the API is away,
+        messages are kept and tried again.
 
         Args:
-            handler: takes a `Task`, returns its result (anything with a JSON form, or None); plain or async.
+            handler: takes a `Task`, returns its result (anything with a JSON form, or None); plain
+                or async.
             prefetch: how many tasks to work on at once. Plain handlers then run in several threads.
             max_tasks: stop after this many tasks; None goes on.
-            wait_seconds: length of one long poll, 0 to 30; an agent that pulls takes up to this long to stop.
+            wait_seconds: length of one long poll, 0 to 30; an agent that pulls takes up to this
+                long to stop.
             heartbeat_seconds: how often to send a heartbeat, and to learn of new queues.
 
         Returns:

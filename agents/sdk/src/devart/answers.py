@@ -11,7 +11,9 @@ _T = TypeVar("_T")
 
 
 def read_answer(parse: Callable[[Any], _T], answer: Any) -> _T:
-    """Parse an answer; one that lacks what the SDK relies on is the API's fault, not a bug of the caller.
+    """Parse an answer.
+
+    One that lacks what the SDK relies on is the API's fault, not a bug of the caller.
 
     Raises:
         ServerError: it was not understood.
@@ -19,4 +21,6 @@ def read_answer(parse: Callable[[Any], _T], answer: Any) -> _T:
     try:
         return parse(answer)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ServerError(f"the API's answer was not understood: {error!r}", code="unexpected_answer") from error
+        raise ServerError(
+            f"the API's answer was not understood: {error!r}", code="unexpected_answer"
+        ) from error

@@ -30,9 +30,10 @@ _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
 class Client(Money):
     """An agent's connection to devart. Safe to use from several threads.
 
-    Every method raises `Unauthorized` when the key is not accepted, `InvalidArgument` when the API refuses an
-    argument and `Unavailable` when there was no answer within `retry_seconds`; further errors are listed with
-    each method. Lost answers are retried with growing pauses where a repetition does no harm, which is all calls.
+    Every method raises `Unauthorized` when the key is not accepted, `InvalidArgument` when the API
+    refuses an argument and `Unavailable` when there was no answer within `retry_seconds`; further
+    errors are listed with each method. Lost answers are retried with growing pauses where a
+    repetition does no harm, which is all calls.
 
     Args:
         api_url: where the API listens, such as `http://127.0.0.1:8080`.
@@ -56,7 +57,10 @@ class Client(Money):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -72,13 +76,15 @@ class Client(Money):
             wait_seconds: how long the API holds the call open when there is nothing to do, 0 to 30.
 
         Returns:
-            The tasks, each with a lease; empty when there was nothing to do. Should the answer get lost on the
-            way, it is asked for again, and the same tasks come with the same leases.
+            The tasks, each with a lease; empty when there was nothing to do. Should the answer get
+            lost on the way, it is asked for again, and the same tasks come with the same leases.
 
         Raises:
             Forbidden: the agent is deactivated.
         """
-        patience = Patience(wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds)
+        patience = Patience(
+            wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds
+        )
         body = {"max_tasks": max_tasks, "wait_seconds": wait_seconds}
         answer = self._call("POST", "/api/tasks/claim", body, patience, _key())
         return [] if answer is None else read_answer(_tasks, answer)
@@ -86,12 +92,13 @@ class Client(Money):
     def start(self, task_id: str, key: str | None = None) -> Task | None:
         """Claim one particular task, such as one that was announced by a message.
 
-        Should the answer get lost on the way, it is asked for again, and the task comes with the same lease.
+        Should the answer get lost on the way, it is asked for again, and the task comes with the
+        same lease.
 
         Args:
             task_id: the task's UUID.
-            key: names this attempt to get it, so that a further call finds the lease of one that failed. By default
-                each call is an attempt of its own.
+            key: names this attempt to get it, so that a further call finds the lease of one that
+                failed. By default each call is an attempt of its own.
 
         Returns:
             The task, or None when it is no longer to be had, or not for this agent.
@@ -133,9 +140,12 @@ class Client(Money):
     def update_task_status(
         self, task: Task, status: str, *, result: object = None, error: str | None = None
     ) -> TaskState:
-        """End a task: as DONE, or as FAILED for good. For a failure that may pass there is `report_failure`.
+        """End a task: as DONE, or as FAILED for good.
 
-        A handler may do this by itself; what it returns or raises afterwards is then not reported any more.
+        For a failure that may pass there is `report_failure`.
+
+        A handler may do this by itself; what it returns or raises afterwards is then not reported
+        any more.
 
         Args:
             task: a task from `claim` or `start`.
@@ -166,8 +176,8 @@ class Client(Money):
             task: a task from `claim` or `start`.
             error: what went wrong, for people.
             retryable: whether another attempt may succeed; False sends the task to FAILED.
-            retry_after: seconds until the next attempt at the earliest, rounded up; the server's backoff may be
-                longer.
+            retry_after: seconds until the next attempt at the earliest, rounded up; the server's
+                backoff may be longer.
 
         Returns:
             The task's new state: SCHEDULED with `run_at`, or FAILED when no attempt is left.
@@ -181,7 +191,8 @@ class Client(Money):
             "retryable": retryable,
             "retry_after_seconds": None if retry_after is None else math.ceil(retry_after),
         }
-        # A failure ends the lease, so a repetition would be refused; the key makes it find the first answer.
+        # A failure ends the lease, so a repetition would be refused; the key makes it find the
+        # first answer.
         return self._report_end(
             task, "POST", "report-failure", body, {"Idempotency-Key": f"failure-{task.lease_token}"}
         )
@@ -204,7 +215,8 @@ class Client(Money):
     ) -> TaskRecord:
         """Create a task. An agent may create children of a task that it is working on.
 
-        The trace context goes along: the current span's where OpenTelemetry is installed, else the parent's.
+        The trace context goes along: the current span's where OpenTelemetry is installed, else the
+        parent's.
 
         Args:
             title: 1 to 500 characters.
@@ -217,10 +229,11 @@ class Client(Money):
             run_at: not before this time, which has a zone.
             max_retries: how many more attempts after the first, 0 to 100.
             service_id: the service that the work is meant to be charged to.
-            estimated_cost_usd: with a service, US dollars to set aside when the task is handed out; until they are
-                there it waits. A float is refused.
-            key: names this task among the parent's children: creating it again, in a later attempt at the parent,
-                finds the first one, provided that all else is the same. None creates another each time.
+            estimated_cost_usd: with a service, US dollars to set aside when the task is handed out;
+                until they are there it waits. A float is refused.
+            key: names this task among the parent's children: creating it again, in a later attempt
+                at the parent, finds the first one, provided that all else is the same. None creates
+                another each time.
 
         Raises:
             Forbidden: the parent is not, or no longer, this agent's, or there is none.
@@ -244,7 +257,9 @@ class Client(Money):
         headers = _key(f"child-{parent.id if parent else None}-{key}" if key else None)
         if traceparent := traceparent_for_child(parent):
             headers["traceparent"] = traceparent
-        return read_answer(TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers))
+        return read_answer(
+            TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers)
+        )
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task that this agent has, had or created, such as to read a child's result.
@@ -252,7 +267,9 @@ class Client(Money):
         Raises:
             NotFound: there is no such task, or none that this agent may see.
         """
-        return read_answer(TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None))
+        return read_answer(
+            TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None)
+        )
 
     def heartbeat(
         self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
@@ -261,8 +278,8 @@ class Client(Money):
 
         Args:
             detail: what the agent says of itself, shown to people; has a JSON form.
-            tasks: those whose leases to extend; None extends all of the agent's, even those that a crashed process
-                with the same key left behind.
+            tasks: those whose leases to extend; None extends all of the agent's, even those that a
+                crashed process with the same key left behind.
         """
         body = dict(detail or {})
         if tasks is not None:
@@ -279,13 +296,18 @@ class Client(Money):
         wait_seconds: int = 5,
         heartbeat_seconds: float = 15.0,
     ) -> int:
-        """Claim tasks and hand each to `handler` until told to stop; see `Worker` for the whole of it.
+        """Claim tasks and hand each to `handler` until told to stop.
+
+        See `Worker` for the whole of it.
 
         Args:
-            handler: takes a `Task`, returns its result (anything with a JSON form, or None); plain or async.
+            handler: takes a `Task`, returns its result (anything with a JSON form, or None); plain
+                or async.
             max_tasks: stop after this many tasks; None goes on.
-            concurrency: how many tasks to work on at once. Plain handlers then run in several threads.
-            wait_seconds: length of one long poll, 0 to 30; an idle agent takes up to this long to stop.
+            concurrency: how many tasks to work on at once. Plain handlers then run in several
+                threads.
+            wait_seconds: length of one long poll, 0 to 30; an idle agent takes up to this long to
+                stop.
             heartbeat_seconds: how often to send a heartbeat.
 
         Returns:
@@ -295,10 +317,15 @@ class Client(Money):
             Forbidden: the agent is deactivated and nobody asked it to stop.
             RuntimeError: this client is running already.
         """
-        return self._work(handler, Pull(self, wait_seconds), max_tasks, concurrency, heartbeat_seconds)
+        return self._work(
+            handler, Pull(self, wait_seconds), max_tasks, concurrency, heartbeat_seconds
+        )
 
     def stop(self) -> None:
-        """Make `run` return when the tasks in hand are finished. Without a running `run`, does nothing."""
+        """Make `run` return when the tasks in hand are finished.
+
+        Without a running `run`, does nothing.
+        """
         worker = self._worker
         if worker is not None:
             worker.stop()
@@ -327,14 +354,24 @@ class Client(Money):
             self._worker = None
 
     def _report_end(
-        self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None
+        self,
+        task: Task,
+        method: str,
+        action: str,
+        body: dict[str, Any],
+        headers: dict[str, str] | None,
     ) -> TaskState:
         state = self._report(task, method, action, body, headers)
         task.reported = True
         return state
 
     def _report(
-        self, task: Task, method: str, action: str, body: dict[str, Any], headers: dict[str, str] | None = None
+        self,
+        task: Task,
+        method: str,
+        action: str,
+        body: dict[str, Any],
+        headers: dict[str, str] | None = None,
     ) -> TaskState:
         answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, headers=headers)
         return read_answer(TaskState.from_json, answer)
@@ -347,7 +384,9 @@ class Client(Money):
         patience: Patience | None = None,
         headers: dict[str, str] | None = None,
     ) -> Any:
-        return self._transport.request(method, path, body, patience or self._patience, headers or {})
+        return self._transport.request(
+            method, path, body, patience or self._patience, headers or {}
+        )
 
 
 def _tasks(answer: Mapping[str, Any]) -> list[Task]:

@@ -1,7 +1,7 @@
 """What can go wrong between an agent and the API, as one family of exceptions.
 
-The API answers errors as RFC 9457 `application/problem+json` with a stable `code`. Catch the class that you
-can act upon, or `DevartError` for all of them.
+The API answers errors as RFC 9457 `application/problem+json` with a stable `code`. Catch the class
+that you can act upon, or `DevartError` for all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ class DevartError(Exception):
     retry_after_seconds: float | None = None
 
     def __init__(
-        self, detail: str, *, status: int | None = None, code: str = "error", extra: Mapping[str, Any] | None = None
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        code: str = "error",
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -55,7 +60,10 @@ class Conflict(DevartError):
 
 
 class LeaseLost(Conflict):
-    """409: the task is no longer this agent's. Its lease ran out, or it was cancelled. Stop working on it."""
+    """409: the task is no longer this agent's.
+
+    Its lease ran out, or it was cancelled. Stop working on it.
+    """
 
 
 class BudgetRefused(DevartError):
@@ -84,7 +92,10 @@ class BudgetRefused(DevartError):
 
     @property
     def max_affordable_units(self) -> dict[str, int | Decimal] | None:
-        """What `remaining_usd` buys: of the mix that was asked for, or else of each unit alone; None without prices."""
+        """What `remaining_usd` buys: of the mix that was asked for, or else of each unit alone.
+
+        None without prices.
+        """
         units = self.extra.get("max_affordable_units")
         return None if units is None else dict(units)
 
@@ -115,7 +126,10 @@ class InvalidArgument(DevartError):
 
 
 class Unavailable(DevartError):
-    """No answer, or 429, 502, 503, 504, still so after every retry. The call may or may not have taken effect."""
+    """No answer, or 429, 502, 503, 504, still so after every retry.
+
+    The call may or may not have taken effect.
+    """
 
 
 class ServerError(DevartError):
@@ -128,10 +142,13 @@ class TaskFailed(Exception):
     Args:
         message: what went wrong; stored as the task's `last_error`.
         retryable: False sends the task to FAILED at once.
-        retry_after: seconds until the next attempt at the earliest; the server's backoff may be longer.
+        retry_after: seconds until the next attempt at the earliest; the server's backoff may be
+            longer.
     """
 
-    def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after

@@ -8,7 +8,8 @@ import asyncio
 async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> bool:
     """Wait, and return whether the event is set.
 
-    Not `asyncio.wait_for`: before Python 3.12 that one forgets a cancellation which comes along with the event.
+    Not `asyncio.wait_for`: before Python 3.12 that one forgets a cancellation which comes along
+    with the event.
     """
     waiter = asyncio.ensure_future(event.wait())
     try:

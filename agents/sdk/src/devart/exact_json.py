@@ -11,8 +11,8 @@ import secrets
 from decimal import Decimal
 from typing import Any, NoReturn
 
-# The encoder can only be extended with values that it knows, so a Decimal travels through it as a string
-# that nobody else can have written, and loses its quotes afterwards.
+# The encoder can only be extended with values that it knows, so a Decimal travels through it as a
+# string that nobody else can have written, and loses its quotes afterwards.
 _MARK = f"decimal:{secrets.token_hex(16)}:"
 _MARKED_NUMBER = re.compile(f'"{_MARK}([^"]*)"')
 
@@ -22,10 +22,13 @@ def encode(value: object) -> bytes:
 
     Raises:
         TypeError: something in `value` has no JSON form.
-        ValueError: a number is not finite, a string is not valid Unicode, or `value` contains itself.
+        ValueError: a number is not finite, a string is not valid Unicode, or `value` contains
+            itself.
     """
     try:
-        text = json.dumps(value, default=_mark_decimal, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(
+            value, default=_mark_decimal, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
     except RecursionError:
         raise ValueError("the value is nested too deeply for JSON") from None
     return _MARKED_NUMBER.sub(r"\1", text).encode()

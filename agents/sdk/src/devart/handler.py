@@ -12,7 +12,10 @@ from typing import Any
 from devart.models import Task
 
 Handler = Callable[[Task], Any]
-"""Takes a task and returns its result: anything with a JSON form, or None. May be an `async` function."""
+"""Takes a task and returns its result: anything with a JSON form, or None.
+
+May be an `async` function.
+"""
 
 _MAX_FRAMES = 20
 _MAX_ERROR_CHARACTERS = 4000
@@ -21,8 +24,8 @@ _MAX_ERROR_CHARACTERS = 4000
 class HandlerRunner:
     """Calls a handler, from any number of threads.
 
-    Async handlers all run on one event loop, in a thread of its own, so that they may share connections and
-    locks. The loop starts with the first of them.
+    Async handlers all run on one event loop, in a thread of its own, so that they may share
+    connections and locks. The loop starts with the first of them.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -43,7 +46,9 @@ class HandlerRunner:
         with self._lock:
             if self._loop is None or self._loop_thread is None:
                 return
-            asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).add_done_callback(self._stop_loop)
+            asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).add_done_callback(
+                self._stop_loop
+            )
         self._loop_thread.join(timeout=1.0)
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
@@ -81,9 +86,14 @@ async def _cancel_others() -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the error in one line and its traceback, innermost frames kept, in at most 4,000 characters."""
+    """Return the error in one line and its traceback, in at most 4,000 characters.
+
+    The innermost frames are kept.
+    """
     headline = "".join(traceback.format_exception_only(type(error), error)).strip()
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES))
+    trace = "".join(
+        traceback.format_exception(type(error), error, error.__traceback__, limit=-_MAX_FRAMES)
+    )
     headline = headline[: _MAX_ERROR_CHARACTERS // 4]
     room = _MAX_ERROR_CHARACTERS - len(headline) - len("\n\n...")
     return f"{headline}\n\n{trace if len(trace) <= room else '...' + trace[-room:]}"

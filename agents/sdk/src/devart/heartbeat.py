@@ -1,4 +1,4 @@
-"""The background thread that tells the API that this agent is alive, and keeps the leases of its tasks."""
+"""The background thread that says that this agent is alive, and keeps the leases of its tasks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from devart.agent_api import TaskApi
 from devart.errors import Conflict, DevartError, Forbidden, NotFound, Unauthorized
 from devart.models import HeartbeatAnswer, Task
 from devart.version import VERSION
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.heartbeat")
 
@@ -31,20 +29,22 @@ _MIN_PAUSE_SECONDS = 1.0
 class Heartbeat:
     """Sends heartbeats and extends the leases of held tasks until stopped.
 
-    A heartbeat names the leases to extend: those of a crashed process that used the same key are left to run out,
-    and one that could not be extended is noticed by the count. A lost lease sets `task.lease_lost`.
+    A heartbeat names the leases to extend: those of a crashed process that used the same key are
+    left to run out, and one that could not be extended is noticed by the count. A lost lease sets
+    `task.lease_lost`.
 
     Args:
         client: the agent's client.
         interval_seconds: how often to send a heartbeat, at least; short leases make it more often.
         detail: what the agent says of itself; the SDK's version, host and process are added.
-        on_stop: called once, on the heartbeat's thread, when the API asks the agent to stop or revokes its key.
+        on_stop: called once, on the heartbeat's thread, when the API asks the agent to stop or
+            revokes its key.
         on_answer: called with each answer, on the heartbeat's thread.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: TaskApi,
         *,
         interval_seconds: float = 15.0,
         detail: Mapping[str, Any] | None = None,
@@ -64,7 +64,9 @@ class Heartbeat:
         self._pauses: dict[Task, float] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_stopped, name="devart-heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=self._beat_until_stopped, name="devart-heartbeat", daemon=True
+        )
         self.stop_requested = threading.Event()
         """Set when the API asks the agent to stop."""
         self.refused: Unauthorized | None = None
@@ -91,7 +93,8 @@ class Heartbeat:
     def hold(self, task: Task) -> Iterator[None]:
         """Keep the task's lease for the length of a `with` block.
 
-        An earlier attempt at the same task that is still held has lost its lease, or there would be no new one.
+        An earlier attempt at the same task that is still held has lost its lease, or there would be
+        no new one.
         """
         left = (task.lease_expires_at - datetime.now(timezone.utc)).total_seconds()
         with self._lock:
@@ -152,7 +155,9 @@ class Heartbeat:
                 self._client.extend_lease(task)
             except (Conflict, Forbidden, NotFound) as error:
                 if task in self.held() and not task.reported:
-                    _log.warning("lost the lease of task %s (attempt %d): %s", task.id, task.attempt, error)
+                    _log.warning(
+                        "lost the lease of task %s (attempt %d): %s", task.id, task.attempt, error
+                    )
                     task.lease_lost.set()
             except DevartError as error:
                 _log.warning("could not extend the lease of task %s: %s", task.id, error)

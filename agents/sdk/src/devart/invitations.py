@@ -1,4 +1,4 @@
-"""Invitations to tasks, as they arrive by message, and the box in which they wait for somebody with time."""
+"""Invitations to tasks, as they arrive by message, and the box in which they wait."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Invitation:
         task_id: the task's UUID.
         rank: 4 for CRITICAL down to 1 for LOW.
         traceparent: the trace context that the message carried, if any.
-        message: what has to be acknowledged at the end; the latest copy, since the broker sends a message again when
-            the connection was lost.
+        message: what has to be acknowledged at the end; the latest copy, since the broker sends a
+            message again when the connection was lost.
     """
 
     key: str
@@ -58,7 +58,9 @@ class Invitation:
 
 
 class Inbox:
-    """Invitations that wait to be taken, and those being worked on. Safe to use from several threads.
+    """Invitations that wait to be taken, and those being worked on.
+
+    Safe to use from several threads.
 
     Args:
         on_hungry: called when somebody begins to wait because there is no invitation.
@@ -72,8 +74,10 @@ class Inbox:
         self._disturbed = False
 
     def put(self, invitation: Invitation) -> AbstractIncomingMessage | None:
-        """Let an invitation wait. When it is a further copy of one that waits or is worked on, only the message changes
-        hands, and the message that it replaces is returned: it has no more use.
+        """Let an invitation wait.
+
+        When it is a further copy of one that waits or is worked on, only the message changes hands,
+        and the message that it replaces is returned: it has no more use.
         """
         with self._changed:
             known = self._known.get(invitation.key)
@@ -86,7 +90,10 @@ class Inbox:
             return None
 
     def take(self, timeout_seconds: float) -> Invitation | None:
-        """Take the most urgent invitation, the oldest of several; None when there was none, or on `disturb`."""
+        """Take the most urgent invitation, the oldest of several.
+
+        None when there was none, or on `disturb`.
+        """
         with self._changed:
             if not self._waiting and not self._disturbed:
                 self._on_hungry()
@@ -110,7 +117,10 @@ class Inbox:
             return invitation.message
 
     def withdraw(self, invitation: Invitation) -> AbstractIncomingMessage | None:
-        """Forget an invitation if it still waits, and return its message; None when it was taken."""
+        """Forget an invitation if it still waits, and return its message.
+
+        None when it was taken.
+        """
         with self._changed:
             if invitation not in self._waiting:
                 return None

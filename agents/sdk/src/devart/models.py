@@ -1,7 +1,8 @@
 """What the API hands out: tasks and the answers to an agent's calls.
 
-Each `from_json` takes a decoded answer and ignores members that it does not know, so that a newer API keeps
-working; it raises `KeyError`, `TypeError` or `ValueError` on one that lacks what the SDK relies on.
+Each `from_json` takes a decoded answer and ignores members that it does not know, so that a newer
+API keeps working; it raises `KeyError`, `TypeError` or `ValueError` on one that lacks what the SDK
+relies on.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ class Task:
         payload: the work's input; JSON numbers with a fraction are `Decimal`.
         attempt: 1 at the first claim, one more at each later one.
         lease_token: proof of the claim; every report on the task presents it.
-        lease_expires_at: when the lease ends unless it is extended, as of the claim or the last `extend_lease`.
-            Heartbeats extend it further.
+        lease_expires_at: when the lease ends unless it is extended, as of the claim or the last
+            `extend_lease`. Heartbeats extend it further.
         service_id: the service the task's work is meant to be charged to, if one was named.
-        hold_id: under which the task's estimated cost is set aside, if it has one; None once a `spend` took it over.
-        traceparent: the W3C trace context that the task was created in, if its creator had one. The handler runs in
-            a span below it when OpenTelemetry is installed (`devart[otel]`).
+        hold_id: under which the task's estimated cost is set aside, if it has one; None once a
+            `spend` took it over.
+        traceparent: the W3C trace context that the task was created in, if its creator had one. The
+            handler runs in a span below it when OpenTelemetry is installed (`devart[otel]`).
         reported: whether the outcome has been told, by the handler itself or by the run loop.
-        lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler that works
-            for long looks at it (`task.lease_lost.is_set()`) and stops: its result would be refused.
+        lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler
+            that works for long looks at it (`task.lease_lost.is_set()`) and stops: its result would
+            be refused.
     """
 
     id: str
@@ -79,7 +82,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A task as it stands, for those who may see it: the agent that has or had it, and the one that created it.
+    """A task as it stands, for the agent that has or had it, and the one that created it.
 
     Attributes:
         id: the task's UUID.
@@ -259,7 +262,8 @@ class HeartbeatAnswer:
         leases_extended: how many leases this heartbeat extended.
         active_task_count: how many tasks the agent holds.
         stop: whether an operator wants the agent to stop.
-        queues: the RabbitMQ queues whose tasks this agent can do; `tasks.todo` alone from an API that names none.
+        queues: the RabbitMQ queues whose tasks this agent can do; `tasks.todo` alone from an API
+            that names none.
     """
 
     status: str
@@ -281,12 +285,15 @@ class HeartbeatAnswer:
 
 
 _TIME = re.compile(
-    r"(?P<second>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(?::\d\d)?)"
+    r"(?P<second>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?"
+    r"(?P<zone>Z|[+-]\d\d(?::\d\d)?)"
 )
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time; Python 3.10's `fromisoformat` takes neither Z nor five digits of a second.
+    """Read an RFC 3339 time.
+
+    Python 3.10's `fromisoformat` takes neither Z nor five digits of a second.
 
     Raises:
         ValueError: the text is not a time with a zone.

@@ -1,4 +1,4 @@
-"""Spending money: the client's calls that set it aside, settle it, give it back, or charge at once."""
+"""The client's calls that set money aside, settle it, give it back, or charge at once."""
 
 from __future__ import annotations
 
@@ -33,28 +33,32 @@ class Money:
         ttl: float | None = None,
         ask: bool = True,
     ) -> Spend:
-        """Set money aside for the length of a block in which it is spent; see `Spend` for the whole of it.
+        """Set money aside for the length of a block in which it is spent.
 
-        Nothing is asked for before the block begins. A task that names a service and an estimate comes with its money
-        set aside: for this service, a block without an estimate uses that, and one with an estimate takes its place.
-        Either way the money is not set aside twice.
+        See `Spend` for the whole of it.
+
+        Nothing is asked for before the block begins. A task that names a service and an estimate
+        comes with its money set aside: for this service, a block without an estimate uses that, and
+        one with an estimate takes its place. Either way the money is not set aside twice.
 
         Args:
             service_id: the service's UUID; None for the service of the task.
-            estimate: US dollars to set aside. A float is rounded up to a millionth, as it is only an estimate.
+            estimate: US dollars to set aside. A float is rounded up to a millionth, as it is only
+                an estimate.
             units: instead of an estimate, what is going to be used, at the service's prices.
             task: the task the money is for; None for the task in hand, where a handler is running.
-            idempotency_key: names this spending, so that repeating it finds the same hold. By default each block is
-                one of its own; lost answers are asked for again in any case.
-            ttl: seconds until the hold ends by itself, rounded up, at most 30 days; None for 10 minutes. A call that
-                takes longer needs more, or its money is free for others meanwhile (it is settled all the same).
-            ask: with True, a refused task waits for budget and people are asked. With False it stays with this agent,
-                which may try a smaller amount.
+            idempotency_key: names this spending, so that repeating it finds the same hold. By
+                default each block is one of its own; lost answers are asked for again in any case.
+            ttl: seconds until the hold ends by itself, rounded up, at most 30 days; None for 10
+                minutes. A call that takes longer needs more, or its money is free for others
+                meanwhile (it is settled all the same).
+            ask: with True, a refused task waits for budget and people are asked. With False it
+                stays with this agent, which may try a smaller amount.
 
         Raises:
             TypeError, decimal.InvalidOperation: `estimate` is not a number.
-            ValueError: both `estimate` and `units` are given; or neither, and no task has money set aside for this
-                service; or no service is named.
+            ValueError: both `estimate` and `units` are given; or neither, and no task has money set
+                aside for this service; or no service is named.
         """
         if estimate is not None and units is not None:
             raise ValueError("estimate or units must be given, not both")
@@ -64,7 +68,9 @@ class Money:
             raise ValueError("service_id must be given: there is no task that names one")
         if estimate is None and units is None:
             if task is None or not task.holds_money_for(service_id):
-                raise ValueError("estimate or units must be given: no task has money set aside for this service")
+                raise ValueError(
+                    "estimate or units must be given: no task has money set aside for this service"
+                )
             return Spend(self, service_id, task, None)
         reserve = partial(
             self.reserve,
@@ -97,12 +103,13 @@ class Money:
             units: instead of dollars, what is going to be used, at the service's prices.
             task: the task the money is for.
             idempotency_key: asking twice with one key holds once.
-            ttl: seconds until the hold ends by itself, rounded up, at most 30 days; None for 10 minutes.
+            ttl: seconds until the hold ends by itself, rounded up, at most 30 days; None for 10
+                minutes.
             ask: as for `spend`.
 
         Raises:
-            BudgetRefused: a limit that applies has no room, or a unit has no price. With `task_status` the task waits
-                for budget, and is no longer this agent's.
+            BudgetRefused: a limit that applies has no room, or a unit has no price. With
+                `task_status` the task waits for budget, and is no longer this agent's.
             Forbidden, LeaseLost: the task is not, or no longer, this agent's.
             NotFound: there is no such service.
             TypeError, decimal.InvalidOperation: `estimate_usd` is a float, or not a number.
@@ -117,11 +124,13 @@ class Money:
             "ttl_seconds": None if ttl is None else math.ceil(ttl),
             "ask": ask,
         }
-        # The key in the body remembers holds only. That of the request makes a lost refusal be found again, too: asked
-        # anew, it would be another answer, since the task waits by then.
+        # The key in the body remembers holds only. That of the request makes a lost refusal be
+        # found again, too: asked anew, it would be another answer, since the task waits by then.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         try:
-            return read_answer(Hold.from_json, self._call("POST", "/api/tasks/dispatch", body, headers=headers))
+            return read_answer(
+                Hold.from_json, self._call("POST", "/api/tasks/dispatch", body, headers=headers)
+            )
         except BudgetRefused as refusal:
             refusal.service_id = service_id
             if task is not None and refusal.task_status is not None:
@@ -129,7 +138,11 @@ class Money:
             raise
 
     def settle(
-        self, hold_id: str, amount_usd: Decimal | int | str | None = None, *, usage: Units | None = None
+        self,
+        hold_id: str,
+        amount_usd: Decimal | int | str | None = None,
+        *,
+        usage: Units | None = None,
     ) -> Settlement:
         """Replace a hold by what was really spent, above the hold as well, and after its end.
 
@@ -138,7 +151,8 @@ class Money:
         Args:
             hold_id: from `reserve`, or a task's `hold_id`.
             amount_usd: US dollars, exact, with at most six decimals. A float is refused.
-            usage: instead of dollars, what was used, at the prices that were in force when the hold was made.
+            usage: instead of dollars, what was used, at the prices that were in force when the hold
+                was made.
 
         Raises:
             Conflict: it was settled with another cost.
@@ -153,10 +167,14 @@ class Money:
             "amount_usd": exact_usd("amount_usd", amount_usd),
             "usage": None if usage is None else dict(usage),
         }
-        return read_answer(Settlement.from_json, self._call("POST", _charge_path(hold_id, "settle"), body))
+        return read_answer(
+            Settlement.from_json, self._call("POST", _charge_path(hold_id, "settle"), body)
+        )
 
     def release(self, hold_id: str) -> bool:
-        """Give the money of a hold back. Return False when it was settled or released before, or has expired.
+        """Give the money of a hold back.
+
+        Return False when it was settled or released before, or has expired.
 
         Raises:
             Forbidden, NotFound: another agent's hold, or none.
@@ -174,13 +192,16 @@ class Money:
 
         Args:
             service_id: the service's UUID.
-            amount_usd: US dollars, exact, with at most six decimals. A float is refused: it is not exact.
+            amount_usd: US dollars, exact, with at most six decimals. A float is refused: it is not
+                exact.
             task: the task the money was spent for.
-            idempotency_key: charging twice with one key charges once. By default each call has its own key, so
-                that a lost answer can be retried; pass one to make your own repetitions safe as well.
+            idempotency_key: charging twice with one key charges once. By default each call has its
+                own key, so that a lost answer can be retried; pass one to make your own repetitions
+                safe as well.
 
         Raises:
-            BudgetRefused: the budget does not admit the charge; `remaining_usd` says what it would admit.
+            BudgetRefused: the budget does not admit the charge; `remaining_usd` says what it would
+                admit.
             Forbidden: `task` is not, or no longer, this agent's.
             NotFound: there is no such service.
             TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
@@ -201,7 +222,9 @@ class Money:
         """Look at a task; see `Client.task`."""
         raise NotImplementedError
 
-    def _call(self, method: str, path: str, body: object, *, headers: dict[str, str] | None = None) -> Any:
+    def _call(
+        self, method: str, path: str, body: object, *, headers: dict[str, str] | None = None
+    ) -> Any:
         raise NotImplementedError
 
 
@@ -214,7 +237,10 @@ def _released(answer: Mapping[str, Any]) -> bool:
 
 
 def exact_usd(name: str, amount: Decimal | int | str | None) -> Decimal | None:
-    """Return an amount of money as it is sent; None for none. Raises `TypeError` for a float, naming the argument."""
+    """Return an amount of money as it is sent; None for none.
+
+    Raises `TypeError` for a float, naming the argument.
+    """
     if isinstance(amount, float):
         raise TypeError(f"{name} must be a Decimal, an int or a str: a float is not exact")
     return None if amount is None else Decimal(amount)

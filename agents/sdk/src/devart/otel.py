@@ -1,4 +1,7 @@
-"""What needs the OpenTelemetry API, which the extra `devart[otel]` installs. See `devart.tracing`."""
+"""What needs the OpenTelemetry API, which the extra `devart[otel]` installs.
+
+See `devart.tracing`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def span(task: Task) -> AbstractContextManager[object]:
-    """Make a span for one attempt at a task, a child of the context in which the task was created."""
+    """Make a span for one attempt at a task, below the context that the task was created in."""
     carrier = {"traceparent": task.traceparent} if task.traceparent else {}
     return trace.get_tracer("devart", VERSION).start_as_current_span(
         "devart task",

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
 
+from devart.agent_api import TaskApi
 from devart.errors import InvalidArgument, NotFound
 from devart.invitations import Invitation
 from devart.models import HeartbeatAnswer, Task
 from devart.rabbitmq import RabbitMq
 from devart.source import Pull
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.push")
 
@@ -25,9 +22,10 @@ _SWEEP_SECONDS = 30.0
 class Push:
     """Starts the tasks to which messages invite.
 
-    A message is a hint and the API decides: when it refuses to start the task, the message is acknowledged and
-    forgotten. While the broker is away, tasks are claimed. A claim twice a minute, when there is room, finds what no
-    message told of, such as the first task of a queue that is not there yet.
+    A message is a hint and the API decides: when it refuses to start the task, the message is
+    acknowledged and forgotten. While the broker is away, tasks are claimed. A claim twice a minute,
+    when there is room, finds what no message told of, such as the first task of a queue that is not
+    there yet.
 
     Args:
         client: the agent's client.
@@ -36,15 +34,17 @@ class Push:
         wait_seconds: length of one long poll while the broker is away, 0 to 30.
     """
 
-    def __init__(self, client: Client, rabbitmq_url: str, prefetch: int, wait_seconds: int) -> None:
+    def __init__(
+        self, client: TaskApi, rabbitmq_url: str, prefetch: int, wait_seconds: int
+    ) -> None:
         self._client = client
         self._broker = RabbitMq(rabbitmq_url, prefetch)
         self._inbox = self._broker.inbox
         self._away = Pull(client, wait_seconds)
         self._sweep = Pull(client, 0)
         self._next_sweep_at = 0.0
-        # A message whose start got no answer is started again under the same key, also when it went back to its queue
-        # and came again meanwhile.
+        # A message whose start got no answer is started again under the same key, also when it went
+        # back to its queue and came again meanwhile.
         self._starts = uuid.uuid4()
         self._accepted: dict[Task, Invitation] = {}
 
@@ -91,12 +91,15 @@ class Push:
 
     def _accept(self, invitation: Invitation) -> list[Task]:
         try:
-            task = self._client.start(invitation.task_id, str(uuid.uuid5(self._starts, invitation.key)))
+            task = self._client.start(
+                invitation.task_id, str(uuid.uuid5(self._starts, invitation.key))
+            )
         except (InvalidArgument, NotFound) as error:
             _log.error("message %s invites to no task: %s", invitation.key, error)
             self._forget(invitation)
             return []
-        except BaseException:  # whoever called decides whether to try again; the message must not be lost
+        except BaseException:
+            # Whoever called decides whether to try again; the message must not be lost.
             self._inbox.put_back(invitation)
             raise
         if task is None:

@@ -1,4 +1,7 @@
-"""The connection to RabbitMQ: a thread with an event loop that keeps it up and puts what arrives into an inbox."""
+"""The connection to RabbitMQ.
+
+A thread with an event loop keeps it up, and puts what arrives into an inbox.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,9 @@ _SURPLUS_SECONDS = 1.0
 class RabbitMq:
     """Consumes queues for as long as it is open, through every loss of the connection.
 
-    A message that nobody takes out of the inbox within a second goes back to its queue, and the queue is left alone
-    until somebody waits at the inbox again: a busy agent keeps no work from idle ones. Methods may be called from any
-    thread.
+    A message that nobody takes out of the inbox within a second goes back to its queue, and the
+    queue is left alone until somebody waits at the inbox again: a busy agent keeps no work from
+    idle ones. Methods may be called from any thread.
 
     Args:
         url: the broker, `amqp://` or `amqps://`.
@@ -78,7 +81,10 @@ class RabbitMq:
         self._ready.wait()
 
     def subscribe(self, queues: Iterable[str]) -> None:
-        """Consume these queues and no others. One that does not exist is looked for again and again."""
+        """Consume these queues and no others.
+
+        One that does not exist is looked for again and again.
+        """
         wanted = tuple(queues)
         if wanted != self._queues:
             self._queues = wanted
@@ -144,8 +150,11 @@ class RabbitMq:
             await self._connecting
         except asyncio.CancelledError:  # by `close`
             pass
-        except Exception as error:  # refused, unknown host, wrong password, bad certificate: each may be mended
-            _log.warning("RabbitMQ cannot be reached, trying again: %s", error or type(error).__name__)
+        except Exception as error:
+            # Refused, unknown host, wrong password, bad certificate: each may be mended.
+            _log.warning(
+                "RabbitMQ cannot be reached, trying again: %s", error or type(error).__name__
+            )
         else:
             return connection
         # Otherwise the garbage collector would try, with a warning, wherever it runs.
@@ -201,14 +210,18 @@ class RabbitMq:
         elif self._consuming.is_set():
             self._consuming.clear()
             self.inbox.disturb()
-        if self.consuming or (self._subscriptions and all(one.missing for one in self._subscriptions)):
+        if self.consuming or (
+            self._subscriptions and all(one.missing for one in self._subscriptions)
+        ):
             self.tried.set()
 
     def _receive(self, subscription: Subscription, message: AbstractIncomingMessage) -> None:
         try:
             invitation = Invitation.from_message(message)
         except ValueError as error:
-            _log.error("dropped message %s of queue %s: %s", message.message_id, subscription.queue, error)
+            _log.error(
+                "dropped message %s of queue %s: %s", message.message_id, subscription.queue, error
+            )
             self._reply(message, True)
             return
         replaced = self.inbox.put(invitation)
@@ -217,7 +230,9 @@ class RabbitMq:
         elif self._stopped:
             self._return_surplus(subscription, invitation)
         else:
-            asyncio.get_running_loop().call_later(_SURPLUS_SECONDS, self._return_surplus, subscription, invitation)
+            asyncio.get_running_loop().call_later(
+                _SURPLUS_SECONDS, self._return_surplus, subscription, invitation
+            )
 
     def _return_surplus(self, subscription: Subscription, invitation: Invitation) -> None:
         message = self.inbox.withdraw(invitation)
@@ -254,6 +269,9 @@ class RabbitMq:
 
 async def _reply(message: AbstractIncomingMessage, used: bool) -> None:
     try:
-        await asyncio.wait_for(message.ack() if used else message.reject(requeue=True), _CLOSE_SECONDS)
-    except Exception as error:  # the channel is gone: the broker has the message back, and sends it again
+        await asyncio.wait_for(
+            message.ack() if used else message.reject(requeue=True), _CLOSE_SECONDS
+        )
+    except Exception as error:
+        # The channel is gone: the broker has the message back, and sends it again.
         _log.info("no reply to message %s: %s", message.message_id, error or type(error).__name__)

@@ -14,16 +14,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def forward_signals(inbox: SimpleQueue[Any]) -> Iterator[None]:
-    """Put the signal into `inbox` instead of raising; outside the main thread, where Python allows no handlers,
-    do nothing.
+    """Put the signal into `inbox` instead of raising.
 
-    A signal handler runs between any two instructions of the main thread, so it must take no lock that this
-    thread may hold: `SimpleQueue.put` is made for that, and the rest is done by whoever reads the queue.
+    Outside the main thread, where Python allows no handlers, do nothing.
+
+    A signal handler runs between any two instructions of the main thread, so it must take no lock
+    that this thread may hold: `SimpleQueue.put` is made for that, and the rest is done by whoever
+    reads the queue.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda n, _: inbox.put(signal.Signals(n))) for number in _SIGNALS}
+    before = {
+        number: signal.signal(number, lambda n, _: inbox.put(signal.Signals(n)))
+        for number in _SIGNALS
+    }
     try:
         yield
     finally:

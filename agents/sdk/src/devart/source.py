@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from devart.agent_api import TaskApi
 from devart.models import HeartbeatAnswer, Task
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 
 class TaskSource(Protocol):
-    """Hands out tasks that the agent holds a lease on. `take` is called from one thread, the rest from any."""
+    """Hands out tasks that the agent holds a lease on.
+
+    `take` is called from one thread, the rest from any.
+    """
 
     def open(self) -> None:
         """Get ready; called once, before everything else."""
@@ -24,13 +25,19 @@ class TaskSource(Protocol):
         """
 
     def settle(self, task: Task) -> None:
-        """Note that the agent is through with the task, whatever came of it. A second time does nothing."""
+        """Note that the agent is through with the task, whatever came of it.
+
+        A second time does nothing.
+        """
 
     def notice(self, answer: HeartbeatAnswer) -> None:
         """Read what a heartbeat's answer says of where tasks are."""
 
     def stop(self) -> None:
-        """Look for no more tasks, soon: those in hand are still worked on. A second time does nothing."""
+        """Look for no more tasks, soon: those in hand are still worked on.
+
+        A second time does nothing.
+        """
 
     def close(self) -> None:
         """Let go of everything; called once, after everything else."""
@@ -44,7 +51,7 @@ class Pull:
         wait_seconds: length of one long poll, 0 to 30.
     """
 
-    def __init__(self, client: Client, wait_seconds: int) -> None:
+    def __init__(self, client: TaskApi, wait_seconds: int) -> None:
         self._client = client
         self._wait_seconds = wait_seconds
 

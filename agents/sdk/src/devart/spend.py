@@ -1,4 +1,4 @@
-"""Money set aside for the length of a block: held before the call, settled or given back after it."""
+"""Money set aside for the length of a block: held before it, settled or given back after it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections.abc import Callable
 from contextvars import copy_context
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
+from devart.agent_api import MoneyApi
 from devart.errors import Conflict, DevartError, ServerError, Unavailable
 from devart.models import Hold, Settlement, Task, Units
-
-if TYPE_CHECKING:
-    from devart.money import Money
 
 _log = logging.getLogger("devart.spend")
 
@@ -28,30 +25,44 @@ class Spend:
 
         with client.spend(service_id, estimate="0.05") as spend:
             answer = call_the_model()
-            spend.settle(usage={"input_token": answer.input_tokens, "output_token": answer.output_tokens})
+            used = {"input_token": answer.input_tokens, "output_token": answer.output_tokens}
+            spend.settle(usage=used)
 
-    - Entering sets the money aside, or raises `BudgetRefused`: then nothing was held, and the block does not run.
-    - `settle` records what it really cost, more than was held as well. Call it as soon as that is known.
+    - Entering sets the money aside, or raises `BudgetRefused`: then nothing was held, and the block
+      does not run.
+    - `settle` records what it really cost, more than was held as well. Call it as soon as that is
+      known.
     - An exception that leaves the block before `settle` gives the money back.
-    - A block that ends well without `settle` is settled at what was held, with a warning in the log: it has spent
-      something, and nobody said that it was less. So is a block whose `settle` failed: to give the money back would be
-      untrue. A call that turned out to cost nothing is settled at 0.
-    - Lost answers are asked for again; nothing is held or charged twice. What cannot be settled because the API is away
-      for long is an error in the log with all that is needed to settle it by hand: the hold ends by itself, and a late
-      settlement still counts.
+    - A block that ends well without `settle` is settled at what was held, with a warning in the
+      log: it has spent something, and nobody said that it was less. So is a block whose `settle`
+      failed: to give the money back would be untrue. A call that turned out to cost nothing is
+      settled at 0.
+    - Lost answers are asked for again; nothing is held or charged twice. What cannot be settled
+      because the API is away for long is an error in the log with all that is needed to settle it
+      by hand: the hold ends by itself, and a late settlement still counts.
 
-    In a coroutine use `async with` and `await spend.settle_async(...)`, which do not block the event loop.
+    In a coroutine use `async with` and `await spend.settle_async(...)`, which do not block the
+    event loop.
 
     Attributes:
-        service_id: the service that was asked for; within the block the one that is billed, a substitute maybe.
+        service_id: the service that was asked for; within the block the one that is billed, a
+            substitute maybe.
         delegated_from: the service that was asked for, when a substitute is billed.
         reason: why a substitute is billed.
         hold_id: the hold; None before the block.
-        held_usd: US dollars set aside; None before the block, and for money that came with the task.
-        remaining_usd: US dollars left of the tightest limit; None when nothing limits or before it is known.
+        held_usd: US dollars set aside; None before the block, and for money that came with the
+            task.
+        remaining_usd: US dollars left of the tightest limit; None when nothing limits or before it
+            is known.
     """
 
-    def __init__(self, money: Money, service_id: str, task: Task | None, reserve: Callable[[], Hold] | None) -> None:
+    def __init__(
+        self,
+        money: MoneyApi,
+        service_id: str,
+        task: Task | None,
+        reserve: Callable[[], Hold] | None,
+    ) -> None:
         self.service_id = service_id
         self.delegated_from: str | None = None
         self.reason: str | None = None
@@ -82,7 +93,9 @@ class Spend:
 
     async def __aenter__(self) -> Spend:
         # A future and not a task, which whoever ends the loop would cancel.
-        entering = asyncio.get_running_loop().run_in_executor(None, copy_context().run, self.__enter__)
+        entering = asyncio.get_running_loop().run_in_executor(
+            None, copy_context().run, self.__enter__
+        )
         try:
             return await asyncio.shield(entering)
         except asyncio.CancelledError as cancelled:
@@ -96,14 +109,17 @@ class Spend:
         # Not lost when the coroutine is cancelled meanwhile: a thread that runs is finished.
         await asyncio.to_thread(self._leave, error)
 
-    def settle(self, amount: Decimal | int | str | None = None, *, usage: Units | None = None) -> Settlement:
+    def settle(
+        self, amount: Decimal | int | str | None = None, *, usage: Units | None = None
+    ) -> Settlement:
         """Record what was spent: the truth, above what was held as well.
 
         Settling again with the same cost changes nothing and is answered the same.
 
         Args:
             amount: US dollars, exact, with at most six decimals. A float is refused.
-            usage: instead of dollars, what was used, at the prices that were in force when the block began.
+            usage: instead of dollars, what was used, at the prices that were in force when the
+                block began.
 
         Raises:
             Conflict: it was settled with another cost.
@@ -168,9 +184,18 @@ class Spend:
         except Conflict as conflict:
             _log.info("hold %s is settled: %s", hold_id, conflict)
         except DevartError as error:
-            _log.error("hold %s was not settled, do it by hand (amount, usage: %s): %s", hold_id, cost, error)
+            _log.error(
+                "hold %s was not settled, do it by hand (amount, usage: %s): %s",
+                hold_id,
+                cost,
+                error,
+            )
         else:
-            _log.warning("hold %s was settled at the end of its block, not in it: amount %s, usage %s", hold_id, *cost)
+            _log.warning(
+                "hold %s was settled at the end of its block, not in it: amount %s, usage %s",
+                hold_id,
+                *cost,
+            )
 
     def _held(self) -> Decimal | None:
         if self.held_usd is None and self._task is not None:

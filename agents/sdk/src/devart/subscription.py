@@ -16,7 +16,12 @@ from devart.backoff import delay_seconds
 from devart.events import wait_for_event
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from aio_pika.abc import (
+        AbstractChannel,
+        AbstractConnection,
+        AbstractIncomingMessage,
+        AbstractQueue,
+    )
     from aiormq.channel import Channel
 
 _log = logging.getLogger("devart.rabbitmq")
@@ -29,8 +34,9 @@ _MAX_PAUSE_SECONDS = 5.0
 class Subscription:
     """Consumes one queue on a channel of its own, which it opens again whenever it was closed.
 
-    Its own, because the broker closes a channel for what goes wrong with one queue: that it does not exist yet, or that
-    a message was not acknowledged within 30 minutes. Everything here runs on the loop of the connection.
+    Its own, because the broker closes a channel for what goes wrong with one queue: that it does
+    not exist yet, or that a message was not acknowledged within 30 minutes. Everything here runs on
+    the loop of the connection.
 
     Args:
         connection: an open connection.
@@ -78,10 +84,14 @@ class Subscription:
                 self._note_missing()
             except Exception as error:
                 if not self._ended:
-                    _log.warning("could not consume queue %s: %s", self.queue, error or type(error).__name__)
+                    _log.warning(
+                        "could not consume queue %s: %s", self.queue, error or type(error).__name__
+                    )
             finally:
                 self._set_active(False)
-            await self._wait_until(lambda: self._ended, delay_seconds(attempt, cap=_MAX_PAUSE_SECONDS))
+            await self._wait_until(
+                lambda: self._ended, delay_seconds(attempt, cap=_MAX_PAUSE_SECONDS)
+            )
             attempt += 1
 
     def end(self) -> None:
@@ -101,7 +111,10 @@ class Subscription:
         self._stirred.set()
 
     def give_back(self, message: AbstractIncomingMessage) -> None:
-        """Pause, and let the message go when the pause has begun: before, the broker might send it here again."""
+        """Pause, and let the message go when the pause has begun.
+
+        Before, the broker might send it here again.
+        """
         self._surplus.append(message)
         self.pause()
         if not self._consuming:
@@ -133,7 +146,8 @@ class Subscription:
         try:
             tag = await queue.consume(self._receive, timeout=_ANSWER_SECONDS)
             self._set_active(True)
-            # The broker ends a consumer, and only that, when its queue is deleted; aio-pika 9 tells nobody.
+            # The broker ends a consumer, and only that, when its queue is deleted; aio-pika 9 tells
+            # nobody.
             consumers = cast("Channel", await channel.get_underlay_channel()).consumers
             await self._wait_until(lambda: self._lost or self._paused or tag not in consumers)
             if not self._lost and tag not in consumers:
@@ -144,7 +158,9 @@ class Subscription:
             self._consuming = False
             self._release_surplus()
 
-    async def _wait_until(self, condition: Callable[[], bool], timeout_seconds: float = math.inf) -> None:
+    async def _wait_until(
+        self, condition: Callable[[], bool], timeout_seconds: float = math.inf
+    ) -> None:
         give_up_at = time.monotonic() + timeout_seconds
         while not condition() and (left := give_up_at - time.monotonic()) > 0:
             self._stirred.clear()

@@ -14,8 +14,8 @@ _task_in_hand: ContextVar[Task | None] = ContextVar("devart_task_in_hand", defau
 def task_in_hand() -> Task | None:
     """Return the task whose handler is running here, or None.
 
-    Known in the handler itself, in the coroutines that it awaits, in asyncio tasks that it starts and under
-    `asyncio.to_thread`; not in threads that it starts by other means.
+    Known in the handler itself, in the coroutines that it awaits, in asyncio tasks that it starts
+    and under `asyncio.to_thread`; not in threads that it starts by other means.
     """
     return _task_in_hand.get()
 

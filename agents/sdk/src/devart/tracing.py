@@ -13,7 +13,10 @@ except ModuleNotFoundError:  # nothing is missing: it is an extra
 
 
 def span(task: Task) -> AbstractContextManager[object]:
-    """Return the span in which a handler works on the task; without OpenTelemetry, nothing in particular."""
+    """Return the span in which a handler works on the task.
+
+    Without OpenTelemetry, nothing in particular.
+    """
     return nullcontext() if _otel is None else _otel.span(task)
 
 

@@ -27,7 +27,8 @@ class Patience:
 
     Attributes:
         answer_seconds: how long to wait for one answer.
-        retry_seconds: for how long after the first attempt to start further ones; 0 means one attempt only.
+        retry_seconds: for how long after the first attempt to start further ones; 0 means one
+            attempt only.
     """
 
     answer_seconds: float = 15.0
@@ -37,8 +38,9 @@ class Patience:
 class Transport:
     """Sends requests as one agent. Safe to use from several threads.
 
-    Any request may be sent more than once, since a lost answer looks like a lost request. Callers pass only
-    what the API applies once however often it arrives, or what it refuses the second time.
+    Any request may be sent more than once, since a lost answer looks like a lost request. Callers
+    pass only what the API applies once however often it arrives, or what it refuses the second
+    time.
     """
 
     def __init__(self, api_url: str, api_key: str) -> None:
@@ -57,14 +59,21 @@ class Transport:
         """Close the connections."""
         self._http.close()
 
-    def request(self, method: str, path: str, body: object, patience: Patience, headers: dict[str, str]) -> Any:
+    def request(
+        self, method: str, path: str, body: object, patience: Patience, headers: dict[str, str]
+    ) -> Any:
         """Send a request and return the decoded answer, None when it has no content.
 
         Raises:
             DevartError: the API refused, or did not answer within `patience`.
             TypeError, ValueError: `body` has no JSON form.
         """
-        request = {"method": method, "url": path, "content": exact_json.encode(body), "headers": headers}
+        request = {
+            "method": method,
+            "url": path,
+            "content": exact_json.encode(body),
+            "headers": headers,
+        }
         give_up_at = time.monotonic() + patience.retry_seconds
         attempt = 0
         while True:
@@ -83,7 +92,9 @@ class Transport:
         try:
             response = self._http.request(**request, timeout=timeout)
         except httpx.RequestError as error:
-            raise Unavailable(f"no answer from the API: {error or type(error).__name__}", code="no_answer") from error
+            raise Unavailable(
+                f"no answer from the API: {error or type(error).__name__}", code="no_answer"
+            ) from error
         if not response.is_success:
             raise _refusal(response)
         return _decoded(response)

@@ -8,10 +8,18 @@ import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
+from devart.agent_api import TaskApi
 from devart.backoff import delay_seconds
-from devart.errors import BudgetRefused, Conflict, Forbidden, NotFound, ServerError, TaskFailed, Unavailable
+from devart.errors import (
+    BudgetRefused,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServerError,
+    TaskFailed,
+    Unavailable,
+)
 from devart.handler import Handler, HandlerRunner, describe_error
 from devart.heartbeat import Heartbeat
 from devart.models import Task, TaskState
@@ -19,9 +27,6 @@ from devart.signals import forward_signals
 from devart.source import TaskSource
 from devart.task_in_hand import in_hand
 from devart.tracing import span
-
-if TYPE_CHECKING:
-    from devart.client import Client
 
 _log = logging.getLogger("devart.worker")
 
@@ -34,21 +39,23 @@ _Report = Callable[[], TaskState]
 class Worker:
     """Works on tasks until it is told to stop. Made by `Client.run` and `AgentSDK.start_consuming`.
 
-    - One thread takes tasks from the source, one sends heartbeats, one runs each task in hand; the caller's thread
-      waits for signals.
-    - A handler that raises fails its task, with a bounded traceback, and the worker goes on. `TaskFailed` says
-      more than other exceptions do: whether and when to try again.
-    - A result that cannot be delivered because the API is away is kept and tried again for as long as it takes;
-      the lease decides whether it still counts.
-    - A task whose lease is lost has `lease_lost` set, and its result is dropped with a line in the log.
-    - The first SIGINT or SIGTERM, `stop()`, or a stop in a heartbeat's answer: no more tasks are taken, and those in
-      hand are finished. The second signal gives them back as retryable failures and returns; async handlers are
-      cancelled, plain ones cannot be and end with the process. A third has its usual effect.
+    - One thread takes tasks from the source, one sends heartbeats, one runs each task in hand; the
+      caller's thread waits for signals.
+    - A handler that raises fails its task, with a bounded traceback, and the worker goes on.
+      `TaskFailed` says more than other exceptions do: whether and when to try again.
+    - A result that cannot be delivered because the API is away is kept and tried again for as long
+      as it takes; the lease decides whether it still counts.
+    - A task whose lease is lost has `lease_lost` set, and its result is dropped with a line in the
+      log.
+    - The first SIGINT or SIGTERM, `stop()`, or a stop in a heartbeat's answer: no more tasks are
+      taken, and those in hand are finished. The second signal gives them back as retryable failures
+      and returns; async handlers are cancelled, plain ones cannot be and end with the process. A
+      third has its usual effect.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: TaskApi,
         handler: Handler,
         source: TaskSource,
         *,
@@ -74,7 +81,10 @@ class Worker:
         self._failure: BaseException | None = None
 
     def run(self) -> int:
-        """Work until stopped, and return how many tasks were taken. Raises what made taking them impossible."""
+        """Work until stopped, and return how many tasks were taken.
+
+        Raises what made taking them impossible.
+        """
         self._source.open()
         try:
             self._work_until_finished()
@@ -104,7 +114,10 @@ class Worker:
         """Wait for the end of the work, or for the second signal: then return False."""
         if self._inbox.get() is _DRAINED:
             return True
-        _log.info("stopping: %d task(s) in hand; a second signal gives them back", len(self._heartbeat.held()))
+        _log.info(
+            "stopping: %d task(s) in hand; a second signal gives them back",
+            len(self._heartbeat.held()),
+        )
         self.stop()
         return self._inbox.get() is _DRAINED
 
@@ -118,7 +131,9 @@ class Worker:
 
     def _give_back(self, task: Task) -> None:
         try:
-            self._client.report_failure(task, "given back: the agent was stopped", retryable=True, retry_after=0)
+            self._client.report_failure(
+                task, "given back: the agent was stopped", retryable=True, retry_after=0
+            )
         except Exception as error:  # nothing is lost: the lease ends by itself
             _log.warning("could not give task %s back, its lease will run out: %s", task.id, error)
         else:
@@ -187,8 +202,12 @@ class Worker:
             self._give_back(task)
             self._release_slots(1)
             return
-        _log.info("task %s taken: %s (%s, attempt %d)", task.id, task.title, task.priority, task.attempt)
-        threading.Thread(target=self._work, args=(task,), name=f"devart-task-{task.id}", daemon=True).start()
+        _log.info(
+            "task %s taken: %s (%s, attempt %d)", task.id, task.title, task.priority, task.attempt
+        )
+        threading.Thread(
+            target=self._work, args=(task,), name=f"devart-task-{task.id}", daemon=True
+        ).start()
 
     def _work(self, task: Task) -> None:
         try:
@@ -207,8 +226,15 @@ class Worker:
                 result = self._runner.run(task)
         except TaskFailed as failure:
             _log.warning("task %s failed: %s", task.id, failure)
-            return partial(self._client.report_failure, task, str(failure), failure.retryable, failure.retry_after)
-        except BudgetRefused as refusal:  # says all that there is to say; a task that waits for budget is reported
+            return partial(
+                self._client.report_failure,
+                task,
+                str(failure),
+                failure.retryable,
+                failure.retry_after,
+            )
+        except BudgetRefused as refusal:
+            # Says all that there is to say; a task that waits for budget is reported.
             _log.warning("no money for task %s: %s", task.id, refusal)
             return partial(self._client.report_failure, task, str(refusal))
         except BaseException as error:  # whatever a handler raises is its task's failure
@@ -222,7 +248,9 @@ class Worker:
         except Exception as error:  # the result has no JSON form, or the API refused it for good
             _log.warning("the report on task %s was not accepted: %s", task.id, error)
             refusal = f"the agent's report was not accepted: {error}"
-            self._deliver(task, partial(self._client.report_failure, task, refusal, retryable=False))
+            self._deliver(
+                task, partial(self._client.report_failure, task, refusal, retryable=False)
+            )
 
     def _deliver(self, task: Task, report: _Report) -> None:
         """Report until the API has heard it, or the task is no longer ours."""
@@ -243,4 +271,8 @@ class Worker:
             else:
                 _log.info("task %s is %s", task.id, state.status)
                 return
-        _log.warning("dropped the outcome of task %s, attempt %d: it is no longer ours", task.id, task.attempt)
+        _log.warning(
+            "dropped the outcome of task %s, attempt %d: it is no longer ours",
+            task.id,
+            task.attempt,
+        )

@@ -4,18 +4,20 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::budget::{Budget, BudgetChanges, BudgetFilter, NewBudget};
 
 macro_rules! budget_columns {
     () => {
-        "id, scope::text as scope, scope_id, budget_usd, period::text as period, time_zone, hard_limit,
-         alert_thresholds, spent_usd, held_usd, window_start, nullif(window_end, 'infinity') as window_end, created_at"
+        "id, scope::text as scope, scope_id, budget_usd, period::text as period, time_zone,
+         hard_limit, alert_thresholds, spent_usd, held_usd, window_start,
+         nullif(window_end, 'infinity') as window_end, created_at"
     };
 }
 
 const CREATE: &str = concat!(
-    "insert into devart.budgets (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    "insert into devart.budgets (
+        scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
      values ($1::text::devart.budget_scope, $2, $3, $4::text::devart.budget_period, $5, $6, $7)
      returning ",
     budget_columns!()
@@ -27,12 +29,20 @@ const UPDATE: &str = concat!(
     " from devart.update_budget($1, $2)"
 );
 
+impl Listed for Budget {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The budgets the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &BudgetFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Budget>> {
+) -> sqlx::Result<Page<Budget>> {
     let mut query = QueryBuilder::<Postgres>::new(concat!(
         "select ",
         budget_columns!(),
@@ -47,13 +57,7 @@ pub async fn list(
     if let Some(scope_id) = filter.scope_id {
         query.push(" and scope_id = ").push_bind(scope_id);
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// Creates a budget as the caller; the policy admits admins.

@@ -1,10 +1,11 @@
 //! Services that cost money.
 
+use devart_kit::db::AsCaller;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::service::{
     BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
     ServiceFilter, ServicePrice, ServiceStatus,
@@ -12,8 +13,9 @@ use crate::model::service::{
 
 macro_rules! service_columns {
     () => {
-        "id, name, description, status::text as status, budget_usd, period::text as period, time_zone,
-         spent_usd, held_usd, substitute_service_id, alert_thresholds, hard_limit, created_at"
+        "id, name, description, status::text as status, budget_usd, period::text as period,
+         time_zone, spent_usd, held_usd, substitute_service_id, alert_thresholds,
+         hard_limit, created_at"
     };
 }
 
@@ -46,27 +48,42 @@ macro_rules! price_columns {
 const SET_PRICE: &str = concat!(
     "select ",
     price_columns!(),
-    " from devart.set_service_price(service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
+    " from devart.set_service_price(
+        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
 );
 
 const CHARGE: &str = "
-    select devart.charge_service(service_id => $1, amount_usd => $2, task_id => $3, idempotency_key => $4)";
+    select devart_private.charge_service_as(
+        $1, $2, service_id => $3, amount_usd => $4, task_id => $5, idempotency_key => $6)";
+
+impl Listed for Service {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Listed for ServiceStatus {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
 
 /// The services the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Service>> {
+) -> sqlx::Result<Page<Service>> {
     let columns = concat!(
         "select ",
         service_columns!(),
         " from devart.service_registry where true"
     );
-    page(columns, filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+    page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
 
 /// The services with what is left of their budgets, newest first.
@@ -74,16 +91,14 @@ pub async fn status(
     db: &mut PgConnection,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<ServiceStatus>> {
+) -> sqlx::Result<Page<ServiceStatus>> {
     let columns = concat!(
         "select ",
         service_columns!(),
-        ", remaining_usd, used_percent, substitute_name, window_start, window_end from devart.service_status where true"
+        ", remaining_usd, used_percent, substitute_name, window_start, window_end
+          from devart.service_status where true"
     );
-    page(columns, filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+    page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
 
 /// Creates a service as the caller; the policy admits admins.
@@ -128,26 +143,28 @@ pub async fn increase_budget(
         .await
 }
 
+impl Listed for ServicePrice {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// What a service's units cost, cost before and will cost, newest first.
 pub async fn prices(
     db: &mut PgConnection,
     service_id: Uuid,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<ServicePrice>> {
+) -> sqlx::Result<Page<ServicePrice>> {
     let mut query = QueryBuilder::<Postgres>::new(concat!(
         "select ",
         price_columns!(),
         " from devart.service_prices where service_id = "
     ));
     query.push_bind(service_id);
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// Sets a price.
@@ -167,27 +184,18 @@ pub async fn set_price(
 
 /// Charges a service, or a substitute, for the calling agent. A refusal is a result.
 pub async fn charge(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     service_id: Uuid,
     charge: &NewCharge,
 ) -> sqlx::Result<ChargeOutcome> {
     let Json(outcome) = sqlx::query_scalar(CHARGE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(service_id)
         .bind(charge.amount_usd)
         .bind(charge.task_id)
         .bind(&charge.idempotency_key)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await?;
     Ok(outcome)
-}
-
-fn page(columns: &str, filter: &ServiceFilter, limit: Limit) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(columns);
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query
 }

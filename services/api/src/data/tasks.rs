@@ -1,10 +1,11 @@
 //! Tasks as people see and manage them.
 
+use devart_kit::db::AsCaller;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Order, Page, page};
 use crate::model::history::{Charge, TaskEvent};
 use crate::model::task::{NewTask, Task, TaskChanges, TaskFilter};
 
@@ -13,19 +14,20 @@ macro_rules! task_columns {
     () => {
         "id, title, description, priority::text as priority, status::text as status, parent_task_id,
          workflow_run_id, template_id, service_id, agent_id, required_capabilities, payload, result,
-         attempt, retry_count, max_retries, last_error, run_at, lease_expires_at, estimated_cost_usd,
-         is_flagged, traceparent, created_by, created_at, claimed_at, finished_at"
+         attempt, retry_count, max_retries, last_error, run_at, lease_expires_at,
+         estimated_cost_usd, is_flagged, traceparent, created_by, created_at, claimed_at,
+         finished_at"
     };
 }
 
 const CREATE: &str = concat!(
     "select ",
     task_columns!(),
-    " from devart.create_task(
-        title => $1, description => $2, priority => $3::text::devart.task_priority, payload => $4,
-        parent_task_id => $5, service_id => $6, required_capabilities => $7, run_at => $8,
-        max_retries => $9, estimated_cost_usd => $10, depends_on => $11, needs_approval => $12,
-        traceparent => $13)"
+    " from devart_private.create_task_as(
+        $1, $2, title => $3, description => $4, priority => $5, payload => $6,
+        parent_task_id => $7, service_id => $8, required_capabilities => $9, run_at => $10,
+        max_retries => $11, estimated_cost_usd => $12, depends_on => $13, needs_approval => $14,
+        traceparent => $15)"
 );
 
 const UPDATE: &str = concat!(
@@ -52,9 +54,7 @@ const EVENTS: &str = "
     select id, task_id, from_status::text as from_status, to_status::text as to_status, actor, at,
            attempt, detail
     from devart.task_events
-    where task_id = $1 and id > $2
-    order by id
-    limit $3";
+    where task_id = ";
 
 const CHARGES: &str = "
     select id, service_id, task_id, agent_id, attempt, amount_usd, usage, kind::text as kind,
@@ -65,8 +65,10 @@ const CHARGES: &str = "
     limit 200";
 
 /// Creates a task as the caller.
-pub async fn create(db: &mut PgConnection, task: &NewTask) -> sqlx::Result<Task> {
+pub async fn create(db: AsCaller<'_>, task: &NewTask) -> sqlx::Result<Task> {
     sqlx::query_as(CREATE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(&task.title)
         .bind(&task.description)
         .bind(task.priority.map(|priority| priority.as_str()))
@@ -80,8 +82,16 @@ pub async fn create(db: &mut PgConnection, task: &NewTask) -> sqlx::Result<Task>
         .bind(&task.depends_on)
         .bind(task.needs_approval)
         .bind(&task.traceparent)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await
+}
+
+impl Listed for Task {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
 }
 
 /// The tasks the caller may see, newest first.
@@ -89,15 +99,12 @@ pub async fn list(
     db: &mut PgConnection,
     filter: &TaskFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Task>> {
-    list_query(filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+) -> sqlx::Result<Page<Task>> {
+    page(db, matching(filter), filter.cursor, limit).await
 }
 
 /// Built rather than written with `$1 is null or …`: each combination gets a plan of its own.
-fn list_query(filter: &TaskFilter, limit: Limit) -> QueryBuilder<Postgres> {
+fn matching(filter: &TaskFilter) -> QueryBuilder<Postgres> {
     let columns = concat!("select ", task_columns!(), " from devart.tasks where true");
     let mut query = QueryBuilder::new(columns);
     if let Some(status) = filter.status {
@@ -129,12 +136,6 @@ fn list_query(filter: &TaskFilter, limit: Limit) -> QueryBuilder<Postgres> {
     if let Some(words) = &filter.q {
         query.push(" and title ilike ").push_bind(contains(words));
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
     query
 }
 
@@ -143,19 +144,25 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Task> {
     sqlx::query_as(GET).bind(id).fetch_one(db).await
 }
 
+impl Listed for TaskEvent {
+    type Place = i64;
+    const ORDER: Order = Order::OldestFirst;
+
+    fn place(&self) -> i64 {
+        self.id
+    }
+}
+
 /// A task's history, oldest first. Outlives the task.
 pub async fn events(
     db: &mut PgConnection,
     task_id: Uuid,
-    after: i64,
+    cursor: Option<i64>,
     limit: Limit,
-) -> sqlx::Result<Vec<TaskEvent>> {
-    sqlx::query_as(EVENTS)
-        .bind(task_id)
-        .bind(after)
-        .bind(limit.rows())
-        .fetch_all(db)
-        .await
+) -> sqlx::Result<Page<TaskEvent>> {
+    let mut query = QueryBuilder::new(EVENTS);
+    query.push_bind(task_id);
+    page(db, query, cursor, limit).await
 }
 
 /// A task's charges, latest first.
@@ -228,7 +235,7 @@ mod tests {
     }
 
     fn sql(filter: &TaskFilter) -> String {
-        list_query(filter, Limit::new(None).expect("valid")).into_string()
+        matching(filter).into_string()
     }
 
     #[test]

@@ -3,9 +3,9 @@
 pub mod body;
 pub mod change;
 pub mod claim_key;
-pub mod limits;
+pub mod client_address;
+pub mod idempotency_key;
 pub mod observe;
-pub mod page;
 pub mod reply;
 pub mod timeout;
 pub mod trace_context;

@@ -7,9 +7,9 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::approval::{Approval, ApprovalFilter, Decision};
@@ -34,16 +34,15 @@ async fn list(
     UrlQuery(filter): UrlQuery<ApprovalFilter>,
 ) -> ApiResult<Json<Page<Approval>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::approvals::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |approval| {
-        approval.id.to_string()
-    })))
+    let page = data::approvals::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Decide an approval
 ///
-/// One vote per person, and nobody approves their own request. A task that waits for budget goes on when the budget is raised
-/// (`approve`) or another service pays (`substitute`), and is cancelled otherwise (`reject`).
+/// One vote per person, and nobody approves their own request. A task that waits for budget goes on
+/// when the budget is raised (`approve`) or another service pays (`substitute`), and is cancelled
+/// otherwise (`reject`).
 #[utoipa::path(
     post, path = "/api/approvals/{id}/decision", tag = "approvals", params(("id" = Uuid, Path)),
     request_body = Decision, responses((status = 200, body = Approval), Problems),

@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use devart_kit::auth::{AUDIENCE, SESSION_LIFETIME};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::jwt::SESSION_LIFETIME;
-use crate::auth::{AUDIENCE, password};
+use crate::auth::password;
 use crate::data::identity::{self, Account};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::JsonBody;
-use crate::http::limits::ClientAddress;
+use crate::http::client_address::ClientAddress;
 use crate::http::url::UrlQuery;
 use crate::model::session::{GrantType, PasswordGrant, TokenAnswer, TokenQuery, User};
 use crate::openapi::Problems;
@@ -27,12 +27,13 @@ pub fn router() -> OpenApiRouter<AppState> {
 ///
 /// With e-mail address and password, for a session of one hour.
 #[utoipa::path(
-    post, path = "/auth/v1/token", tag = "sessions", params(TokenQuery), request_body = PasswordGrant,
-    security(()), responses((status = 200, body = TokenAnswer), Problems),
+    post, path = "/auth/v1/token", tag = "sessions", params(TokenQuery),
+    request_body = PasswordGrant, security(()),
+    responses((status = 200, body = TokenAnswer), Problems),
 )]
 async fn token(
     State(state): State<AppState>,
-    Extension(address): Extension<ClientAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     UrlQuery(query): UrlQuery<TokenQuery>,
     JsonBody(grant): JsonBody<PasswordGrant>,
 ) -> ApiResult<Json<TokenAnswer>> {

@@ -7,10 +7,10 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::body::NoBody;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::budget::{Budget, BudgetChanges, BudgetFilter, NewBudget};
@@ -35,13 +35,14 @@ async fn list(
     UrlQuery(filter): UrlQuery<BudgetFilter>,
 ) -> ApiResult<Json<Page<Budget>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::budgets::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |budget| budget.id.to_string())))
+    let page = data::budgets::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Create a budget
 ///
-/// Admins only. Limits what an agent, a task, a workflow run or a person may spend, beside the budgets of services.
+/// Admins only. Limits what an agent, a task, a workflow run or a person may spend, beside the
+/// budgets of services.
 #[utoipa::path(
     post, path = "/api/budgets", tag = "services", request_body = NewBudget,
     responses((status = 201, body = Budget), Problems),
@@ -56,8 +57,8 @@ async fn create(change: Change<NewBudget>) -> ApiResult<Response> {
 ///
 /// Admins only. What is left out stays.
 #[utoipa::path(
-    put, path = "/api/budgets/{id}", tag = "services", params(("id" = Uuid, Path)), request_body = BudgetChanges,
-    responses((status = 200, body = Budget), Problems),
+    put, path = "/api/budgets/{id}", tag = "services", params(("id" = Uuid, Path)),
+    request_body = BudgetChanges, responses((status = 200, body = Budget), Problems),
 )]
 async fn update(Id(id): Id, change: Change<BudgetChanges>) -> ApiResult<Response> {
     change

@@ -37,11 +37,15 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// Claim tasks
 ///
 /// The most urgent ones that the calling agent can do. With `wait_seconds`, the request is held
-/// until there is one or the time is up. Asked again under the same `Idempotency-Key`, it gives what the agent still holds of the
-/// first answer, if that has any tasks.
+/// until there is one or the time is up. Asked again under the same `Idempotency-Key`, it gives
+/// what the agent still holds of the first answer, if that has any tasks.
 #[utoipa::path(
     post, path = "/api/tasks/claim", tag = "agent work", request_body = ClaimRequest,
-    responses((status = 200, body = ClaimedTasks), (status = 204, description = "Nothing to do"), Problems),
+    responses(
+        (status = 200, body = ClaimedTasks),
+        (status = 204, description = "Nothing to do"),
+        Problems,
+    ),
 )]
 async fn claim(
     State(state): State<AppState>,
@@ -136,8 +140,9 @@ impl Claim<'_> {
 
 /// Start a task
 ///
-/// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when it cannot be paid and
-/// therefore waits for budget. Asked again under the same `Idempotency-Key`, it gives the same lease, if the agent still has it.
+/// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when
+/// it cannot be paid and therefore waits for budget. Asked again under the same `Idempotency-Key`,
+/// it gives the same lease, if the agent still has it.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/start", tag = "agent work", params(("id" = Uuid, Path)),
     responses((status = 200, body = ClaimedTask), Problems),
@@ -164,7 +169,7 @@ async fn start(
 )]
 async fn set_status(Id(id): Id, change: Change<StatusChange>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::set_status(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::set_status(db, id, &body).await?))
         .await
 }
 
@@ -177,7 +182,7 @@ async fn set_status(Id(id): Id, change: Change<StatusChange>) -> ApiResult<Respo
 )]
 async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::report_failure(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::report_failure(db, id, &body).await?))
         .await
 }
 
@@ -190,7 +195,7 @@ async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<
 )]
 async fn extend_lease(Id(id): Id, change: Change<LeaseExtension>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
         .await
 }
 

@@ -1,10 +1,11 @@
 //! Who is asking.
 
 use axum::Json;
+use devart_kit::auth::Identity;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{Identity, Session};
+use crate::auth::Session;
 use crate::data;
 use crate::error::ApiResult;
 use crate::model::session::Me;
@@ -16,7 +17,10 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// Who am I
-#[utoipa::path(get, path = "/api/me", tag = "sessions", responses((status = 200, body = Me), Problems))]
+#[utoipa::path(
+    get, path = "/api/me", tag = "sessions",
+    responses((status = 200, body = Me), Problems),
+)]
 async fn me(session: Session) -> ApiResult<Json<Me>> {
     let me = match &session.identity {
         Identity::Agent { id } => Me {

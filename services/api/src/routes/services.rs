@@ -9,9 +9,9 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::{ApiError, ApiResult};
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::service::{
@@ -43,10 +43,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<Service>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |service| {
-        service.id.to_string()
-    })))
+    let page = data::services::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// List services with their budgets
@@ -61,10 +59,8 @@ async fn status(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<ServiceStatus>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::status(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |service| {
-        service.id.to_string()
-    })))
+    let page = data::services::status(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Create a service
@@ -84,7 +80,8 @@ async fn create(change: Change<NewService>) -> ApiResult<Response> {
 ///
 /// Admins only. What is left out stays.
 #[utoipa::path(
-    put, path = "/api/services/{id}", tag = "services", params(("id" = Uuid, Path)), request_body = ServiceChanges,
+    put, path = "/api/services/{id}", tag = "services", params(("id" = Uuid, Path)),
+    request_body = ServiceChanges,
     responses((status = 200, body = Service), Problems),
 )]
 async fn update(Id(id): Id, change: Change<ServiceChanges>) -> ApiResult<Response> {
@@ -97,8 +94,9 @@ async fn update(Id(id): Id, change: Change<ServiceChanges>) -> ApiResult<Respons
 ///
 /// By `amount_usd`, or to `budget_usd`. Ends a suspension, and tasks that wait for the money go on.
 #[utoipa::path(
-    post, path = "/api/services/{id}/increase-budget", tag = "services", params(("id" = Uuid, Path)),
-    request_body = BudgetIncrease, responses((status = 200, body = Service), Problems),
+    post, path = "/api/services/{id}/increase-budget", tag = "services",
+    params(("id" = Uuid, Path)), request_body = BudgetIncrease,
+    responses((status = 200, body = Service), Problems),
 )]
 async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResult<Response> {
     change
@@ -112,7 +110,8 @@ async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResul
 ///
 /// Those in force, those before them and those to come; newest first.
 #[utoipa::path(
-    get, path = "/api/services/{id}/prices", tag = "services", params(("id" = Uuid, Path), ServiceFilter),
+    get, path = "/api/services/{id}/prices", tag = "services",
+    params(("id" = Uuid, Path), ServiceFilter),
     responses((status = 200, body = Page<ServicePrice>), Problems),
 )]
 async fn prices(
@@ -121,8 +120,8 @@ async fn prices(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<ServicePrice>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::prices(&mut *session.begin().await?, id, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |price| price.id.to_string())))
+    let page = data::services::prices(&mut *session.begin().await?, id, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Set a price
@@ -147,14 +146,14 @@ async fn set_price(Id(id): Id, change: Change<NewServicePrice>) -> ApiResult<Res
     request_body = NewCharge,
     responses(
         (status = 200, body = ChargeOutcome),
-        (status = 402, description = "Refused; `remaining_usd` and `reason` say why", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 402, description = "Refused; `remaining_usd` and `reason` say why",
+         body = Problem, content_type = "application/problem+json"),
         Problems,
     ),
 )]
 async fn charge(Id(id): Id, change: Change<NewCharge>) -> ApiResult<Response> {
     change
-        .run(async |db, charge| {
+        .call(async |db, charge| {
             let outcome = data::services::charge(db, id, &charge).await?;
             if outcome.success {
                 Reply::ok(&outcome)
@@ -184,7 +183,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_is_left_exactly() {
         let outcome: ChargeOutcome = serde_json::from_str(
-            r#"{"success": false, "remaining_usd": 0.000001, "reason": "service is suspended", "suspended": true}"#,
+            r#"{
+                "success": false, "remaining_usd": 0.000001, "reason": "service is suspended",
+                "suspended": true
+            }"#,
         )
         .expect("an outcome");
         let document = refusal(&outcome).document();

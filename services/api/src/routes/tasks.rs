@@ -7,10 +7,10 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::body::NoBody;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::trace_context::Traceparent;
 use crate::http::url::{Id, UrlQuery};
@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn create(Traceparent(trace): Traceparent, change: Change<NewTask>) -> ApiResult<Response> {
     change
-        .run(async |db, mut task| {
+        .call(async |db, mut task| {
             task.traceparent = task.traceparent.or(trace);
             Reply::created(&data::tasks::create(db, &task).await?)
         })
@@ -57,8 +57,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<TaskFilter>,
 ) -> ApiResult<Json<Page<Task>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::tasks::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |task| task.id.to_string())))
+    let page = data::tasks::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Get a task
@@ -86,14 +86,12 @@ async fn events(
 ) -> ApiResult<Json<TaskHistory>> {
     let limit = Limit::new(query.limit)?;
     let mut db = session.begin().await?;
-    let after = query.cursor.unwrap_or(0);
-    let events = data::tasks::events(&mut db, id, after, limit).await?;
-    if events.is_empty() {
+    let page = data::tasks::events(&mut db, id, query.cursor, limit).await?;
+    if page.items.is_empty() {
         // Nobody's history is empty: either there is no such task, or the caller may not see it.
         data::tasks::get(&mut db, id).await?;
     }
     let charges = data::tasks::charges(&mut db, id).await?;
-    let page = Page::new(events, limit, |event| event.id.to_string());
     Ok(Json(TaskHistory {
         items: page.items,
         next_cursor: page.next_cursor,
@@ -105,8 +103,8 @@ async fn events(
 ///
 /// One that nobody works on and that is not finished.
 #[utoipa::path(
-    put, path = "/api/tasks/{id}", tag = "tasks", params(("id" = Uuid, Path)), request_body = TaskChanges,
-    responses((status = 200, body = Task), Problems),
+    put, path = "/api/tasks/{id}", tag = "tasks", params(("id" = Uuid, Path)),
+    request_body = TaskChanges, responses((status = 200, body = Task), Problems),
 )]
 async fn update(Id(id): Id, change: Change<TaskChanges>) -> ApiResult<Response> {
     change

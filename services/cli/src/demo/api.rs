@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use devart_core::signature;
+use devart_kit::http_client;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -22,9 +23,8 @@ pub struct Api {
 impl Api {
     /// Speaks to the API at `url` with a person's token.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let client = Client::builder()
+        let client = http_client::local()
             .timeout(Duration::from_secs(30))
-            .no_proxy()
             .build()
             .context("making an HTTP client")?;
         Ok(Self {
@@ -128,4 +128,12 @@ fn success(path: &str, (status, body): (u16, Value)) -> Result<Value> {
         "{path} answered {status}: {body}"
     );
     Ok(body)
+}
+
+/// A text in an answer.
+pub fn text(value: &Value, field: &str) -> Result<String> {
+    let found = value.get(field).and_then(Value::as_str);
+    found
+        .map(str::to_owned)
+        .with_context(|| format!("the answer has no {field}: {value}"))
 }

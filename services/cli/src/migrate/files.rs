@@ -59,12 +59,16 @@ pub(super) fn files(directory: &str) -> Result<Vec<SqlFile>> {
     Ok(files)
 }
 
-/// The released files: name to SHA-256.
+/// The released files: name to SHA-256. Fails without the list: every file would be free to change.
 pub(super) fn frozen() -> Result<BTreeMap<&'static str, &'static str>> {
-    let text = SQL
+    frozen_of(&SQL)
+}
+
+fn frozen_of<'a>(sql: &'a Dir<'a>) -> Result<BTreeMap<&'a str, &'a str>> {
+    let text = sql
         .get_file("frozen.txt")
         .and_then(|file| file.contents_utf8())
-        .unwrap_or_default();
+        .context("sql/frozen.txt, the list of released files, is missing")?;
     parse_frozen(text)
 }
 
@@ -83,7 +87,7 @@ fn parse_frozen(text: &str) -> Result<BTreeMap<&str, &str>> {
         .collect()
 }
 
-/// Refuses a released file that was changed or removed.
+/// Refuses a released file that was changed or removed, and one that came among them later.
 pub(super) fn require_frozen(files: &[SqlFile], frozen: &BTreeMap<&str, &str>) -> Result<()> {
     for (name, sha256) in frozen {
         match files.iter().find(|file| file.name == *name) {
@@ -95,6 +99,17 @@ pub(super) fn require_frozen(files: &[SqlFile], frozen: &BTreeMap<&str, &str>) -
             }
             Some(_) => {}
         }
+    }
+    let newest = frozen.keys().next_back();
+    let late = files
+        .iter()
+        .find(|file| Some(&file.name) < newest && !frozen.contains_key(file.name));
+    if let Some(file) = late {
+        bail!(
+            "sql/incremental/{} comes before files that are released (sql/frozen.txt), which databases \
+             have already; give it the next free number",
+            file.name
+        );
     }
     Ok(())
 }
@@ -163,12 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_put_among_released_ones_is_refused() {
+        let line = format!("{}  {}\n", SECOND.sha256(), SECOND.name);
+        let frozen = parse_frozen(&line).expect("parsed");
+        let error = require_frozen(&[FIRST, SECOND], &frozen).expect_err("refused");
+        assert!(error.to_string().contains(FIRST.name), "{error}");
+        let new = SqlFile {
+            name: "0003_c.sql",
+            text: "select 3",
+        };
+        assert!(require_frozen(&[SECOND, new], &frozen).is_ok());
+    }
+
+    #[test]
+    fn without_the_list_of_released_files_nothing_is_migrated() {
+        static NOTHING: Dir<'_> = Dir::new("", &[]);
+        let error = frozen_of(&NOTHING).expect_err("refused");
+        assert!(error.to_string().contains("frozen.txt"), "{error}");
+    }
+
+    #[test]
     fn the_released_files_of_this_checkout_are_unchanged() {
-        require_frozen(
-            &files("incremental").expect("files"),
-            &frozen().expect("frozen.txt"),
-        )
-        .expect("unchanged");
+        let frozen = frozen().expect("frozen.txt");
+        assert!(frozen.contains_key("0001_roles.sql"), "{frozen:?}");
+        require_frozen(&files("incremental").expect("files"), &frozen).expect("unchanged");
     }
 
     #[test]

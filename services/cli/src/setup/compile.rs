@@ -48,7 +48,7 @@ pub fn ensure(
     let mut changed = programs::copy(&built, &layout.bin_dir())?;
     let changed_programs = !changed.is_empty();
     if with_extension {
-        changed.push("the extension");
+        changed.push("the extension".to_owned());
     }
     let what = if changed.is_empty() {
         "current".to_owned()
@@ -71,7 +71,6 @@ fn cargo(layout: &Layout, target: &Path, extension: Option<&Postgres>) -> Result
     command
         .current_dir(&layout.repo)
         .args(["build", "--release", "--locked"])
-        .args(programs::NAMES.into_iter().flat_map(|name| ["--bin", name]))
         .env("CARGO_TARGET_DIR", target)
         // Cargo's bar, which counts crates, comes only to a terminal unless it is told its width.
         .envs([
@@ -79,6 +78,9 @@ fn cargo(layout: &Layout, target: &Path, extension: Option<&Postgres>) -> Result
             ("CARGO_TERM_PROGRESS_WIDTH", "100"),
             ("CARGO_TERM_COLOR", "never"),
         ]);
+    for name in programs::names() {
+        command.args(["--bin", &name]);
+    }
     if let Some(postgres) = extension {
         command
             .args(["--workspace", "--lib", "--no-default-features"])

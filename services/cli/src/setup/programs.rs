@@ -4,16 +4,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::bridges::{BRIDGES, Bridge};
 use crate::hash::file_sha256;
 
 /// The programs that the supervisor runs, itself included.
-pub const NAMES: [&str; 4] = ["devart", "devart-api", "devart-rabbitmq", "devart-telegram"];
+pub fn names() -> Vec<String> {
+    let own = ["devart", "devart-api"].map(str::to_owned);
+    own.into_iter()
+        .chain(BRIDGES.iter().map(Bridge::program))
+        .collect()
+}
 
 /// Copies those that differ from their copy; gives their names.
-pub fn copy(built: &Path, to: &Path) -> Result<Vec<&'static str>> {
+pub fn copy(built: &Path, to: &Path) -> Result<Vec<String>> {
     let mut changed = Vec::new();
-    for program in NAMES {
-        if copy_if_changed(&built.join(program), &to.join(program))? {
+    for program in names() {
+        if copy_if_changed(&built.join(&program), &to.join(&program))? {
             changed.push(program);
         }
     }

@@ -1,0 +1,60 @@
+"""What the parts of the SDK ask of a client, so that none of them needs the client itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Protocol
+
+from devart.models import HeartbeatAnswer, Settlement, Task, TaskRecord, TaskState, Units
+
+
+class TaskApi(Protocol):
+    """Taking tasks, keeping their leases and reporting on them.
+
+    `Client` has it, and says all about each method.
+    """
+
+    def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
+        """Claim tasks that the agent is able to do, the most urgent first."""
+
+    def start(self, task_id: str, key: str | None = None) -> Task | None:
+        """Claim one particular task; None when it is no longer to be had."""
+
+    def extend_lease(self, task: Task, seconds: int = 60) -> TaskState:
+        """Keep a task for `seconds` from now."""
+
+    def heartbeat(
+        self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
+    ) -> HeartbeatAnswer:
+        """Say that the agent is alive, and extend leases."""
+
+    def complete(self, task: Task, result: object = None) -> TaskState:
+        """Finish a task."""
+
+    def report_failure(
+        self, task: Task, error: str, retryable: bool = True, retry_after: float | None = None
+    ) -> TaskState:
+        """Give a task up."""
+
+
+class MoneyApi(Protocol):
+    """Settling money that was set aside, or giving it back.
+
+    `Client` has it, and says all about each method.
+    """
+
+    def settle(
+        self,
+        hold_id: str,
+        amount_usd: Decimal | int | str | None = None,
+        *,
+        usage: Units | None = None,
+    ) -> Settlement:
+        """Replace a hold by what was really spent."""
+
+    def release(self, hold_id: str) -> bool:
+        """Give the money of a hold back."""
+
+    def task(self, task_id: str) -> TaskRecord:
+        """Look at a task."""

@@ -1,0 +1,93 @@
+-- Approvals of money for a task that waits for it (subject budget; see 420_approvals.sql). Asked by
+-- park_task in 350_money_waits.sql.
+
+-- What exactly is asked: the task, who pays and how much.
+create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
+returns bytea language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(
+        jsonb_build_array(p_wait.task_id, p_wait.service_id, p_wait.needed_usd)::text, 'UTF8'))
+$$;
+
+create or replace function devart_private.approval_decisions_budget()
+returns text[] language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select '{approve,substitute,reject}'::text[]
+$$;
+
+create or replace function devart_private.approval_is_current_budget(p_approval devart.approvals)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart_private.budget_waits w
+        where w.task_id = p_approval.subject_id
+          and devart_private.budget_digest(w) = p_approval.digest)
+$$;
+
+-- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
+-- Budgets first, then the service.
+create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(
+        devart_private.budgets_of(p_wait.agent_id, p_wait.task_id), true);
+    perform devart_private.lock_services(array[p_wait.service_id], true);
+    update devart.budgets b set budget_usd = b.spent_usd + b.held_usd + p_wait.needed_usd
+    where b.id = any (devart_private.budgets_of(p_wait.agent_id, p_wait.task_id))
+      and b.hard_limit and b.spent_usd + b.held_usd + p_wait.needed_usd > b.budget_usd;
+    update devart.service_registry s
+    -- A suspension ends only with room for more than nothing.
+    set budget_usd = s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001)
+    where s.id = p_wait.service_id
+      and s.hard_limit
+      and s.spent_usd + s.held_usd + greatest(p_wait.needed_usd, 0.000001) > s.budget_usd;
+end
+$$;
+
+drop function if exists devart_private.grant_budget(uuid, uuid);
+
+-- Raises the limits, or bills p_substitute instead; and sets the money aside for this task, so that
+-- nobody else takes what was approved for it. The hold waits a day for the claim.
+-- Errors: 55000 the money cannot be set aside even so.
+create or replace function devart_private.approval_granted_budget(
+    p_approval devart.approvals, p_substitute uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_id uuid := p_approval.subject_id;
+    v_wait devart_private.budget_waits;
+    v_verdict jsonb;
+begin
+    perform t.id from devart.tasks t where t.id = v_task_id for no key update;
+    select w.* into v_wait from devart_private.budget_waits w where w.task_id = v_task_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'approval_id', 'names an approval whose task does not wait any more', '55000');
+    end if;
+    if p_substitute is null then
+        perform devart_private.raise_budgets_for(v_wait);
+    else
+        v_wait.service_id := p_substitute;
+    end if;
+    v_verdict := devart_private.hold_for_task(
+        v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, v_task_id, interval '1 day');
+    if not (v_verdict ->> 'admitted')::boolean then
+        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason'
+            using errcode = '55000';
+    end if;
+    perform devart_private.resume_task(v_task_id);
+    if p_substitute is not null then
+        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
+    end if;
+end
+$$;
+
+create or replace function devart_private.approval_rejected_budget(
+    p_approval devart.approvals, p_why text
+)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.cancel_waiting_task(p_approval.subject_id, p_why)
+$$;

@@ -1,0 +1,6 @@
+//! Holds: money set aside, settled, released, expired; usage and its prices.
+
+mod expiry;
+mod keys;
+mod settling;
+mod usage;
