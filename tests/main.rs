@@ -29,6 +29,7 @@ mod claim_race;
 mod claim_recall;
 mod creation;
 mod dashboards;
+mod database_urls;
 mod dependencies;
 mod dependency_races;
 mod failure;

@@ -14,6 +14,7 @@ pub mod claim_round;
 pub mod cost;
 pub mod cursor;
 pub mod delay;
+pub mod libpq_url;
 pub mod price;
 pub mod retry;
 pub mod settlement;

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use devart_kit::auth::Tokens;
 use devart_kit::config::comma_separated;
 use devart_kit::db;
@@ -84,5 +85,5 @@ pub fn database_options(config: &Config) -> anyhow::Result<PgConnectOptions> {
         "devart-api",
         &config.pool,
     )
-    .map_err(|_| anyhow::anyhow!("API_DATABASE_URL is not a postgres:// URL"))
+    .context("API_DATABASE_URL is not a database URL that can be used")
 }

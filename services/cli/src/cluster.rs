@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-use crate::postgres::Postgres;
+use crate::postgres::{Choice, Postgres};
 use crate::run_as::{ServerUser, run};
 use crate::{ports, random};
 pub use options::{ClusterOptions, StopMode};
 
 /// The superuser and the database that every cluster of ours has.
 pub const OWNER: &str = "devart";
+
+/// The library that a cluster of ours preloads.
+const EXTENSION: &str = "pg_devart";
 
 /// One cluster. Dropping it stops the server if this value started it, and removes a temporary directory.
 #[derive(Debug)]
@@ -42,15 +45,17 @@ impl Cluster {
                 dir.display()
             );
         }
-        let postgres = match Postgres::of_data_dir(&dir.join("data")).or(options.postgres) {
-            Some(postgres) => postgres,
+        let postgres = match Choice::for_data_dir(&dir.join("data"))? {
+            Some(choice) => choice
+                .open()
+                .with_context(|| format!("looking for the PostgreSQL of {}", dir.display()))?,
             None => Postgres::require()?,
         };
         if !postgres.has_server() {
             bail!(
-                "{} was made with PostgreSQL {major}, which is not installed any more: apt-get install postgresql-{major}",
-                dir.display(),
-                major = postgres.major
+                "PostgreSQL {} of {} has no server programs",
+                postgres.major,
+                postgres.pg_config().display()
             );
         }
         let port = options.port.map_or_else(ports::any_free, Ok)?;
@@ -122,7 +127,8 @@ impl Cluster {
     fn configure(&self, options: &ClusterOptions) -> Result<()> {
         let data = self.data_dir();
         let file = data.join("devart.conf");
-        let text = options.configuration(self.postgres, &self.dir, self.port);
+        let text =
+            options.configuration(self.postgres.has_library(EXTENSION), &self.dir, self.port);
         std::fs::write(&file, text).context("writing devart.conf")?;
         self.user.own(&file)?;
         let main = data.join("postgresql.conf");
@@ -289,8 +295,8 @@ impl Cluster {
     }
 
     /// The version it runs.
-    pub fn postgres(&self) -> Postgres {
-        self.postgres
+    pub fn postgres(&self) -> &Postgres {
+        &self.postgres
     }
 }
 

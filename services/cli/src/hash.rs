@@ -11,6 +11,11 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     Ok(hex::encode(Sha256::digest(&bytes)))
 }
 
+/// SHA-256 of a text in hex.
+pub fn text_sha256(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
 /// SHA-256 over all files at or under `roots`: names and contents. Build output and hidden files do not count.
 pub fn tree_sha256(roots: &[PathBuf]) -> Result<String> {
     let mut files = Vec::new();

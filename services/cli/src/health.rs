@@ -11,7 +11,7 @@ use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;
 use crate::stand_in::StandIn;
-use crate::{migrate, rabbitmq, supervisor};
+use crate::{database, migrate, rabbitmq, supervisor};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -79,10 +79,8 @@ pub async fn postgres(database_url: &str) -> Result<String> {
 }
 
 async fn connect(database_url: &str) -> Result<PgConnection> {
-    let connected = tokio::time::timeout(PATIENCE, PgConnection::connect(database_url)).await;
-    connected
-        .context("no answer")?
-        .map_err(|error| anyhow::anyhow!("{error}"))
+    let connected = tokio::time::timeout(PATIENCE, database::connect(database_url)).await;
+    connected.context("no answer")?
 }
 
 async fn migrations(database_url: &str) -> Result<String> {

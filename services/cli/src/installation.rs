@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
+use crate::database;
 use crate::env_file;
 use crate::layout::Layout;
 
@@ -43,7 +44,7 @@ impl Installation {
 
     /// Connects as the owner.
     pub async fn connect(&self) -> Result<PgConnection> {
-        PgConnection::connect(self.database_url()?)
+        database::connect(self.database_url()?)
             .await
             .context("could not connect to the database; is it running? `devart status` tells")
     }

@@ -18,7 +18,7 @@ use crate::run_as::ServerUser;
 const LONGEST_SOCKET_DIR: usize = 80;
 
 /// Where state goes when the servers cannot enter the clone.
-const OUTSIDE: &str = "/var/lib/devart";
+pub const OUTSIDE: &str = "/var/lib/devart";
 
 /// The directories of one installation.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 pub mod bridges;
 pub mod cluster;
 pub mod commands;
+pub mod database;
 pub mod demo;
 pub mod disk;
 pub mod env_file;

@@ -1,11 +1,12 @@
 //! The `devart` command: reads its arguments and calls the library.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devart_cli::commands::{
-    agent, doctor, down, migrate, outbox, stand_in, status, token, up, user,
+    agent, doctor, down, migrate, outbox, stand_in, status, token, up, user, with_assertions,
 };
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
@@ -87,6 +88,12 @@ enum Command {
         bridge: String,
         #[arg(long)]
         port: u16,
+    },
+    /// Run a command with a PostgreSQL that has assertions (what `make test-assertions` does)
+    #[command(hide = true)]
+    WithAssertions {
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<OsString>,
     },
     /// Own the servers (what `up` starts in the background)
     #[command(hide = true)]
@@ -174,6 +181,7 @@ async fn run(command: Command) -> Result<()> {
         }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Demo => demo::run(&Layout::find()?).await,
+        Command::WithAssertions { command } => with_assertions::run(&Layout::find()?, &command),
         Command::StandIn { bridge, port } => stand_in::run(&bridge, port).await,
         Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
     }

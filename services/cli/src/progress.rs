@@ -1,22 +1,29 @@
 //! One line per stage: its name, how long it took, what happened.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+/// How often a line tells how far a stage is, where no line counts the seconds.
+const BETWEEN_LINES: Duration = Duration::from_secs(15);
 
 /// A stage that is running. On a terminal its line counts the seconds.
 pub struct Stage {
     name: &'static str,
     started: Instant,
     ticker: Option<Ticker>,
+    last_line: Cell<Instant>,
 }
 
 struct Ticker {
     finished: Sender<()>,
     thread: JoinHandle<()>,
+    doing: Arc<Mutex<String>>,
 }
 
 impl Stage {
@@ -30,6 +37,7 @@ impl Stage {
             name,
             started,
             ticker,
+            last_line: Cell::new(started),
         }
     }
 
@@ -37,6 +45,17 @@ impl Stage {
     pub fn note(&self, text: &str) {
         if self.ticker.is_none() {
             println!("  {:<15}          {text} ...", self.name);
+        }
+    }
+
+    /// Says how far the stage is: in the line that counts the seconds, or now and then in one of
+    /// its own.
+    pub fn progress(&self, text: String) {
+        if let Some(ticker) = &self.ticker {
+            *ticker.doing.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        } else if self.last_line.get().elapsed() >= BETWEEN_LINES {
+            self.last_line.set(Instant::now());
+            self.note(&text);
         }
     }
 
@@ -69,8 +88,14 @@ pub fn stage<T>(name: &'static str, work: impl FnOnce(&Stage) -> Result<(T, Stri
 impl Ticker {
     fn start(name: &'static str, started: Instant) -> Self {
         let (finished, wait) = channel();
-        let thread = std::thread::spawn(move || tick(name, started, &wait));
-        Self { finished, thread }
+        let doing = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::clone(&doing);
+        let thread = std::thread::spawn(move || tick(name, started, &shown, &wait));
+        Self {
+            finished,
+            thread,
+            doing,
+        }
     }
 
     fn stop(self) {
@@ -80,9 +105,11 @@ impl Ticker {
     }
 }
 
-fn tick(name: &str, started: Instant, finished: &Receiver<()>) {
+fn tick(name: &str, started: Instant, doing: &Mutex<String>, finished: &Receiver<()>) {
     loop {
-        print!("\r{}", line(name, started.elapsed(), "..."));
+        let what = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line = line(name, started.elapsed(), format!("{what} ...").trim_start());
+        print!("\r{line}\x1b[K");
         let _ = std::io::stdout().flush();
         match finished.recv_timeout(Duration::from_millis(100)) {
             Err(RecvTimeoutError::Timeout) => {}

@@ -1,9 +1,9 @@
 //! Running the tools of the set-up: their output goes to a log, of which a failure shows the end; some need root.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
@@ -13,14 +13,8 @@ const SHOWN_LINES: usize = 25;
 
 /// Runs a command to its end with its output appended to `log`.
 pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let shown = format!("{command:?}");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("opening {}", log.display()))?;
-    writeln!(file, "\n$ {shown}").context("writing the log")?;
-    let start = file.metadata().context("reading the log's size")?.len();
+    let file = open_log(command, log)?;
+    let start = length(&file)?;
     let errors = file.try_clone().context("sharing the log")?;
     let status = command
         .stdin(Stdio::null())
@@ -28,6 +22,26 @@ pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         .stderr(errors)
         .status()
         .with_context(|| format!("starting {}", command.get_program().display()))?;
+    judge(command, status, log, start)
+}
+
+/// Opens the log for appending and writes the command into it.
+fn open_log(command: &Command, log: &Path) -> Result<File> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("opening {}", log.display()))?;
+    writeln!(file, "\n$ {command:?}").context("writing the log")?;
+    Ok(file)
+}
+
+fn length(file: &File) -> Result<u64> {
+    Ok(file.metadata().context("reading the log's size")?.len())
+}
+
+/// An error with the end of the log, from `start` on, unless the command succeeded.
+fn judge(command: &Command, status: ExitStatus, log: &Path, start: u64) -> Result<()> {
     if status.success() {
         return Ok(());
     }
@@ -37,6 +51,52 @@ pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         log.display(),
         tail(log, start)
     )
+}
+
+/// As [`run_logged`]; `watch` sees each line of what the command says to standard error, also one
+/// that is written over (it ends with a carriage return), and those do not go to the log.
+pub fn run_watched(command: &mut Command, log: &Path, mut watch: impl FnMut(&str)) -> Result<()> {
+    let mut file = open_log(command, log)?;
+    let start = length(&file)?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().context("sharing the log")?)
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    let errors = child.stderr.take().context("no standard error")?;
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    while let Some(kept) = next_line(&mut errors, &mut line)? {
+        watch(&String::from_utf8_lossy(&line));
+        if kept && !line.is_empty() {
+            line.push(b'\n');
+            file.write_all(&line).context("writing the log")?;
+        }
+        line.clear();
+    }
+    let status = child.wait().context("waiting for a command")?;
+    judge(command, status, log, start)
+}
+
+/// Reads up to a line feed or carriage return into `line`; gives whether the line was finished
+/// rather than written over, none at the end.
+fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> Result<Option<bool>> {
+    loop {
+        let seen = from.fill_buf().context("reading what a command says")?;
+        if seen.is_empty() {
+            return Ok((!line.is_empty()).then_some(true));
+        }
+        let end = seen.iter().position(|it| matches!(it, b'\n' | b'\r'));
+        let text = &seen[..end.unwrap_or(seen.len())];
+        line.extend_from_slice(text);
+        let finished = end.map(|at| seen[at] == b'\n');
+        let used = text.len() + usize::from(finished.is_some());
+        from.consume(used);
+        if finished.is_some() {
+            return Ok(finished);
+        }
+    }
 }
 
 fn tail(log: &Path, start: u64) -> String {
@@ -102,6 +162,32 @@ fn ask_for_password() -> Result<()> {
 mod tests {
     use super::*;
     use crate::random;
+
+    #[test]
+    fn a_watched_command_shows_lines_that_are_written_over_but_does_not_log_them() {
+        let log = std::env::temp_dir().join(format!("devart-log-{}", random::word(8)));
+        let script = r"printf 'one\rtwo\rthree\nfour' >&2; echo out";
+        let mut seen = Vec::new();
+        run_watched(Command::new("sh").args(["-c", script]), &log, |line| {
+            seen.push(line.to_owned());
+        })
+        .expect("it runs");
+        let text = std::fs::read_to_string(&log).expect("the log is there");
+        let failed = run_watched(
+            Command::new("sh").args(["-c", "echo broken >&2; exit 1"]),
+            &log,
+            |_| {},
+        );
+        std::fs::remove_file(&log).expect("the log is there");
+        assert_eq!(seen, ["one", "two", "three", "four"]);
+        assert!(
+            text.contains("three\n") && text.contains("four\n"),
+            "{text}"
+        );
+        assert!(text.contains("out\n") && !text.contains("two\n"), "{text}");
+        let error = failed.expect_err("it fails").to_string();
+        assert!(error.contains("    broken"), "{error}");
+    }
 
     #[test]
     fn a_failure_shows_the_end_of_its_own_output() {

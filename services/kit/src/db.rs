@@ -5,6 +5,7 @@ mod transaction;
 
 use std::time::Duration;
 
+use devart_core::libpq_url;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,8 @@ const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// ever.
 const FORGOTTEN_TRANSACTION_TIMEOUT: &str = "60s";
 
-/// Connection options for `url`, with the limits every service works under.
+/// Connection options for `url`, which may be written in any way that libpq reads, with the limits
+/// every service works under.
 ///
 /// # Errors
 /// When the URL is not a Postgres URL.
@@ -33,6 +35,7 @@ pub fn connect_options(
     args: &PoolArgs,
 ) -> Result<PgConnectOptions, sqlx::Error> {
     let statement_timeout = format!("{}ms", args.statement_timeout.as_millis());
+    let url = libpq_url::rewrite(url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
     Ok(url
         .parse::<PgConnectOptions>()?
         .application_name(application)
@@ -142,6 +145,23 @@ pub fn is_connection_error(error: &sqlx::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_behind_a_unix_socket_can_be_named_as_libpq_names_it() {
+        let args = PoolArgs {
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        };
+        let url = "postgresql://api@/devart?host=/run/postgresql";
+        let options = connect_options(url, "test", &args).expect("options");
+        assert_eq!(
+            options.get_socket().map(|it| it.as_path()),
+            Some(std::path::Path::new("/run/postgresql"))
+        );
+        assert_eq!(options.get_username(), "api");
+        assert!(connect_options("mysql://host/db", "test", &args).is_err());
+    }
 
     #[test]
     fn a_broken_connection_is_told_from_a_wrong_statement() {

@@ -61,8 +61,7 @@ impl Sidecar {
         let shutdown = shutdown::on_signal()?;
         let options =
             db::connect_options(args.database_url.expose_secret(), application, &args.pool)
-                .ok()
-                .context("BRIDGE_DATABASE_URL is not a postgres:// URL")?;
+                .context("BRIDGE_DATABASE_URL is not a database URL that can be used")?;
         Ok(Self {
             database: Database::open(options, &args.pool, &shutdown),
             shutdown,

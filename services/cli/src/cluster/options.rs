@@ -2,13 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::postgres::Postgres;
-
 /// What can be chosen about a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// Version to run; the newest installed one when none.
-    pub postgres: Option<Postgres>,
     /// Port on 127.0.0.1; a free one when none.
     pub port: Option<u16>,
     /// Password of the superuser; a random one when none. Only used when the cluster is made.
@@ -26,7 +22,6 @@ pub struct ClusterOptions {
 impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
-            postgres: None,
             port: None,
             password: None,
             durable: true,
@@ -47,7 +42,7 @@ impl ClusterOptions {
     }
 
     /// The text of `devart.conf` for a cluster in `dir`.
-    pub(super) fn configuration(&self, postgres: Postgres, dir: &Path, port: u16) -> String {
+    pub(super) fn configuration(&self, has_extension: bool, dir: &Path, port: u16) -> String {
         let socket_dir = self.socket_dir.as_deref().unwrap_or(dir);
         let port = port.to_string();
         let socket_dir = socket_dir.display().to_string();
@@ -58,7 +53,7 @@ impl ClusterOptions {
             ("max_connections", "200"),
             ("log_line_prefix", "%m [%p] %q%u@%d "),
         ];
-        if self.preload && postgres.has_library("pg_devart") {
+        if self.preload && has_extension {
             settings.push(("shared_preload_libraries", "pg_devart"));
         }
         if !self.durable {
@@ -109,7 +104,7 @@ mod tests {
             settings: vec![("max_connections".to_owned(), "300".to_owned())],
             ..ClusterOptions::for_tests()
         };
-        let text = options.configuration(Postgres { major: 15 }, Path::new("/tmp/it's"), 5000);
+        let text = options.configuration(true, Path::new("/tmp/it's"), 5000);
         assert!(text.ends_with("max_connections = '300'\n"), "{text}");
         assert!(text.contains("fsync = 'off'"), "{text}");
         assert!(

@@ -7,8 +7,8 @@ use crate::bridges::BRIDGES;
 use crate::installation::Installation;
 use crate::layout::{Layout, cache_dir};
 use crate::ports::Ports;
-use crate::postgres::Postgres;
-use crate::setup::{cargo_pgrx, extension, packages, pgvector};
+use crate::postgres::{Choice, Postgres};
+use crate::setup::{extension, packages, pgvector};
 use crate::{disk, health, supervisor};
 
 /// Below this much free space things begin to fail.
@@ -80,21 +80,35 @@ fn machine(layout: &Layout) -> Vec<Check> {
         what: "disk",
         finding: disk_space(layout),
     }];
-    let Some(postgres) = packages::present(layout) else {
+    let mut packages = |finding| {
         checks.push(Check {
             what: "packages",
-            finding: bad(
-                "no PostgreSQL 15, 16 or 17 with its headers is installed",
-                "devart setup",
-            ),
+            finding,
         });
-        return checks;
     };
-    checks.push(Check {
-        what: "packages",
-        finding: installed_packages(postgres),
-    });
-    let pgvector = if pgvector::is_installed(postgres) {
+    let choice = match packages::choice(layout) {
+        Ok(Some(choice)) => choice,
+        Ok(None) => {
+            packages(bad(
+                "no PostgreSQL 15, 16, 17 or 18 with its headers is installed",
+                "devart setup",
+            ));
+            return checks;
+        }
+        Err(error) => {
+            packages(bad(format!("{error:#}"), "unset DEVART_PG"));
+            return checks;
+        }
+    };
+    let postgres = match choice.open() {
+        Ok(postgres) => postgres,
+        Err(error) => {
+            packages(bad(format!("{error:#}"), "devart setup"));
+            return checks;
+        }
+    };
+    packages(installed_packages(&choice, &postgres));
+    let pgvector = if pgvector::is_installed(&postgres) {
         Good("installed".into())
     } else {
         bad("not installed", "devart setup")
@@ -103,18 +117,9 @@ fn machine(layout: &Layout) -> Vec<Check> {
         what: "pgvector",
         finding: pgvector,
     });
-    let tool = if cargo_pgrx::is_installed().unwrap_or(false) {
-        Good("installed".into())
-    } else {
-        bad("not installed, or another version", "devart setup")
-    };
-    checks.push(Check {
-        what: "cargo-pgrx",
-        finding: tool,
-    });
     checks.push(Check {
         what: "extension",
-        finding: built_extension(layout, postgres),
+        finding: built_extension(layout, &postgres),
     });
     checks
 }
@@ -139,8 +144,8 @@ fn disk_space(layout: &Layout) -> Finding {
     Good("enough".into())
 }
 
-fn installed_packages(postgres: Postgres) -> Finding {
-    match packages::missing(postgres) {
+fn installed_packages(choice: &Choice, postgres: &Postgres) -> Finding {
+    match packages::missing(choice) {
         Ok(missing) if missing.is_empty() => {
             Good(format!("all installed, PostgreSQL {}", postgres.major))
         }
@@ -155,7 +160,7 @@ fn installed_packages(postgres: Postgres) -> Finding {
     }
 }
 
-fn built_extension(layout: &Layout, postgres: Postgres) -> Finding {
+fn built_extension(layout: &Layout, postgres: &Postgres) -> Finding {
     match extension::is_current(layout, postgres) {
         Ok(true) => Good("installed from these sources".into()),
         Ok(false) => bad(

@@ -10,3 +10,4 @@ pub mod status;
 pub mod token;
 pub mod up;
 pub mod user;
+pub mod with_assertions;

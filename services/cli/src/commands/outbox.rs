@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
+use crate::database;
 use crate::installation::Installation;
 use crate::layout::Layout;
 
@@ -79,7 +80,7 @@ async fn connect() -> Result<PgConnection> {
     let installation = Layout::find().and_then(|layout| Installation::open(&layout));
     match (installation, std::env::var("DATABASE_URL")) {
         (Ok(installation), _) => installation.connect().await,
-        (Err(_), Ok(url)) => PgConnection::connect(&url)
+        (Err(_), Ok(url)) => database::connect(&url)
             .await
             .context("connecting to the database of DATABASE_URL"),
         (Err(error), Err(_)) => Err(error.context("no database: DATABASE_URL is not set either")),

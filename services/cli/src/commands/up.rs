@@ -12,9 +12,10 @@ use crate::bridges::{BRIDGES, Bridge};
 use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
+use crate::postgres::Choice;
 use crate::progress::Stage;
 use crate::secrets::{API_ROLE, GRAFANA_ROLE, Secrets};
-use crate::{demo, health, migrate, setup, supervisor};
+use crate::{database, demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
 /// What can be chosen about `devart up`.
@@ -36,8 +37,9 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     let Some(_lock) = supervisor::try_lock(&layout.run_dir().join("up.lock"))? else {
         bail!("another `devart up` is at work here; wait for it");
     };
-    let outcome = setup::run(layout, false)?;
-    let servers = start(layout, outcome, options.foreground).await?;
+    Choice::for_data_dir(&layout.postgres_dir().join("data"))?;
+    let changed = setup::run(layout, false)?;
+    let servers = start(layout, changed, options.foreground).await?;
     let (ports, secrets) = (servers.ports.clone(), servers.secrets.clone());
     let database_url = servers.database_url.clone();
     wait_for_broker(layout, ports.rabbitmq.clients).await?;
@@ -58,19 +60,19 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     servers.stay_if_in_front().await
 }
 
-async fn start(layout: &Layout, outcome: setup::Outcome, foreground: bool) -> Result<Servers> {
+async fn start(layout: &Layout, changed: setup::Changed, foreground: bool) -> Result<Servers> {
     let stage = Stage::begin("cluster");
-    let result = start_servers(layout, outcome, foreground).await;
+    let result = start_servers(layout, changed, foreground).await;
     stage.end(result)
 }
 
 async fn start_servers(
     layout: &Layout,
-    outcome: setup::Outcome,
+    changed: setup::Changed,
     foreground: bool,
 ) -> Result<(Servers, String)> {
-    let changed = outcome.extension_changed || outcome.programs_changed;
-    let servers = Servers::start(layout, changed, foreground)?;
+    let restart = changed.extension || changed.programs;
+    let servers = Servers::start(layout, restart, foreground)?;
     let url = servers.cluster.url("postgres");
     let what = health::wait(layout, "postgres", POSTGRES_PATIENCE, async || {
         health::postgres(&url).await
@@ -114,7 +116,7 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
     for (role, password) in logins(secrets) {
         migrate::set_login_password(database_url, &role, password).await?;
     }
-    let mut connection = sqlx::PgConnection::connect(database_url)
+    let mut connection = database::connect(database_url)
         .await
         .context("connecting to the database")?;
     for topic in BRIDGES.iter().flat_map(|bridge| bridge.topics) {
@@ -160,7 +162,7 @@ async fn enable_topic(connection: &mut sqlx::PgConnection, topic: &str) -> Resul
 }
 
 async fn demonstrate(layout: &Layout, database_url: &str) -> Result<()> {
-    let mut connection = sqlx::PgConnection::connect(database_url)
+    let mut connection = database::connect(database_url)
         .await
         .context("connecting to the database")?;
     let has_tasks: bool = sqlx::query_scalar("select exists (select from devart.tasks)")

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+use crate::database;
+
 mod files;
 
 use files::{BOOKKEEPING, files, frozen, require_frozen};
@@ -42,7 +44,7 @@ pub async fn migrate(database_url: &str) -> Result<Report> {
 }
 
 async fn connect(database_url: &str) -> Result<PgConnection> {
-    PgConnection::connect(database_url)
+    database::connect(database_url)
         .await
         .context("connecting to the database to migrate")
 }

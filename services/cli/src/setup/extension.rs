@@ -1,48 +1,25 @@
-//! Building pg_devart and installing it into Postgres' directories.
+//! pg_devart in Postgres' directories: its library, its control file and its SQL.
 //!
-//! Building takes minutes, so it is skipped when the sources and the installed library are those of the last build.
+//! The SQL is in the repository, so nothing of it is generated here. Building takes minutes, so it
+//! is skipped when the sources and the installed files are those of the last build.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::cargo_pgrx;
-use crate::disk;
-use crate::hash::{file_sha256, tree_sha256};
+use crate::hash::{file_sha256, text_sha256, tree_sha256};
 use crate::layout::{Layout, cache_dir};
 use crate::postgres::Postgres;
-use crate::progress::Stage;
+use crate::random;
 use crate::shell::{as_root, run_logged};
 
 const NAME: &str = "pg_devart";
 
-/// Installs the extension of this clone; gives whether it had to.
-pub fn ensure(
-    layout: &Layout,
-    postgres: Postgres,
-    stage: &Stage,
-    log: &Path,
-) -> Result<(bool, String)> {
-    if is_current(layout, postgres)? {
-        return Ok((false, "current".to_owned()));
-    }
-    let sources = source_hash(layout)?;
-    let target = cache_dir()?.join("pgrx-target");
-    if !target.exists() {
-        disk::require(&target, 3000, "building the extension")?;
-    }
-    stage.note("compiling");
-    configure_pgrx(postgres, log)?;
-    let package = build(layout, postgres, &target, log)?;
-    install(&package, postgres, log)?;
-    std::fs::write(stamp_file(postgres)?, stamp(&sources, postgres)?)
-        .context("remembering the build")?;
-    Ok((true, format!("built for PostgreSQL {}", postgres.major)))
-}
+/// Where the control file has the version, so that the workspace's manifest alone names it.
+const VERSION_PLACE: &str = "@CARGO_VERSION@";
 
 /// Whether the installed extension was built from the sources of this clone.
-pub fn is_current(layout: &Layout, postgres: Postgres) -> Result<bool> {
+pub fn is_current(layout: &Layout, postgres: &Postgres) -> Result<bool> {
     if !postgres.has_library(NAME) {
         return Ok(false);
     }
@@ -50,13 +27,76 @@ pub fn is_current(layout: &Layout, postgres: Postgres) -> Result<bool> {
     Ok(remembered == stamp(&source_hash(layout)?, postgres)?)
 }
 
-/// Beside the builds, so that a second clone with the same sources builds nothing.
-fn stamp_file(postgres: Postgres) -> Result<PathBuf> {
-    Ok(cache_dir()?.join(format!("{NAME}-pg{}.stamp", postgres.major)))
+/// Installs the library that cargo built, and the files that go with it.
+pub fn install(layout: &Layout, postgres: &Postgres, built: &Path, log: &Path) -> Result<()> {
+    let sources = source_hash(layout)?;
+    let draft = std::env::temp_dir().join(format!("devart-{}", random::word(10)));
+    std::fs::create_dir(&draft).context("making a directory for the extension's files")?;
+    let installed = install_from(&draft, layout, postgres, built, log);
+    let _ = std::fs::remove_dir_all(&draft);
+    installed?;
+    std::fs::write(stamp_file(postgres)?, stamp(&sources, postgres)?)
+        .context("remembering the build")
+}
+
+fn install_from(
+    draft: &Path,
+    layout: &Layout,
+    postgres: &Postgres,
+    built: &Path,
+    log: &Path,
+) -> Result<()> {
+    let library = draft.join(format!("{NAME}.so"));
+    let from = built.join(format!("lib{NAME}.so"));
+    std::fs::copy(&from, &library).with_context(|| format!("copying {}", from.display()))?;
+    let control = draft.join(format!("{NAME}.control"));
+    std::fs::write(&control, control_file(layout)?).context("writing the control file")?;
+    let mut shared = sql_files(layout)?;
+    shared.push(control);
+    install_files(&[library], postgres.library_dir(), log)?;
+    install_files(&shared, &postgres.extension_dir(), log)
+}
+
+/// `install` makes new files instead of writing into ones that a running server has mapped.
+fn install_files(files: &[PathBuf], to: &Path, log: &Path) -> Result<()> {
+    let mut install = as_root("install")?;
+    install.args(["-m", "644", "-t"]).arg(to).args(files);
+    run_logged(&mut install, log)
+}
+
+fn control_file(layout: &Layout) -> Result<String> {
+    let path = layout.repo.join(NAME).join(format!("{NAME}.control"));
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.replace(VERSION_PLACE, env!("CARGO_PKG_VERSION")))
+}
+
+fn sql_files(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let dir = layout.repo.join(NAME).join("sql");
+    let files = files_in(&dir)?;
+    Ok(files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|it| it == "sql"))
+        .collect())
+}
+
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// One for each installation of Postgres, beside the builds, so that a second clone with the same
+/// sources builds nothing.
+fn stamp_file(postgres: &Postgres) -> Result<PathBuf> {
+    let of = text_sha256(&postgres.pg_config().display().to_string());
+    let name = format!("{NAME}-pg{}-{}.stamp", postgres.major, &of[..8]);
+    Ok(cache_dir()?.join(name))
 }
 
 /// The sources and every installed file: another clone may have installed over ours.
-fn stamp(sources: &str, postgres: Postgres) -> Result<String> {
+fn stamp(sources: &str, postgres: &Postgres) -> Result<String> {
     let mut stamp = format!("sources {sources}\n");
     for file in installed_files(postgres)? {
         stamp.push_str(&format!("{} {}\n", file.display(), file_sha256(&file)?));
@@ -64,96 +104,20 @@ fn stamp(sources: &str, postgres: Postgres) -> Result<String> {
     Ok(stamp)
 }
 
-fn installed_files(postgres: Postgres) -> Result<Vec<PathBuf>> {
-    let mut files = vec![postgres.library_dir().join(format!("{NAME}.so"))];
-    for entry in std::fs::read_dir(postgres.extension_dir())
-        .context("reading Postgres' extension directory")?
-    {
-        let path = entry
-            .context("reading Postgres' extension directory")?
-            .path();
-        if path
-            .file_name()
+fn installed_files(postgres: &Postgres) -> Result<Vec<PathBuf>> {
+    let mut files = files_in(&postgres.extension_dir())?;
+    files.retain(|path| {
+        path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(NAME))
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
+    });
+    files.push(postgres.library_dir().join(format!("{NAME}.so")));
     Ok(files)
 }
 
 fn source_hash(layout: &Layout) -> Result<String> {
     tree_sha256(&[
-        layout.repo.join("pg_devart"),
+        layout.repo.join(NAME),
         layout.repo.join("Cargo.lock"),
         layout.repo.join("Cargo.toml"),
     ])
-}
-
-fn pgrx_home() -> Result<PathBuf> {
-    Ok(cache_dir()?.join("pgrx"))
-}
-
-/// Tells pgrx which Postgres there is. In a home of our own: a developer's may name another.
-fn configure_pgrx(postgres: Postgres, log: &Path) -> Result<()> {
-    let home = pgrx_home()?;
-    std::fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
-    let known = std::fs::read_to_string(home.join("config.toml")).unwrap_or_default();
-    if known.contains(&postgres.bin("pg_config").display().to_string()) {
-        return Ok(());
-    }
-    let mut command = Command::new(cargo_pgrx::path()?);
-    command
-        .args(["pgrx", "init", "--no-run"])
-        .arg(format!(
-            "--pg{}={}",
-            postgres.major,
-            postgres.bin("pg_config").display()
-        ))
-        .env("PGRX_HOME", &home);
-    run_logged(&mut command, log)
-}
-
-/// Builds; gives the directory that holds the files under their final paths.
-fn build(layout: &Layout, postgres: Postgres, target: &Path, log: &Path) -> Result<PathBuf> {
-    let package = target.join(format!("package-pg{}", postgres.major));
-    if package.exists() {
-        std::fs::remove_dir_all(&package).context("clearing the last package")?;
-    }
-    let mut command = Command::new(cargo_pgrx::path()?);
-    command
-        .current_dir(layout.repo.join("pg_devart"))
-        .args(["pgrx", "package", "--no-default-features"])
-        .arg(format!("--features=pg{}", postgres.major))
-        .arg("--pg-config")
-        .arg(postgres.bin("pg_config"))
-        .arg("--out-dir")
-        .arg(&package)
-        .env("PGRX_HOME", pgrx_home()?)
-        .env("CARGO_TARGET_DIR", target);
-    run_logged(&mut command, log)?;
-    Ok(package)
-}
-
-fn install(package: &Path, postgres: Postgres, log: &Path) -> Result<()> {
-    for dir in [postgres.library_dir(), postgres.extension_dir()] {
-        let relative = dir
-            .strip_prefix("/")
-            .context("Postgres' directories are absolute")?;
-        let built = package.join(relative);
-        let files: Vec<PathBuf> = std::fs::read_dir(&built)
-            .with_context(|| format!("reading {}", built.display()))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        // `install` makes new files instead of writing into ones that a running server has mapped.
-        run_logged(
-            as_root("install")?
-                .args(["-m", "644", "-t"])
-                .arg(&dir)
-                .args(&files),
-            log,
-        )?;
-    }
-    Ok(())
 }

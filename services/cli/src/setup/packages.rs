@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail};
 use super::no_servers::NoServers;
 use crate::disk;
 use crate::layout::Layout;
-use crate::postgres::{Postgres, SUPPORTED};
+use crate::postgres::{Choice, Postgres, SUPPORTED};
 use crate::progress::Stage;
+use crate::run_as::ServerUser;
 use crate::shell::{as_root, run_logged};
 
 /// What is needed besides Postgres: compilers for pgrx, a broker, Python for the agents.
@@ -36,33 +37,58 @@ pub fn ensure(layout: &Layout, stage: &Stage, log: &Path) -> Result<(Postgres, S
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!("devart sets itself up with apt-get on Debian 12 or later; this machine has none");
     }
-    if let Some(postgres) = present(layout) {
-        let missing = missing(postgres)?;
-        if missing.is_empty() {
-            return Ok((postgres, format!("current, PostgreSQL {}", postgres.major)));
+    let choice = match choice(layout)? {
+        Some(choice) => choice,
+        None => {
+            stage.note("reading the package lists");
+            update_lists(log)?;
+            newest_available()?
         }
-        stage.note(&format!("installing {}", missing.join(" ")));
+    };
+    let missing = missing(&choice)?;
+    let what = if missing.is_empty() {
+        "current".to_owned()
+    } else {
+        let names = missing.join(" ");
+        stage.note(&format!("installing {names}"));
         install(&missing, log)?;
-        return Ok((postgres, format!("installed {}", missing.join(" "))));
-    }
-    stage.note("reading the package lists");
-    update_lists(log)?;
-    let postgres = newest_available()?;
-    let missing = missing(postgres)?;
-    stage.note(&format!("installing {}", missing.join(" ")));
-    install(&missing, log)?;
-    Ok((postgres, format!("installed {}", missing.join(" "))))
+        format!("installed {names}")
+    };
+    let postgres = choice.open()?;
+    postgres.require_headers()?;
+    require_reachable(&postgres)?;
+    let major = postgres.major;
+    Ok((postgres, format!("{what}, PostgreSQL {major}")))
 }
 
-/// The version that our cluster was made with, else the newest that is installed.
-pub fn present(layout: &Layout) -> Option<Postgres> {
-    // Root can read the version file; an ordinary user owns it.
-    Postgres::of_data_dir(&layout.postgres_dir().join("data")).or_else(Postgres::newest_installed)
+/// Root's home, say, is closed to the user that runs the server.
+fn require_reachable(postgres: &Postgres) -> Result<()> {
+    let programs = postgres.bin("");
+    if !ServerUser::for_server("postgres")?.can_enter(&programs) {
+        bail!(
+            "the Postgres user cannot enter {}: a directory above it is closed",
+            programs.display()
+        );
+    }
+    Ok(())
+}
+
+/// What `DEVART_PG` says, else the version that our cluster was made with, else the newest that is
+/// installed.
+pub fn choice(layout: &Layout) -> Result<Option<Choice>> {
+    // Root can read the version file of the data directory; an ordinary user owns it.
+    let of_cluster = || Choice::of_data_dir(&layout.postgres_dir().join("data"));
+    let newest = || Postgres::newest_installed().map(|it| Choice::Debian(it.major));
+    Ok(Choice::made()?.or_else(of_cluster).or_else(newest))
 }
 
 /// The packages that are not installed.
-pub fn missing(postgres: Postgres) -> Result<Vec<String>> {
-    let wanted = wanted(postgres);
+pub fn missing(choice: &Choice) -> Result<Vec<String>> {
+    not_installed(wanted(choice))
+}
+
+/// Those of `wanted` that are not installed.
+pub fn not_installed(wanted: Vec<String>) -> Result<Vec<String>> {
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
         .args(&wanted)
@@ -79,29 +105,30 @@ pub fn missing(postgres: Postgres) -> Result<Vec<String>> {
         .collect())
 }
 
-fn wanted(postgres: Postgres) -> Vec<String> {
-    let major = postgres.major;
-    let versioned = [
-        format!("postgresql-{major}"),
-        format!("postgresql-client-{major}"),
-        format!("postgresql-server-dev-{major}"),
-    ];
-    ALWAYS
-        .into_iter()
-        .map(str::to_owned)
-        .chain(versioned)
-        .collect()
+fn wanted(choice: &Choice) -> Vec<String> {
+    let mut wanted: Vec<String> = ALWAYS.into_iter().map(str::to_owned).collect();
+    match choice {
+        // Another installation brings its own, all but the user that runs it for root.
+        Choice::PgConfig(_) if ServerUser::for_server("postgres").is_ok() => {}
+        Choice::PgConfig(_) => wanted.push("postgresql-common".to_owned()),
+        Choice::Debian(major) => wanted.extend([
+            format!("postgresql-{major}"),
+            format!("postgresql-client-{major}"),
+            format!("postgresql-server-dev-{major}"),
+        ]),
+    }
+    wanted
 }
 
-fn newest_available() -> Result<Postgres> {
-    SUPPORTED
-        .into_iter()
-        .map(|major| Postgres { major })
-        .find(|it| {
-            is_available(&format!("postgresql-{}", it.major))
-                && is_available(&format!("postgresql-server-dev-{}", it.major))
-        })
-        .context("apt offers no postgresql-15, -16 or -17 with its postgresql-server-dev package; is this Debian 12 or later?")
+/// The newest supported version that apt offers.
+pub fn newest_available() -> Result<Choice> {
+    let major = SUPPORTED.into_iter().find(|major| {
+        is_available(&format!("postgresql-{major}"))
+            && is_available(&format!("postgresql-server-dev-{major}"))
+    });
+    major.map(Choice::Debian).context(
+        "apt offers no postgresql-15, -16, -17 or -18 with its postgresql-server-dev package; is this Debian 12 or later?",
+    )
 }
 
 /// Whether apt could install a package.
