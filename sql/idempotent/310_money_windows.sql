@@ -42,29 +42,34 @@ begin
 end
 $$;
 
--- The limit that a service carries.
+-- The limit that a service carries. (In PL/pgSQL, as all that is asked of limits, since that keeps
+-- its plans: SQL that cannot become part of the query that calls it is planned at each call.)
 create or replace function devart_private.limit_of(p_service devart.service_registry)
-returns devart_private.money_limit language sql immutable
+returns devart_private.money_limit language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select p_service.id, 'service'::devart.budget_scope, p_service.id,
-           p_service.budget_usd::numeric, p_service.period, p_service.time_zone,
-           p_service.hard_limit, p_service.alert_thresholds,
-           p_service.window_id, p_service.window_start, p_service.window_end,
-           p_service.spent_usd::numeric, p_service.held_usd::numeric,
-           p_service.alerted_percent, p_service.next_alert_usd,
-           p_service.status, p_service.name, p_service.substitute_service_id
+begin
+    return row(
+        p_service.id, 'service', p_service.id, p_service.budget_usd, p_service.period,
+        p_service.time_zone, p_service.hard_limit, p_service.alert_thresholds, p_service.window_id,
+        p_service.window_start, p_service.window_end, p_service.spent_usd, p_service.held_usd,
+        p_service.alerted_percent, p_service.next_alert_usd, p_service.status, p_service.name,
+        p_service.substitute_service_id
+    )::devart_private.money_limit;
+end
 $$;
 
 -- The limit of another scope.
 create or replace function devart_private.limit_of(p_budget devart.budgets)
-returns devart_private.money_limit language sql immutable
+returns devart_private.money_limit language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select p_budget.id, p_budget.scope, p_budget.scope_id, p_budget.budget_usd::numeric,
-           p_budget.period, p_budget.time_zone, p_budget.hard_limit, p_budget.alert_thresholds,
-           p_budget.window_id, p_budget.window_start, p_budget.window_end,
-           p_budget.spent_usd::numeric, p_budget.held_usd::numeric,
-           p_budget.alerted_percent, p_budget.next_alert_usd,
-           null::devart.service_state, null::text, null::uuid
+begin
+    return row(
+        p_budget.id, p_budget.scope, p_budget.scope_id, p_budget.budget_usd, p_budget.period,
+        p_budget.time_zone, p_budget.hard_limit, p_budget.alert_thresholds, p_budget.window_id,
+        p_budget.window_start, p_budget.window_end, p_budget.spent_usd, p_budget.held_usd,
+        p_budget.alerted_percent, p_budget.next_alert_usd, null, null, null
+    )::devart_private.money_limit;
+end
 $$;
 
 -- Writes the open window of a limit, and the status that follows from it. The row is locked.
@@ -92,28 +97,35 @@ $$;
 
 -- Whether nothing may be spent any more.
 create or replace function devart_private.is_exhausted(p_limit devart_private.money_limit)
-returns boolean language sql immutable
+returns boolean language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select p_limit.hard_limit and coalesce(p_limit.spent_usd >= p_limit.budget_usd, false)
+begin
+    return p_limit.hard_limit and coalesce(p_limit.spent_usd >= p_limit.budget_usd, false);
+end
 $$;
 
 -- The spent_usd at which people must be told next: of a threshold that was not told of in this
 -- window, or of the limit when reaching it suspends.
 create or replace function devart_private.next_alert(p_limit devart_private.money_limit)
-returns numeric language sql immutable
+returns numeric language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select least(
+begin
+    return least(
         (select min(p_limit.budget_usd * t / 100)
          from unnest(p_limit.alert_thresholds) t where t > p_limit.alerted_percent),
-        case when p_limit.hard_limit and p_limit.status <> 'SUSPENDED' then p_limit.budget_usd end)
+        case when p_limit.hard_limit and p_limit.status <> 'SUSPENDED' then p_limit.budget_usd end);
+end
 $$;
 
 -- The highest threshold that was reached and not told of; null when there is none.
 create or replace function devart_private.reached_threshold(p_limit devart_private.money_limit)
-returns int language sql immutable
+returns int language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
-    select max(t) from unnest(p_limit.alert_thresholds) t
-    where t > p_limit.alerted_percent and p_limit.spent_usd * 100 >= p_limit.budget_usd * t
+begin
+    return (
+        select max(t) from unnest(p_limit.alert_thresholds) t
+        where t > p_limit.alerted_percent and p_limit.spent_usd * 100 >= p_limit.budget_usd * t);
+end
 $$;
 
 -- Tells people that spending crossed a threshold (p_percent) or suspended a service. One row for
@@ -165,18 +177,22 @@ $$;
 
 -- The same by id, for charges (pg_devart/src/money/gate.rs).
 create or replace function devart_private.service_reached(p_service_id uuid)
-returns void language sql
+returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.limit_reached(devart_private.limit_of(s))
-    from devart.service_registry s where s.id = p_service_id
+begin
+    perform devart_private.limit_reached(devart_private.limit_of(s))
+    from devart.service_registry s where s.id = p_service_id;
+end
 $$;
 
 -- The same by id, for charges (pg_devart/src/money/budgets.rs).
 create or replace function devart_private.budget_reached(p_budget_id uuid)
-returns void language sql
+returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.limit_reached(devart_private.limit_of(b))
-    from devart.budgets b where b.id = p_budget_id
+begin
+    perform devart_private.limit_reached(devart_private.limit_of(b))
+    from devart.budgets b where b.id = p_budget_id;
+end
 $$;
 
 -- Puts the open window into the archive.

@@ -43,8 +43,7 @@ begin
             order by b.id for no key update skip locked);
     end if;
     perform devart_private.open_window(devart_private.limit_of(b)) from devart.budgets b
-    where b.id = any (v_locked) and b.window_end <= clock_timestamp()
-    order by b.id;
+    where b.id = any (v_locked) and b.window_end <= clock_timestamp();
     return query select b.* from devart.budgets b where b.id = any (v_locked) order by b.id;
 end
 $$;
@@ -66,8 +65,7 @@ begin
             order by s.id for no key update skip locked);
     end if;
     perform devart_private.open_window(devart_private.limit_of(s)) from devart.service_registry s
-    where s.id = any (v_locked) and s.window_end <= clock_timestamp()
-    order by s.id;
+    where s.id = any (v_locked) and s.window_end <= clock_timestamp();
     return query select unnest(v_locked);
 end
 $$;
@@ -88,12 +86,14 @@ $$;
 
 -- What is left of a limit; infinity where there is none. All of it as soon as its window has ended.
 create or replace function devart_private.limit_room(p_limit devart_private.money_limit)
-returns numeric language sql stable
+returns numeric language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
-    select case
-        when p_limit.budget_usd is null or not p_limit.hard_limit then 'infinity'::numeric
+begin
+    return case
+        when p_limit.budget_usd is null or not p_limit.hard_limit then 'infinity'
         when p_limit.window_end <= clock_timestamp() then p_limit.budget_usd
-        else p_limit.budget_usd - p_limit.spent_usd - p_limit.held_usd end
+        else p_limit.budget_usd - p_limit.spent_usd - p_limit.held_usd end;
+end
 $$;
 
 -- The most that could be charged to a service or one of its substitutes at this moment; null when

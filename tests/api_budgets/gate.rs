@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::support::Database;
 use crate::support::api::Api;
 use crate::support::budget::{audit, service};
-use crate::support::queue::create;
 
 #[tokio::test]
 async fn money_is_asked_for_settled_and_released() -> Result<()> {

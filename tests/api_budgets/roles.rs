@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::support::Database;
 use crate::support::api::Api;
 use crate::support::budget::{audit, service, standing, usd};
-use crate::support::queue::create;
 
 #[tokio::test]
 async fn supervisors_raise_budgets_and_only_admins_edit_services_prices_and_budgets() -> Result<()>

@@ -6,7 +6,7 @@ use super::{approval_of, complete, decide};
 use crate::support::budget::{
     audit, budget, charge, claim_funded, costly_task, reserve, service, settle, standing, usd,
 };
-use crate::support::queue::{create, status};
+use crate::support::queue::status;
 use crate::support::{Database, sqlstate};
 
 #[tokio::test]

@@ -7,13 +7,11 @@ mod race;
 mod release;
 mod waiting;
 
-use anyhow::Result;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::Database;
-use crate::support::budget::{Funded, budget};
-use crate::support::queue::status;
+use crate::support::budget::Funded;
 
 /// The approval that a task waits for.
 async fn approval_of(db: &Database, task_id: Uuid) -> sqlx::Result<(Uuid, Value)> {

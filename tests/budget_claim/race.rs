@@ -4,8 +4,8 @@ use anyhow::Result;
 use uuid::Uuid;
 
 use crate::support::Database;
-use crate::support::budget::{Funded, audit, budget, claim_funded, service, standing, usd};
-use crate::support::queue::{create, create_many};
+use crate::support::budget::{Funded, audit, claim_funded, service, standing, usd};
+use crate::support::queue::create_many;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_claimers_never_hold_more_than_the_budgets_have() -> Result<()> {

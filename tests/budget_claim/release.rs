@@ -5,9 +5,9 @@ use anyhow::Result;
 use super::complete;
 use crate::support::Database;
 use crate::support::budget::{
-    audit, budget, claim_funded, costly_task, hold_of, reserve, service, settle, standing, usd,
+    audit, claim_funded, costly_task, hold_of, reserve, service, settle, standing, usd,
 };
-use crate::support::queue::{create, expire_lease};
+use crate::support::queue::expire_lease;
 
 #[tokio::test]
 async fn the_money_of_a_finished_failed_or_lost_task_is_free_again() -> Result<()> {

@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use super::{approval_of, decide};
 use crate::support::budget::{
-    audit, budget, charge, claim_funded, costly_task, hold_of, reserve, service, settle,
+    audit, charge, claim_funded, costly_task, hold_of, reserve, service, settle,
 };
-use crate::support::queue::{create, status};
+use crate::support::queue::status;
 use crate::support::{Database, refusal};
 
 #[tokio::test]

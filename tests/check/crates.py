@@ -94,7 +94,7 @@ def _metadata() -> dict[str, Any]:
     """Ask cargo about the crates of this platform; those of others were never downloaded."""
     version = subprocess.run(["rustc", "-vV"], check=True, stdout=subprocess.PIPE, text=True).stdout
     host = re.search(r"^host: (\S+)$", version, re.MULTILINE)
-    options = ["--format-version=1", "--offline", "--locked", "--all-features"]
+    options = ["--format-version=1", "--locked"]
     if host is not None:
         options.append(f"--filter-platform={host[1]}")
     command = ["cargo", "metadata", *options]

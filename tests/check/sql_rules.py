@@ -55,7 +55,7 @@ _TRANSITION = re.compile(r"\b(?:new|old)\s+table\s+(?:as\s+)?(\w+)")
 
 def in_file(path: str, sql: str) -> Iterator[Finding]:
     """Find what breaks a rule in one file."""
-    if not sql.startswith("-- "):
+    if not sql.lstrip().startswith("-- "):
         yield Finding(path, 1, "the first line must be a comment that says what the file holds")
     blanked = sql_text.code(sql)
     if not path.startswith(_RELEASED):

@@ -11,7 +11,6 @@ use crate::support::api::Api;
 use crate::support::budget::{charge, service};
 use crate::support::grafana::{Dashboard, text};
 use crate::support::promql::{Series, emitted, labels_of, metrics_of, shown};
-use crate::support::queue::create;
 use crate::support::telegram::Bridge;
 use crate::support::wait::eventually;
 

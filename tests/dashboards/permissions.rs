@@ -3,7 +3,7 @@
 use anyhow::Result;
 use sqlx::{Connection, PgConnection};
 
-use crate::support::queue::create;
+use super::world;
 use crate::support::{run_sql, sqlstate};
 
 /// What Grafana must not do, beyond what the table of `privileges` has.

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::ledger;
 use crate::support::budget::{
-    amount, audit, charge, expire, hold_of, release, reserve, service, settle, standing, usd,
+    amount, audit, charge, expire, hold_of, reserve, service, settle, standing, usd,
 };
-use crate::support::queue::create;
 use crate::support::{Database, sqlstate};
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::support::budget::{audit, hold_of, reserve_with, service, standing, usd};
-use crate::support::queue::create;
 use crate::support::{Database, sqlstate};
 
 #[tokio::test]

@@ -4,21 +4,12 @@ use anyhow::Result;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::ledger;
 use crate::support::budget::{
     amount, audit, hold_of, release, reserve, reserve_with, service, settle, standing, usd,
 };
 use crate::support::queue::{claim, create, expire_lease};
 use crate::support::{Database, sqlstate};
-
-/// The ledger's kinds and amounts for a hold.
-async fn ledger(db: &Database, hold_id: Uuid) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(
-        "select kind || ' ' || trim_scale(amount_usd) from devart.charges where hold_id = $1 order by id",
-    )
-    .bind(hold_id)
-    .fetch_all(&db.owner)
-    .await
-}
 
 #[tokio::test]
 async fn held_money_is_not_there_for_others_until_it_is_settled_or_released() -> Result<()> {

@@ -6,7 +6,6 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::support::budget::{amount, audit, hold_of, reserve, reserve_with, service, usd};
-use crate::support::queue::create;
 use crate::support::{Database, refusal, sqlstate};
 
 async fn settle_usage(

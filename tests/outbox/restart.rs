@@ -5,9 +5,9 @@ use devart_cli::cluster::{Cluster, StopMode};
 use devart_kit::outbox::OutboxOptions;
 use sqlx::postgres::PgPoolOptions;
 
-use super::{is_empty, url, work};
+use super::{is_empty, work};
 use crate::support::cluster;
-use crate::support::outbox::{Script, Worker, enable, enqueue};
+use crate::support::outbox::{Script, Worker, enable, enqueue, quick};
 use crate::support::wait::eventually;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! A bridge as a process: its topic, its health and metrics, and its end.
 
-use std::future::ready;
-
 use anyhow::Result;
 
 use super::{database, is_empty, url, work};

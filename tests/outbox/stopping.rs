@@ -8,7 +8,7 @@ use devart_kit::outbox::{HandlerError, OutboxOptions};
 use tokio::sync::Semaphore;
 
 use super::{database, leased, url};
-use crate::support::outbox::{Script, Worker, count, enqueue};
+use crate::support::outbox::{Script, Worker, count, enqueue, quick};
 use crate::support::wait::eventually;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use devart_kit::outbox::{Delivery, HandlerError, OutboxOptions};
 
 use super::{database, is_empty, url, work};
 use crate::support::Database;
-use crate::support::outbox::{Message, Script, TOPIC, Worker, count, enqueue, quick};
+use crate::support::outbox::{Message, Script, TOPIC, Worker, enqueue, quick};
 use crate::support::wait::eventually;
 
 /// Polls so rarely that only wake-ups can explain a delivery.

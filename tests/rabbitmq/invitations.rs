@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Push, outbox, start};
+use super::{Push, outbox};
 use crate::support::Database;
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, Queues};

@@ -16,7 +16,6 @@ use crate::support::api::Api;
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, Queues};
 use crate::support::http::Http;
-use crate::support::queue::create;
 use crate::support::wait::eventually;
 use crate::support::{Agent, Database};
 

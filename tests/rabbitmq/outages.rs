@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{database, outbox, start, wait_for_delivery};
+use super::{database, outbox, wait_for_delivery};
 use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, Queues, nobodys_url};
 use crate::support::queue::{create, create_many};

@@ -5,7 +5,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{database, invite, messages};
+use super::{database, messages};
 use crate::support::queue::{claim, create, expire_lease, fail, make_due};
 use crate::support::{Database, sqlstate};
 

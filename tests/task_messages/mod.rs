@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::Database;
-use crate::support::queue::create;
 
 const TOPIC: &str = "rabbitmq.task";
 

@@ -4,7 +4,6 @@ use anyhow::Result;
 use devart_cli::stand_in::telegram::Trouble;
 
 use super::{Alerting, answer};
-use crate::support::budget::budget;
 use crate::support::outbox::count;
 use crate::support::telegram::Bridge;
 use crate::support::wait::eventually;

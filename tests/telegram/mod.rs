@@ -15,8 +15,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::Database;
-use crate::support::budget::{budget, charge, service};
-use crate::support::outbox::{buried, count};
+use crate::support::budget::{charge, service};
 use crate::support::telegram::Bridge;
 use crate::support::wait::within;
 

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{PATIENCE, create_rows, listen, next, notifier, session};
+use super::{PATIENCE, create_rows, listen, notifier, session};
 use crate::support::cluster;
 
 const ROWS: i64 = 10_000;

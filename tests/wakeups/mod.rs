@@ -14,7 +14,6 @@ use sqlx::postgres::{PgListener, PgNotification};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::support::cluster;
 use crate::support::wait::eventually;
 
 /// How long a notification may take on a busy machine.

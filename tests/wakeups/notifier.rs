@@ -4,8 +4,7 @@ use anyhow::Result;
 use devart_cli::cluster::{Cluster, ClusterOptions, StopMode};
 
 use super::{
-    PATIENCE, another_notifier, find_notifier, listen, next, notifier, pid, session, wake,
-    wake_in_a_crowd,
+    PATIENCE, another_notifier, find_notifier, listen, next, notifier, session, wake_in_a_crowd,
 };
 use crate::support::cluster;
 use crate::support::wait::within;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use devart_cli::cluster::ClusterOptions;
 use sqlx::PgConnection;
 
-use super::{create_rows, listen, next, notifier, pid, run, session, wake};
+use super::{create_rows, listen, next, notifier, run, session};
 use crate::support::cluster;
 
 #[tokio::test(flavor = "multi_thread")]

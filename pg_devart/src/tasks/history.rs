@@ -80,7 +80,7 @@ mod devart_private {
             spi::connect(|session| {
                 record(trigger, &old, &new);
                 let has_service = optional::<Uuid>(&new, "service_id").is_some();
-                let consequences = consequences(from.status(), to.status(), has_service);
+                let consequences = consequences(status_of(from), status_of(to), has_service);
                 apply(session, column(&new, "id"), &consequences);
             });
         }
