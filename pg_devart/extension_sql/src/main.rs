@@ -89,22 +89,41 @@ fn section(library: &Path) -> Result<Vec<u8>> {
     section.with_context(|| format!("{} has no section {SECTION}", library.display()))
 }
 
-/// In an order that stays, without the numbers of lines: an edit changes only what it is about.
-/// Functions depend on nothing here but built-in types; whatever else there is comes first, in
-/// pgrx's order.
+/// In an order that stays and without places in the sources, so that only a change of what is
+/// declared changes it. First the schemas, then whatever else there is in pgrx's order, then the
+/// functions, which depend on nothing here but schemas.
 fn stable(generated: &str) -> String {
     let mut objects: Vec<String> = generated
         .split(BEGIN)
         .map(object)
         .filter(|text| !text.is_empty())
         .collect();
-    objects.sort_by_key(|text| text.contains(FUNCTION).then(|| text.clone()));
+    objects.sort_by_key(|text| match kind(text) {
+        Kind::Other => (Kind::Other, String::new()),
+        kind => (kind, text.clone()),
+    });
+    // Each module that puts something into a schema declares it.
+    objects.dedup();
     objects.iter().map(|text| format!("\n{text}\n")).collect()
 }
 
-const FUNCTION: &str = "CREATE  FUNCTION ";
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Schema,
+    Other,
+    Function,
+}
 
-/// One object without pgrx's notes; nothing of the header of its file.
+fn kind(object: &str) -> Kind {
+    let mut words = object.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("CREATE"), Some("SCHEMA")) => Kind::Schema,
+        (Some("CREATE"), Some("FUNCTION")) => Kind::Function,
+        _ => Kind::Other,
+    }
+}
+
+/// One object without the Rust it comes from; nothing of the header of pgrx's file.
 fn object(text: &str) -> String {
     let text = text.replace(END, "");
     let text = text.trim();
@@ -113,17 +132,15 @@ fn object(text: &str) -> String {
     }
     let lines: Vec<&str> = text
         .lines()
-        .filter(|line| !is_place(line))
-        .map(str::trim_end)
+        .filter(|line| !line.starts_with("-- "))
+        .map(|line| match line.split_once("; /*") {
+            Some((statement, _)) if statement.starts_with("CREATE SCHEMA ") => {
+                &line[..=statement.len()]
+            }
+            _ => line.trim_end(),
+        })
         .collect();
     lines.join("\n")
-}
-
-/// Whether a line is a comment like `-- pg_devart/src/money/charge.rs:26`.
-fn is_place(line: &str) -> bool {
-    line.strip_prefix("-- ")
-        .and_then(|place| place.rsplit_once(".rs:"))
-        .is_some_and(|(_, number)| number.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -142,17 +159,34 @@ mod tests {
     }
 
     #[test]
-    fn line_numbers_and_order_do_not_matter() {
-        let object = |line: u32, name: &str| {
-            format!("{BEGIN}\n-- a/b.rs:{line}\n-- a::{name}\n{FUNCTION}\"{name}\"(\n)\n{END}\n\n")
+    fn places_in_the_sources_and_order_do_not_matter_and_schemas_come_first() {
+        let function = |line: u32, name: &str| {
+            format!(
+                "{BEGIN}\n-- a/b.rs:{line}\n-- a::{name}\nCREATE  FUNCTION \"{name}\"()\n{END}\n\n"
+            )
         };
         let header = format!("{BEGIN}\n/*\ngenerated\n*/\n{END}\n\n");
-        let one = format!("{header}{}{}", object(3, "f"), object(9, "g"));
-        let two = format!("{}{}{header}", object(4, "g"), object(8, "f"));
+        let schema =
+            |module: &str| format!("{BEGIN}\nCREATE SCHEMA s; /* {module}::s */\n{END}\n\n");
+        let one = [
+            header.clone(),
+            function(3, "f"),
+            schema("a"),
+            function(9, "g"),
+        ]
+        .concat();
+        let two = [
+            function(4, "g"),
+            schema("c"),
+            function(8, "f"),
+            header,
+            schema("b"),
+        ]
+        .concat();
         assert_eq!(stable(&one), stable(&two));
         assert_eq!(
             stable(&one),
-            "\n-- a::f\nCREATE  FUNCTION \"f\"(\n)\n\n-- a::g\nCREATE  FUNCTION \"g\"(\n)\n"
+            "\nCREATE SCHEMA s;\n\nCREATE  FUNCTION \"f\"()\n\nCREATE  FUNCTION \"g\"()\n"
         );
     }
 }
