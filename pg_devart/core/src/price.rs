@@ -83,10 +83,6 @@ impl Prices {
         to_json(&self.0)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes
     /// usage free.
     ///

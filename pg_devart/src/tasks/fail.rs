@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::pg::spi::{self, Session, statement};
 use crate::settings;
 
-/// Longer errors are cut: a traceback's end says more than its whole.
+/// Longer errors are cut: of what comes after, nothing is kept.
 const MAX_ERROR_CHARS: usize = 10_000;
 
 statement!(
