@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use devart_kit::http_client;
 use futures::StreamExt;
 use futures::stream::select_all;
 use lapin::message::Delivery;
@@ -57,7 +58,7 @@ impl Agent {
             |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
         let journal = variable("CHAOS_JOURNAL")?;
         Ok(Self {
-            client: Client::builder().timeout(ANSWER_TIMEOUT).build()?,
+            client: http_client::local().timeout(ANSWER_TIMEOUT).build()?,
             api: variable("CHAOS_API_URL")?,
             key: variable("CHAOS_API_KEY")?,
             broker: variable("CHAOS_RABBITMQ_URL")?,

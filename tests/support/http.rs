@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use devart_kit::http_client;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -31,7 +32,7 @@ pub struct Answer {
 impl Http {
     /// Nobody in particular.
     pub fn new(base: String) -> Self {
-        let client = Client::builder()
+        let client = http_client::local()
             .timeout(TIMEOUT)
             .build()
             .expect("a client without special wishes");

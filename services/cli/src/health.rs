@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use devart_kit::http_client;
 use sqlx::{Connection, PgConnection};
 
 use crate::installation::Installation;
@@ -108,9 +109,8 @@ pub fn bridge_url(port: u16) -> String {
 
 /// Whether a service does its work: what it needs is there, and the database migrated.
 pub async fn ready(url: &str) -> Result<String> {
-    let client = reqwest::Client::builder()
+    let client = http_client::local()
         .timeout(PATIENCE)
-        .no_proxy()
         .build()
         .context("making an HTTP client")?;
     let answer = client

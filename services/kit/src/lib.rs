@@ -1,10 +1,11 @@
-//! What every devart service shares: configuration, telemetry, the database door, wake-ups, the outbox
-//! worker, health and shutdown. Holds no business rule and knows no table.
+//! What every devart service shares: configuration, telemetry, the database door, wake-ups, the
+//! outbox worker, the HTTP client, health and shutdown. Holds no business rule and knows no table.
 
 pub mod config;
 pub mod db;
 pub mod endpoint;
 pub mod health;
+pub mod http_client;
 pub mod listener;
 pub mod memory;
 pub mod outbox;

@@ -13,6 +13,7 @@ use crate::config::{PoolArgs, TelemetryArgs};
 use crate::db::{self, Database};
 use crate::endpoint::{self, ReadyCheck};
 use crate::health::database_is_ready;
+use crate::http_client::install_ring;
 use crate::outbox::{self, OutboxHandler, OutboxOptions};
 use crate::{memory, shutdown, telemetry};
 
@@ -54,6 +55,7 @@ impl Sidecar {
     /// When a setting is unusable.
     pub fn start(args: SidecarArgs, application: &str) -> anyhow::Result<Self> {
         memory::give_big_blocks_back();
+        install_ring();
         telemetry::init_logs(&args.telemetry)?;
         let metrics = telemetry::init_metrics()?;
         let shutdown = shutdown::on_signal()?;

@@ -1,33 +1,18 @@
 //! The Bot API: one call.
 //!
-//! The token is part of the URL, so no error here says where it was sent to.
+//! The token is part of the URL, which is why `devart_kit::http_client` names none in its errors.
 
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use devart_kit::http_client::{HttpAnswer, HttpClient, HttpOptions};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Somebody who can write messages.
 pub struct Bot {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    send_message: Uri,
+    api: HttpClient,
     is_heard: AtomicBool,
 }
 
@@ -70,63 +55,33 @@ impl Bot {
     ///
     /// # Errors
     /// When `url` is no address for HTTP, or this machine trusts no authority for HTTPS.
-    pub fn new(url: &str, token: &str) -> anyhow::Result<Self> {
-        let address: Uri = url.parse().context("it is no URL")?;
-        let is_https = address.scheme_str() == Some("https");
-        ensure!(
-            is_https || address.scheme_str() == Some("http"),
-            "it begins with neither https:// nor http://"
-        );
-        ensure!(address.query().is_none(), "it has a query");
-        // What the parser would say of it could repeat it.
-        let send_message = format!("{url}/bot{token}/sendMessage").parse();
+    pub fn new(url: &str, token: &str, options: HttpOptions) -> anyhow::Result<Self> {
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector(is_https)?),
-            send_message: send_message
-                .ok()
-                .context("it cannot be used with the token")?,
+            api: HttpClient::new(&format!("{url}/bot{token}"), options)?,
             is_heard: AtomicBool::new(true),
         })
     }
 
-    /// Whether the last message was answered by somebody who knows us. True as long as there was none.
+    /// Whether the last message was answered by somebody who knows us. True as long as there was
+    /// none.
     pub fn is_heard(&self) -> bool {
         self.is_heard.load(Ordering::Relaxed)
     }
 
     /// Sends text in MarkdownV2.
     pub async fn send(&self, chat: &str, markdown: &str) -> Answer {
-        let answer = match timeout(PATIENCE, self.exchange(chat, markdown)).await {
-            Ok(Ok((status, body))) => understand(status, &body),
-            Ok(Err(error)) => Answer::Failed { error },
-            Err(_) => Answer::Failed {
-                error: format!("Telegram did not answer within {PATIENCE:?}"),
+        let message = json!({
+            "chat_id": chat, "text": markdown, "parse_mode": "MarkdownV2",
+            "link_preview_options": {"is_disabled": true},
+        });
+        let answer = match self.api.post_json("sendMessage", &message).await {
+            Ok(HttpAnswer { status, body, .. }) => understand(status, &body),
+            Err(error) => Answer::Failed {
+                error: format!("Telegram {error}"),
             },
         };
         self.note(&answer);
         answer
-    }
-
-    async fn exchange(&self, chat: &str, markdown: &str) -> Result<(StatusCode, Bytes), String> {
-        let response = self.post(chat, markdown).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LONGEST_ANSWER);
-        let body = body.collect().await;
-        let body = body.map_err(|error| chain("Telegram's answer broke off", &*error))?;
-        Ok((status, body.to_bytes()))
-    }
-
-    async fn post(&self, chat: &str, markdown: &str) -> Result<Response<Incoming>, String> {
-        let body = json!({
-            "chat_id": chat, "text": markdown, "parse_mode": "MarkdownV2",
-            "link_preview_options": {"is_disabled": true},
-        });
-        let request = Request::post(self.send_message.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body.to_string()))
-            .map_err(|_| "the request cannot be written".to_owned())?;
-        let sent = self.client.request(request).await;
-        sent.map_err(|error| chain("Telegram cannot be reached", &error))
     }
 
     fn note(&self, answer: &Answer) {
@@ -141,23 +96,6 @@ impl Bot {
         metrics::counter!("devart_telegram_messages_total", "outcome" => outcome).increment(1);
         self.is_heard.store(is_heard, Ordering::Relaxed);
     }
-}
-
-/// Authorities are looked up only where they are needed: a machine may have none.
-fn connector(is_https: bool) -> anyhow::Result<HttpsConnector<HttpConnector>> {
-    let builder = HttpsConnectorBuilder::new();
-    let builder = if is_https {
-        builder
-            .with_provider_and_native_roots(ring::default_provider())
-            .context("this machine trusts no authority (Debian: apt-get install ca-certificates)")?
-    } else {
-        let config = ClientConfig::builder_with_provider(ring::default_provider().into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        builder.with_tls_config(config)
-    };
-    Ok(builder.https_or_http().enable_http1().build())
 }
 
 /// What Telegram, or something between it and us, means.
@@ -192,17 +130,6 @@ fn with_new_chat(reason: String, migrated_to: Option<i64>) -> String {
         Some(id) => format!("{reason} (the chat's id is now {id}: change TELEGRAM_CHAT_ID)"),
         None => reason,
     }
-}
-
-/// An error with its causes, none of which names the URL.
-fn chain(what: &str, error: &(dyn Error + 'static)) -> String {
-    let mut text = what.to_owned();
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -287,7 +214,8 @@ mod tests {
             stream.try_read(&mut first).expect("a byte");
             first[0]
         });
-        let bot = Bot::new(&format!("https://{address}"), "1:hunter2").expect("a bot");
+        let url = format!("https://{address}");
+        let bot = Bot::new(&url, "1:hunter2", HttpOptions::default()).expect("a bot");
         let Answer::Failed { error } = bot.send("1", "hello").await else {
             panic!("there is nobody");
         };

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use clap::Parser;
 use devart_kit::config::comma_separated;
+use devart_kit::http_client::HttpOptions;
 use devart_kit::sidecar::SidecarArgs;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -36,6 +37,11 @@ pub struct Config {
     /// trusts, or that the file SSL_CERT_FILE names.
     #[arg(long, env = "TELEGRAM_API_URL", default_value = OFFICIAL)]
     pub telegram_api_url: String,
+
+    /// The proxy to reach it through, if any: http://user:password@host:port. Proxies of the
+    /// environment (HTTPS_PROXY) are not asked.
+    #[arg(long, env = "TELEGRAM_PROXY_URL", hide_env_values = true)]
+    pub telegram_proxy_url: Option<SecretString>,
 
     #[command(flatten)]
     pub sidecar: SidecarArgs,
@@ -77,8 +83,18 @@ impl Config {
             "" => OFFICIAL,
             url => url,
         };
-        let bot = Bot::new(url, token).context("TELEGRAM_API_URL cannot be used")?;
+        let bot = Bot::new(url, token, self.http_options())
+            .context("TELEGRAM_API_URL or TELEGRAM_PROXY_URL cannot be used")?;
         Ok(Some(Telegram { bot, chats }))
+    }
+
+    fn http_options(&self) -> HttpOptions {
+        let proxy = self.telegram_proxy_url.clone();
+        HttpOptions {
+            // An empty variable, as `.env` files have them, means none.
+            proxy: proxy.filter(|url| !url.expose_secret().trim().is_empty()),
+            ..HttpOptions::default()
+        }
     }
 }
 

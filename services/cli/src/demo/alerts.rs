@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use devart_kit::http_client;
 use reqwest::Client;
 use sqlx::PgConnection;
 
@@ -84,9 +85,8 @@ impl Alerts {
 
 impl StandIn {
     async fn open(url: String) -> Result<Self> {
-        let client = Client::builder()
+        let client = http_client::local()
             .timeout(Duration::from_secs(5))
-            .no_proxy()
             .build()
             .context("making an HTTP client")?;
         let mut stand_in = Self {

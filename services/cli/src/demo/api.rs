@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use devart_core::signature;
+use devart_kit::http_client;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -22,9 +23,8 @@ pub struct Api {
 impl Api {
     /// Speaks to the API at `url` with a person's token.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let client = Client::builder()
+        let client = http_client::local()
             .timeout(Duration::from_secs(30))
-            .no_proxy()
             .build()
             .context("making an HTTP client")?;
         Ok(Self {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use devart_kit::http_client;
 use futures::{StreamExt, stream};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
@@ -13,7 +14,6 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use reqwest::Client;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -187,7 +187,7 @@ async fn consume(
     let mut messages = channel
         .basic_consume(QUEUE.into(), "".into(), options, FieldTable::default())
         .await?;
-    let client = Client::new();
+    let client = http_client::local().build()?;
     while let Some(message) = messages.next().await {
         let message = message?;
         let body: Value = serde_json::from_slice(&message.data)?;
@@ -238,7 +238,10 @@ impl BenchBridge {
 
     /// It reaches both sides and has made its queue.
     async fn is_ready(&self, bind: &str, connection: &Connection) -> bool {
-        let answer = reqwest::get(format!("http://{bind}/readyz")).await;
+        let Ok(client) = http_client::local().build() else {
+            return false;
+        };
+        let answer = client.get(format!("http://{bind}/readyz")).send().await;
         if !answer.is_ok_and(|answer| answer.status().is_success()) {
             return false;
         }

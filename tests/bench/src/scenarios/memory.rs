@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use devart_kit::http_client;
 
 use crate::cluster::BenchCluster;
 use crate::report::Report;
@@ -54,8 +55,9 @@ impl BenchApi {
 
     async fn wait_until_ready(&self) -> Result<()> {
         let mut last_error = None;
+        let client = http_client::local().build()?;
         for _ in 0..200 {
-            match reqwest::get(format!("{}/readyz", self.url)).await {
+            match client.get(format!("{}/readyz", self.url)).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => {
                     last_error = Some(anyhow::anyhow!("readyz answers {}", answer.status()))
