@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use devart_cli::demo::telegram::StandIn;
+use devart_cli::stand_in::telegram::StandIn;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::{Duration, OffsetDateTime};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use devart_cli::demo::telegram::{StandIn, Trouble};
 use devart_cli::ports;
+use devart_cli::stand_in::telegram::{StandIn, Trouble};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

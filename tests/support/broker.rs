@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use devart_cli::ports::{self, Ports};
-use devart_cli::rabbitmq::{self, RabbitMq};
+use devart_cli::ports;
+use devart_cli::rabbitmq::{self, NodePorts, RabbitMq};
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -30,7 +30,7 @@ const VIRTUAL_HOSTS: u32 = 40;
 /// A node. It ends with this value, and with this process however that ends.
 pub struct Broker {
     dir: PathBuf,
-    ports: Ports,
+    ports: NodePorts,
     node: RabbitMq,
     process: Option<Child>,
     _guard: Child,
@@ -95,7 +95,7 @@ impl Broker {
 
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.ports.rabbitmq
+        self.ports.clients
     }
 
     /// Starts the node and waits until it answers.
@@ -205,7 +205,7 @@ impl Drop for Broker {
 fn init(
     dir: &Path,
     id: &str,
-    ports: Ports,
+    ports: NodePorts,
     configuration: impl Fn(&Path) -> Result<String>,
 ) -> Result<RabbitMq> {
     let node = RabbitMq::init(dir, id, ports, PASSWORD)?;
@@ -240,22 +240,16 @@ fn definitions_of_tests() -> Value {
     })
 }
 
-fn free_ports() -> Result<Ports> {
+fn free_ports() -> Result<NodePorts> {
     // All bound at once, so that they differ.
     let listeners: Vec<_> = (0..3)
         .map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<std::io::Result<_>>()?;
     let port = |index: usize| listeners[index].local_addr().map(|it| it.port());
-    Ok(Ports {
-        rabbitmq: port(0)?,
-        rabbitmq_dist: port(1)?,
+    Ok(NodePorts {
+        clients: port(0)?,
+        dist: port(1)?,
         epmd: port(2)?,
-        // Not the node's.
-        postgres: 0,
-        api: 0,
-        rabbitmq_bridge: 0,
-        telegram_bridge: 0,
-        telegram_stand_in: 0,
     })
 }
 

@@ -6,9 +6,11 @@ use anyhow::{Context, Result, bail};
 use devart_kit::http_client;
 use sqlx::{Connection, PgConnection};
 
+use crate::bridges::{BRIDGES, Bridge};
 use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;
+use crate::stand_in::StandIn;
 use crate::{migrate, rabbitmq, supervisor};
 
 /// How long one question may take.
@@ -29,32 +31,30 @@ pub async fn all(layout: &Layout) -> Result<Vec<PartHealth>> {
     let ports =
         Ports::recorded(&layout.ports_file()).context("no ports are recorded; run `devart up`")?;
     let database_url = installation.database_url()?;
-    let outcomes = [
+    let mut outcomes = vec![
         ("supervisor", supervisor(layout)),
         ("postgres", postgres(database_url).await),
         ("migrations", migrations(database_url).await),
-        ("rabbitmq", broker(ports.rabbitmq)),
+        ("rabbitmq", broker(ports.rabbitmq.clients)),
         ("api", ready(installation.get("API_URL")?).await),
-        (
-            "rabbitmq-bridge",
-            ready(&bridge_url(ports.rabbitmq_bridge)).await,
-        ),
-        (
-            "telegram",
-            ready(&bridge_url(ports.telegram_bridge)).await.map(|well| {
-                match installation.get("TELEGRAM_BOT_TOKEN") {
-                    Ok(_) => well,
-                    Err(_) => format!(
-                        "{well}; no TELEGRAM_BOT_TOKEN is set, so a stand-in takes the alerts"
-                    ),
-                }
-            }),
-        ),
     ];
+    for it in &BRIDGES {
+        outcomes.push((it.part, bridge(it, &installation, &ports).await));
+    }
     Ok(outcomes
         .into_iter()
         .map(|(name, outcome)| PartHealth { name, outcome })
         .collect())
+}
+
+async fn bridge(bridge: &Bridge, installation: &Installation, ports: &Ports) -> Result<String> {
+    let well = ready(&bridge_url(ports.of(bridge.part)?)).await?;
+    Ok(match bridge.stand_in(|name| installation.has(name)) {
+        None => well,
+        Some(StandIn {
+            instead_of, takes, ..
+        }) => format!("{well}; no {instead_of} is set, so a stand-in takes the {takes}"),
+    })
 }
 
 fn supervisor(layout: &Layout) -> Result<String> {

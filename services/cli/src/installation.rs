@@ -31,6 +31,11 @@ impl Installation {
             .with_context(|| format!(".devart/env has no {name}; run `devart up`"))
     }
 
+    /// Whether a value is recorded.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// The owner's connection string.
     pub fn database_url(&self) -> Result<&str> {
         self.get("DATABASE_URL")

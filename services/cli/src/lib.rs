@@ -1,5 +1,7 @@
-//! The `devart` command as a library: private clusters and migrations for the tests and the bench, everything else for the program.
+//! The `devart` command as a library: private clusters, brokers, migrations and stand-ins for the
+//! tests and the bench, everything else for the program.
 
+pub mod bridges;
 pub mod cluster;
 pub mod commands;
 pub mod demo;
@@ -21,4 +23,5 @@ pub mod run_as;
 pub mod secrets;
 pub mod setup;
 pub mod shell;
+pub mod stand_in;
 pub mod supervisor;

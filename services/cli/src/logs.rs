@@ -7,7 +7,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bridges::BRIDGES;
 use crate::layout::Layout;
+
+/// Which logs there are, for the command's help.
+pub fn about() -> String {
+    let bridges = BRIDGES.iter().map(|bridge| bridge.part);
+    let parts: Vec<&str> = ["api", "postgres", "rabbitmq"]
+        .into_iter()
+        .chain(bridges)
+        .collect();
+    let parts = parts.join(", ");
+    format!("Show the log of a part: {parts}, supervisor, setup")
+}
 
 /// The last lines of one part's log; a note when there is none.
 pub fn tail(layout: &Layout, name: &str, lines: usize) -> String {

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use devart_cli::commands::{agent, doctor, down, migrate, outbox, status, token, up, user};
+use devart_cli::commands::{
+    agent, doctor, down, migrate, outbox, stand_in, status, token, up, user,
+};
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
 use devart_cli::{demo, logs, setup, supervisor};
@@ -40,7 +42,7 @@ enum Command {
     Status,
     /// Say what is wrong and the command that mends it
     Doctor,
-    /// Show the log of a part: api, postgres, rabbitmq, telegram, supervisor, setup
+    #[command(about = logs::about())]
     Logs {
         /// Which log
         name: String,
@@ -78,9 +80,11 @@ enum Command {
     Outbox(outbox::Outbox),
     /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget to its end
     Demo,
-    /// Stand in for Telegram (what `up` starts as long as no bot's token is set)
+    /// Stand in for the system outside of a bridge (what `up` starts as long as none is chosen)
     #[command(hide = true)]
-    TelegramStandIn {
+    StandIn {
+        /// The bridge
+        bridge: String,
         #[arg(long)]
         port: u16,
     },
@@ -170,7 +174,7 @@ async fn run(command: Command) -> Result<()> {
         }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
         Command::Outbox(command) => outbox::run(command).await,
         Command::Demo => demo::run(&Layout::find()?).await,
-        Command::TelegramStandIn { port } => demo::telegram::serve(port).await,
+        Command::StandIn { bridge, port } => stand_in::run(&bridge, port).await,
         Command::Supervise { .. } => unreachable!("main runs it without this runtime"),
     }
 }

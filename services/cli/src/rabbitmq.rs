@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::ports::Ports;
 use crate::run_as::ServerUser;
 
 /// The script of the package; not the wrapper in /usr/sbin, which insists on the system's own user and directories.
@@ -18,18 +17,29 @@ const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// The user our node has; RabbitMQ's usual `guest` does not exist on it.
 const USER: &str = "devart";
 
+/// Where a node listens on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodePorts {
+    /// For clients (AMQP).
+    pub clients: u16,
+    /// Between nodes and for its tools; nobody else uses it.
+    pub dist: u16,
+    /// Erlang's port mapper, private to the node.
+    pub epmd: u16,
+}
+
 /// One node.
 #[derive(Debug)]
 pub struct RabbitMq {
     user: ServerUser,
     dir: PathBuf,
     id: String,
-    ports: Ports,
+    ports: NodePorts,
 }
 
 impl RabbitMq {
     /// Prepares the node's directories and configuration in `dir`. `id` tells nodes on one machine apart.
-    pub fn init(dir: &Path, id: &str, ports: Ports, password: &str) -> Result<Self> {
+    pub fn init(dir: &Path, id: &str, ports: NodePorts, password: &str) -> Result<Self> {
         let node = Self {
             user: ServerUser::for_server("rabbitmq")?,
             dir: dir.to_owned(),
@@ -39,7 +49,7 @@ impl RabbitMq {
         for part in ["", "home", "mnesia", "plugins", "log"] {
             node.user.make_dir(&dir.join(part), 0o700)?;
         }
-        node.write("rabbitmq.conf", &configuration(ports.rabbitmq, password))?;
+        node.write("rabbitmq.conf", &configuration(ports.clients, password))?;
         node.write("env.conf", "")?;
         node.write("enabled_plugins", "[].\n")?;
         Ok(node)
@@ -81,7 +91,7 @@ impl RabbitMq {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.ports.epmd.to_string())
             .env("RABBITMQ_NODENAME", self.name())
-            .env("RABBITMQ_DIST_PORT", self.ports.rabbitmq_dist.to_string())
+            .env("RABBITMQ_DIST_PORT", self.ports.dist.to_string())
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-kernel inet_dist_use_interface {127,0,0,1}",

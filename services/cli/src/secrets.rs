@@ -1,7 +1,8 @@
 //! The addresses and secrets of an installation, kept in `.devart/env`.
 //!
-//! A secret comes from the environment or `.env` when somebody chose it, else from the record, else it is made up
-//! once. Lines that people add to the record stay there and reach the API.
+//! A secret comes from the environment or `.env` when somebody chose it, else from the record, else
+//! it is made up once. Lines that people add to the record stay there and reach the services
+//! (`supervisor/environment.rs` says which).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,18 +10,13 @@ use std::path::Path;
 use anyhow::Result;
 use url::Url;
 
+use crate::bridges::{BRIDGES, Bridge};
 use crate::cluster::OWNER;
 use crate::ports::Ports;
 use crate::{env_file, random};
 
 /// Role the API logs in as.
 pub const API_ROLE: &str = "authenticator";
-
-/// Role the bridge to RabbitMQ logs in as.
-pub const RABBITMQ_BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
-
-/// Role the bridge to Telegram logs in as.
-pub const TELEGRAM_BRIDGE_ROLE: &str = "devart_bridge_telegram";
 
 /// Role that Grafana logs in as.
 pub const GRAFANA_ROLE: &str = "devart_grafana";
@@ -35,10 +31,8 @@ pub struct Secrets {
     pub postgres_password: String,
     /// Password of the API's login role.
     pub api_password: String,
-    /// Password of the login role of the bridge to RabbitMQ.
-    pub rabbitmq_bridge_password: String,
-    /// Password of the login role of the bridge to Telegram.
-    pub telegram_bridge_password: String,
+    /// Passwords of the bridges' login roles, by bridge.
+    pub bridge_passwords: BTreeMap<&'static str, String>,
     /// Password of Grafana's login role.
     pub grafana_password: String,
     /// Password of the RabbitMQ user.
@@ -51,7 +45,7 @@ pub struct Secrets {
     pub admin_email: String,
     /// The first admin's first password.
     pub admin_password: String,
-    /// Lines of the record that are not ours, and what people chose about Telegram.
+    /// Lines of the record that are not ours, and what people chose about bridges.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -75,8 +69,10 @@ impl Secrets {
         Self {
             postgres_password: recorded_password("DATABASE_URL"),
             api_password: recorded_password("API_DATABASE_URL"),
-            rabbitmq_bridge_password: recorded_password("RABBITMQ_BRIDGE_DATABASE_URL"),
-            telegram_bridge_password: recorded_password("TELEGRAM_BRIDGE_DATABASE_URL"),
+            bridge_passwords: BRIDGES
+                .iter()
+                .map(|bridge| (bridge.name, recorded_password(&bridge.database_url())))
+                .collect(),
             grafana_password: recorded
                 .get("GRAFANA_POSTGRES_PASSWORD")
                 .cloned()
@@ -86,49 +82,46 @@ impl Secrets {
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
             admin_email: keep_or("ADMIN_EMAIL", || "admin@devart.local".to_owned()),
             admin_password: keep_or("ADMIN_PASSWORD", || random::word(20)),
-            extra: recorded
-                .iter()
-                .filter(|(name, _)| !OURS.contains(&name.as_str()))
-                .chain(
-                    chosen
-                        .iter()
-                        .filter(|(name, _)| TELEGRAM.contains(&name.as_str())),
-                )
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            extra: extra(chosen, recorded),
         }
     }
 
-    /// Whether alerts have somewhere to go; else the stand-in takes them.
-    pub fn has_telegram(&self) -> bool {
-        self.extra.contains_key("TELEGRAM_BOT_TOKEN")
+    /// Whether a bridge's setting is there.
+    pub fn is_set(&self, setting: &str) -> bool {
+        self.extra.contains_key(setting)
     }
 
     /// The lines of `.devart/env`.
-    pub fn entries(&self, ports: &Ports) -> Vec<(String, String)> {
-        let database = |user: &str, password: &str| {
-            format!(
-                "postgres://{user}:{password}@127.0.0.1:{}/{OWNER}",
-                ports.postgres
-            )
-        };
-        let ours = [
-            database(OWNER, &self.postgres_password),
+    ///
+    /// # Errors
+    /// When a bridge is newer than the last `devart up`.
+    pub fn entries(&self, ports: &Ports) -> Result<Vec<(String, String)>> {
+        let mut entries = self.own_entries(ports);
+        for bridge in &BRIDGES {
+            let database = database(ports, &bridge.role(), &self.bridge_passwords[bridge.name]);
+            entries.push((bridge.database_url(), database));
+            let bind = format!("127.0.0.1:{}", ports.of(bridge.part)?);
+            entries.push((bridge.bind(), bind));
+        }
+        entries.extend(self.extra.clone());
+        Ok(entries)
+    }
+
+    /// In the order of [`OURS`].
+    fn own_entries(&self, ports: &Ports) -> Vec<(String, String)> {
+        let values = [
+            database(ports, OWNER, &self.postgres_password),
             format!("http://127.0.0.1:{}", ports.api),
             format!(
                 "amqp://{OWNER}:{}@127.0.0.1:{}",
-                self.rabbitmq_password, ports.rabbitmq
+                self.rabbitmq_password, ports.rabbitmq.clients
             ),
             self.jwt_secret.clone(),
             self.webhook_secret.clone(),
             self.admin_email.clone(),
             self.admin_password.clone(),
-            database(API_ROLE, &self.api_password),
+            database(ports, API_ROLE, &self.api_password),
             format!("127.0.0.1:{}", ports.api),
-            database(RABBITMQ_BRIDGE_ROLE, &self.rabbitmq_bridge_password),
-            format!("127.0.0.1:{}", ports.rabbitmq_bridge),
-            database(TELEGRAM_BRIDGE_ROLE, &self.telegram_bridge_password),
-            format!("127.0.0.1:{}", ports.telegram_bridge),
             // In parts, as Grafana's data source wants them.
             format!("127.0.0.1:{}", ports.postgres),
             OWNER.to_owned(),
@@ -136,25 +129,46 @@ impl Secrets {
             self.grafana_password.clone(),
             "disable".to_owned(),
         ];
-        let ours = OURS
-            .iter()
-            .zip(ours)
-            .map(|(name, value)| ((*name).to_owned(), value));
-        let extra = self
-            .extra
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
-        ours.chain(extra).collect()
+        let names = OURS.map(str::to_owned);
+        names.into_iter().zip(values).collect()
     }
 
     /// Writes the record, readable by its owner only.
     pub fn write(&self, path: &Path, ports: &Ports) -> Result<()> {
-        env_file::write(path, COMMENT, &self.entries(ports), 0o600)
+        env_file::write(path, COMMENT, &self.entries(ports)?, 0o600)
     }
 }
 
-/// Our lines of the record, in the order of [`Secrets::entries`].
-const OURS: [&str; 18] = [
+fn database(ports: &Ports, user: &str, password: &str) -> String {
+    format!(
+        "postgres://{user}:{password}@127.0.0.1:{}/{OWNER}",
+        ports.postgres
+    )
+}
+
+/// What is nobody's to make up: lines that people added, and what they chose about bridges.
+fn extra(
+    chosen: &BTreeMap<String, String>,
+    recorded: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let added = recorded.iter().filter(|(name, _)| !is_ours(name));
+    let of_bridges = chosen.iter().filter(|(name, _)| {
+        let mut settings = BRIDGES.iter().flat_map(Bridge::settings);
+        settings.any(|it| it == *name) && !is_ours(name)
+    });
+    added
+        .chain(of_bridges)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn is_ours(name: &str) -> bool {
+    let is_of_bridge = |bridge: &Bridge| name == bridge.database_url() || name == bridge.bind();
+    OURS.contains(&name) || BRIDGES.iter().any(is_of_bridge)
+}
+
+/// Our lines of the record, without those of bridges.
+const OURS: [&str; 14] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
@@ -164,19 +178,12 @@ const OURS: [&str; 18] = [
     "ADMIN_PASSWORD",
     "API_DATABASE_URL",
     "API_BIND",
-    "RABBITMQ_BRIDGE_DATABASE_URL",
-    "RABBITMQ_BRIDGE_BIND",
-    "TELEGRAM_BRIDGE_DATABASE_URL",
-    "TELEGRAM_BRIDGE_BIND",
     "GRAFANA_POSTGRES_ADDRESS",
     "GRAFANA_POSTGRES_DATABASE",
     "GRAFANA_POSTGRES_USER",
     "GRAFANA_POSTGRES_PASSWORD",
     "GRAFANA_POSTGRES_SSLMODE",
 ];
-
-/// What is nobody's to make up: chosen, then kept as secrets are.
-const TELEGRAM: [&str; 3] = ["TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID", "TELEGRAM_API_URL"];
 
 fn password_of(url: &str) -> Option<String> {
     Url::parse(url).ok()?.password().map(str::to_owned)
@@ -186,19 +193,14 @@ fn password_of(url: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PORTS: Ports = Ports {
-        postgres: 1,
-        api: 2,
-        rabbitmq: 3,
-        rabbitmq_dist: 4,
-        epmd: 5,
-        rabbitmq_bridge: 6,
-        telegram_bridge: 7,
-        telegram_stand_in: 8,
-    };
-
     fn record(secrets: &Secrets) -> BTreeMap<String, String> {
-        secrets.entries(&PORTS).into_iter().collect()
+        let chosen = BTreeMap::new();
+        let ports = Ports::choose(&chosen, &chosen, |_| true).expect("ports");
+        secrets
+            .entries(&ports)
+            .expect("ports")
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -222,8 +224,25 @@ mod tests {
         let chosen = BTreeMap::from([("TELEGRAM_BOT_TOKEN".to_owned(), "1:a".to_owned())]);
         let first = Secrets::settle(&chosen, &BTreeMap::new());
         let later = Secrets::settle(&BTreeMap::new(), &record(&first));
-        assert!(later.has_telegram());
-        assert!(!Secrets::settle(&BTreeMap::new(), &BTreeMap::new()).has_telegram());
+        assert!(later.is_set("TELEGRAM_BOT_TOKEN"));
+        let nothing = Secrets::settle(&BTreeMap::new(), &BTreeMap::new());
+        assert!(!nothing.is_set("TELEGRAM_BOT_TOKEN"));
+    }
+
+    #[test]
+    fn what_an_earlier_version_recorded_is_kept() {
+        let mut recorded = record(&Secrets::settle(&BTreeMap::new(), &BTreeMap::new()));
+        let database = "postgres://devart_bridge_telegram:theirs@127.0.0.1:54320/devart";
+        for (name, value) in [
+            ("TELEGRAM_BRIDGE_DATABASE_URL", database),
+            ("TELEGRAM_BRIDGE_BIND", "127.0.0.1:8091"),
+            ("TELEGRAM_BOT_TOKEN", "1:a"),
+        ] {
+            recorded.insert(name.to_owned(), value.to_owned());
+        }
+        let settled = Secrets::settle(&BTreeMap::new(), &recorded);
+        assert_eq!(settled.bridge_passwords["telegram"], "theirs");
+        assert_eq!(record(&settled), recorded);
     }
 
     #[test]

@@ -6,15 +6,14 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devart_cli::ports::Ports;
-use devart_cli::rabbitmq::{self, RabbitMq};
+use devart_cli::rabbitmq::{self, NodePorts, RabbitMq};
 
 const PASSWORD: &str = "broker";
 
 /// A running node; dropping it ends and removes it.
 pub struct BenchBroker {
     dir: PathBuf,
-    ports: Ports,
+    ports: NodePorts,
     process: Child,
 }
 
@@ -36,7 +35,7 @@ impl BenchBroker {
             process,
         };
         for _ in 0..600 {
-            if rabbitmq::answers(ports.rabbitmq) {
+            if rabbitmq::answers(ports.clients) {
                 return Ok(broker);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -47,7 +46,7 @@ impl BenchBroker {
     pub fn url(&self) -> String {
         format!(
             "amqp://devart:{PASSWORD}@127.0.0.1:{}/%2f",
-            self.ports.rabbitmq
+            self.ports.clients
         )
     }
 }
@@ -61,19 +60,14 @@ impl Drop for BenchBroker {
     }
 }
 
-fn free_ports() -> Result<Ports> {
+fn free_ports() -> Result<NodePorts> {
     let listeners: Vec<TcpListener> = (0..3)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<std::io::Result<_>>()?;
     let port = |index: usize| listeners[index].local_addr().map(|it| it.port());
-    Ok(Ports {
-        rabbitmq: port(0)?,
-        rabbitmq_dist: port(1)?,
+    Ok(NodePorts {
+        clients: port(0)?,
+        dist: port(1)?,
         epmd: port(2)?,
-        postgres: 0,
-        api: 0,
-        rabbitmq_bridge: 0,
-        telegram_bridge: 0,
-        telegram_stand_in: 0,
     })
 }

@@ -3,9 +3,10 @@
 use anyhow::{Result, bail};
 use sqlx::{Connection, PgConnection};
 
+use crate::bridges::BRIDGES;
 use crate::installation::Installation;
 use crate::layout::{Layout, cache_dir};
-use crate::ports::{Ports, is_free};
+use crate::ports::Ports;
 use crate::postgres::Postgres;
 use crate::setup::{cargo_pgrx, extension, packages, pgvector};
 use crate::{disk, health, supervisor};
@@ -167,12 +168,12 @@ fn built_extension(layout: &Layout, postgres: Postgres) -> Finding {
 
 /// What is running.
 async fn servers(layout: &Layout) -> Vec<Check> {
-    if Installation::open(layout).is_err() {
+    let Ok(installation) = Installation::open(layout) else {
         return vec![Check {
             what: "servers",
             finding: bad("never started", "devart up"),
         }];
-    }
+    };
     if matches!(supervisor::running(layout), Ok(None)) {
         let mut checks = vec![Check {
             what: "supervisor",
@@ -185,6 +186,7 @@ async fn servers(layout: &Layout) -> Vec<Check> {
         return checks;
     }
     let mut checks = parts(layout).await;
+    checks.extend(bridges(&installation));
     checks.extend(database(layout).await);
     checks
 }
@@ -193,19 +195,44 @@ fn taken_ports(layout: &Layout) -> Vec<Check> {
     let Some(ports) = Ports::recorded(&layout.ports_file()) else {
         return Vec::new();
     };
-    let taken = ports
-        .named()
-        .into_iter()
-        .filter(|(_, _, number)| !is_free(*number));
+    let taken = ports.taken().into_iter();
     taken
-        .map(|(variable, what, number)| Check {
+        .map(|it| Check {
             what: "ports",
             finding: bad(
-                format!("port {number} of {what} is used by another program"),
-                format!("stop that program, or: {variable}=NUMBER devart up"),
+                format!(
+                    "port {} of {} is used by another program",
+                    it.number, it.what
+                ),
+                format!("stop that program, or: {}=NUMBER devart up", it.variable),
             ),
         })
         .collect()
+}
+
+/// What bridges need and people have not chosen.
+fn bridges(installation: &Installation) -> Vec<Check> {
+    let is_set = |name: &str| installation.has(name);
+    let lacking = BRIDGES.iter().filter_map(|bridge| {
+        let missing = bridge.missing(is_set).join(" and ");
+        let mend = format!("write {missing} into .env, then: devart up");
+        let finding = match bridge.stand_in(is_set) {
+            _ if missing.is_empty() => return None,
+            Some(stand_in) => Hint {
+                what: format!(
+                    "a stand-in for {} takes the {}",
+                    bridge.outside, stand_in.takes
+                ),
+                mend,
+            },
+            None => bad(format!("no {missing} is set"), mend),
+        };
+        Some(Check {
+            what: bridge.part,
+            finding,
+        })
+    });
+    lacking.collect()
 }
 
 async fn parts(layout: &Layout) -> Vec<Check> {

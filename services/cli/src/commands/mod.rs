@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod down;
 pub mod migrate;
 pub mod outbox;
+pub mod stand_in;
 pub mod status;
 pub mod token;
 pub mod up;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sqlx::Connection;
 
+use crate::bridges::{BRIDGES, Bridge};
 use crate::cluster::OWNER;
 use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::progress::Stage;
-use crate::secrets::{API_ROLE, GRAFANA_ROLE, RABBITMQ_BRIDGE_ROLE, Secrets, TELEGRAM_BRIDGE_ROLE};
+use crate::secrets::{API_ROLE, GRAFANA_ROLE, Secrets};
 use crate::{demo, health, migrate, setup, supervisor};
 use servers::Servers;
 
@@ -29,9 +30,6 @@ const POSTGRES_PATIENCE: Duration = Duration::from_secs(120);
 const RABBITMQ_PATIENCE: Duration = Duration::from_secs(120);
 const SERVICE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the bridges deliver: messages about tasks, and alerts of budgets.
-const TOPICS: [&str; 2] = ["rabbitmq.task", "telegram.alert"];
-
 /// Runs every stage, then prints addresses and login.
 pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     layout.create()?;
@@ -40,16 +38,16 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
     };
     let outcome = setup::run(layout, false)?;
     let servers = start(layout, outcome, options.foreground).await?;
-    let (ports, secrets) = (servers.ports, servers.secrets.clone());
+    let (ports, secrets) = (servers.ports.clone(), servers.secrets.clone());
     let database_url = servers.database_url.clone();
-    wait_for_broker(layout, ports.rabbitmq).await?;
+    wait_for_broker(layout, ports.rabbitmq.clients).await?;
     bring_up_to_date(&database_url, &secrets).await?;
     let api = format!("http://127.0.0.1:{}", ports.api);
     wait_for_service(layout, "api", &api).await?;
-    let bridge = health::bridge_url(ports.rabbitmq_bridge);
-    wait_for_service(layout, "rabbitmq-bridge", &bridge).await?;
-    let telegram = health::bridge_url(ports.telegram_bridge);
-    wait_for_service(layout, "telegram", &telegram).await?;
+    for bridge in &BRIDGES {
+        let url = health::bridge_url(ports.of(bridge.part)?);
+        wait_for_service(layout, bridge.part, &url).await?;
+    }
     let demonstrated = if options.demo {
         demonstrate(layout, &database_url).await
     } else {
@@ -113,18 +111,13 @@ async fn bring_up_to_date(database_url: &str, secrets: &Secrets) -> Result<()> {
 
 async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<((), String)> {
     let report = migrate::migrate(database_url).await?;
-    for (role, password) in [
-        (API_ROLE, &secrets.api_password),
-        (RABBITMQ_BRIDGE_ROLE, &secrets.rabbitmq_bridge_password),
-        (TELEGRAM_BRIDGE_ROLE, &secrets.telegram_bridge_password),
-        (GRAFANA_ROLE, &secrets.grafana_password),
-    ] {
-        migrate::set_login_password(database_url, role, password).await?;
+    for (role, password) in logins(secrets) {
+        migrate::set_login_password(database_url, &role, password).await?;
     }
     let mut connection = sqlx::PgConnection::connect(database_url)
         .await
         .context("connecting to the database")?;
-    for topic in TOPICS {
+    for topic in BRIDGES.iter().flat_map(|bridge| bridge.topics) {
         enable_topic(&mut connection, topic).await?;
     }
     // Only once: later the account belongs to the person, who may have changed its password.
@@ -143,6 +136,17 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
         count => format!("applied {count} files, extension {}", report.extension),
     };
     Ok(((), what))
+}
+
+/// The roles that our services and Grafana log in as, with their passwords.
+fn logins(secrets: &Secrets) -> Vec<(String, &str)> {
+    let mut logins = vec![
+        (API_ROLE.to_owned(), secrets.api_password.as_str()),
+        (GRAFANA_ROLE.to_owned(), secrets.grafana_password.as_str()),
+    ];
+    let of_bridge = |bridge: &Bridge| (bridge.role(), &*secrets.bridge_passwords[bridge.name]);
+    logins.extend(BRIDGES.iter().map(of_bridge));
+    logins
 }
 
 /// From now on the database writes messages of this topic.

@@ -1,5 +1,5 @@
-//! What people are told during the demo, read from the stand-in for Telegram that the installation runs as long as
-//! it has no bot's token.
+//! What people are told during the demo, read from the stand-in for Telegram that the installation
+//! runs as long as it has no bot's token.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use reqwest::Client;
 use sqlx::PgConnection;
 
 use super::Steps;
-use super::telegram::{self, Message};
 use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;
+use crate::stand_in::telegram::{self, Message};
 
 /// How long an alert may be under way. Telegram may take its time; our stand-in does not.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,9 +35,10 @@ impl Alerts {
         let installation = Installation::open(layout)?;
         let database = installation.connect().await?;
         let mut stand_in = None;
-        if installation.get("TELEGRAM_BOT_TOKEN").is_err() {
+        if !installation.has(telegram::STAND_IN.instead_of) {
             let ports = Ports::recorded(&layout.ports_file()).context("no ports are recorded")?;
-            stand_in = Some(StandIn::open(telegram::url(ports.telegram_stand_in)).await?);
+            let port = ports.of(telegram::STAND_IN.part)?;
+            stand_in = Some(StandIn::open(telegram::url(port)).await?);
         }
         Ok(Self { database, stand_in })
     }

@@ -5,10 +5,8 @@ mod agent;
 mod alerts;
 mod api;
 mod delivery;
-mod markdown_v2;
 mod money;
 mod report;
-pub mod telegram;
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::bridges::{BRIDGES, Bridge};
 use crate::disk;
 use crate::hash::file_sha256;
 use crate::layout::{Layout, target_dir};
@@ -12,7 +13,12 @@ use crate::progress::Stage;
 use crate::shell::run_logged;
 
 /// The programs that the supervisor runs, itself included.
-const PROGRAMS: [&str; 4] = ["devart", "devart-api", "devart-rabbitmq", "devart-telegram"];
+fn programs() -> Vec<String> {
+    let own = ["devart", "devart-api"].map(str::to_owned);
+    own.into_iter()
+        .chain(BRIDGES.iter().map(Bridge::program))
+        .collect()
+}
 
 /// Builds and copies; gives whether a copy changed.
 pub fn ensure(layout: &Layout, stage: &Stage, log: &Path) -> Result<(bool, String)> {
@@ -29,10 +35,10 @@ pub fn ensure(layout: &Layout, stage: &Stage, log: &Path) -> Result<(bool, Strin
         .env("CARGO_TARGET_DIR", &target);
     run_logged(&mut command, log)?;
     let mut changed = Vec::new();
-    for program in PROGRAMS {
+    for program in programs() {
         if copy_if_changed(
-            &target.join("release").join(program),
-            &layout.bin_dir().join(program),
+            &target.join("release").join(&program),
+            &layout.bin_dir().join(&program),
         )? {
             changed.push(program);
         }

@@ -1,5 +1,5 @@
-//! A stand-in for Telegram: a real HTTP server that speaks as much of the Bot API as the bridge does, keeps what it
-//! received, and misbehaves when it is told to. Installations without a bot's token run one, and so do the tests.
+//! A stand-in for Telegram: speaks as much of the Bot API as the bridge does, keeps what it
+//! received, and misbehaves when it is told to.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,11 +21,21 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::markdown_v2;
 
+/// The stand-in of an installation.
+pub(crate) const STAND_IN: super::StandIn = super::StandIn {
+    part: "telegram-stand-in",
+    port: 8092,
+    instead_of: "TELEGRAM_BOT_TOKEN",
+    takes: "alerts",
+    settings,
+    serve: |port| Box::pin(serve(port)),
+};
+
 /// The token that an installation's bridge has as long as it has no other. Nobody's, and no secret.
-pub const TOKEN: &str = "0:stand-in";
+const TOKEN: &str = "0:stand-in";
 
 /// The chat that it writes to.
-pub const CHAT: &str = "0";
+const CHAT: &str = "0";
 
 /// Telegram's limit, in characters without markup.
 const LONGEST_TEXT: usize = 4096;
@@ -98,8 +108,15 @@ pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Stands in for Telegram until the process ends, and prints what it receives.
-pub async fn serve(port: u16) -> Result<()> {
+fn settings(port: u16) -> Vec<(&'static str, String)> {
+    vec![
+        ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
+        ("TELEGRAM_CHAT_ID", CHAT.to_owned()),
+        ("TELEGRAM_API_URL", url(port)),
+    ]
+}
+
+async fn serve(port: u16) -> Result<()> {
     let mut stand_in = StandIn::open(port, true).await?;
     println!("standing in for Telegram at {}", stand_in.url());
     (&mut stand_in.server)

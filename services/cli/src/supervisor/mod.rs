@@ -2,6 +2,7 @@
 
 mod backoff;
 mod child;
+mod environment;
 mod log;
 pub mod orphans;
 pub mod parts;

@@ -33,7 +33,7 @@ pub fn stop(layout: &Layout) -> Result<()> {
     if record_file.exists() {
         // RabbitMQ's port mapper is nobody's child.
         if let Some(ports) = Ports::recorded(&layout.ports_file()) {
-            rabbitmq::stop_port_mapper(ports.epmd);
+            rabbitmq::stop_port_mapper(ports.rabbitmq.epmd);
         }
         std::fs::remove_file(record_file).context("removing the record of the parts")?;
     }

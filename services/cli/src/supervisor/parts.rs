@@ -1,6 +1,5 @@
 //! The servers of an installation, in the order in which they start.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,12 +8,13 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::child::Part;
+use super::environment::{self, Settings};
+use crate::bridges::BRIDGES;
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::demo::telegram;
 use crate::env_file;
 use crate::layout::Layout;
 use crate::ports::Ports;
-use crate::rabbitmq::{RabbitMq, stop_port_mapper};
+use crate::rabbitmq::{NodePorts, RabbitMq, stop_port_mapper};
 use crate::run_as::ServerUser;
 use crate::secrets::Secrets;
 
@@ -24,16 +24,24 @@ pub fn all(layout: &Layout) -> Result<Vec<Part>> {
         .context("nothing is set up here yet; run `devart up`")?;
     let recorded = env_file::read(&layout.env_file())?;
     let secrets = Secrets::settle(&Default::default(), &recorded);
+    let settings = environment::all(layout, &ports, &secrets)?;
     let mut parts = vec![
         postgres(cluster(layout, &ports, &secrets)?),
-        rabbitmq(layout, ports, &secrets)?,
-        api(layout, &ports, &secrets)?,
-        rabbitmq_bridge(layout, &ports, &secrets)?,
+        rabbitmq(layout, ports.rabbitmq, &secrets)?,
+        api(layout, settings.clone())?,
     ];
-    if !secrets.has_telegram() {
-        parts.push(telegram_stand_in(layout, &ports)?);
+    for bridge in &BRIDGES {
+        let stand_in = bridge.stand_in(|name| secrets.is_set(name));
+        let mut settings = environment::of_bridge(bridge, settings.clone());
+        if let Some(it) = stand_in {
+            let port = ports.of(it.part)?;
+            let to_stand_in = (it.settings)(port).into_iter();
+            settings.extend(to_stand_in.map(|(name, value)| (name.to_owned(), value)));
+            parts.push(self::stand_in(layout, bridge.name, it.part, port)?);
+        }
+        let program = layout.bin_dir().join(bridge.program());
+        parts.push(service(bridge.part, program, settings)?);
     }
-    parts.push(telegram(layout, &ports, &secrets)?);
     Ok(parts)
 }
 
@@ -59,7 +67,7 @@ fn postgres(cluster: Cluster) -> Part {
     }
 }
 
-fn rabbitmq(layout: &Layout, ports: Ports, secrets: &Secrets) -> Result<Part> {
+fn rabbitmq(layout: &Layout, ports: NodePorts, secrets: &Secrets) -> Result<Part> {
     let node = RabbitMq::init(
         &layout.rabbitmq_dir(),
         &layout.id(),
@@ -75,94 +83,31 @@ fn rabbitmq(layout: &Layout, ports: Ports, secrets: &Secrets) -> Result<Part> {
     })
 }
 
-fn api(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
-    let mut environment = environment(layout, ports, secrets)?;
-    environment.retain(|name, _| {
-        ["RABBITMQ_BRIDGE_", "TELEGRAM_"]
-            .iter()
-            .all(|others| !name.starts_with(others))
-    });
-    service("api", layout.bin_dir().join("devart-api"), environment)
+fn api(layout: &Layout, settings: Settings) -> Result<Part> {
+    let program = layout.bin_dir().join("devart-api");
+    service("api", program, environment::of_api(settings))
 }
 
-fn rabbitmq_bridge(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
-    let environment = bridge_environment(environment(layout, ports, secrets)?, "RABBITMQ_");
-    let program = layout.bin_dir().join("devart-rabbitmq");
-    service("rabbitmq-bridge", program, environment)
-}
-
-/// Without a bot's token it speaks to the stand-in, so that alerts can be seen, and none waits for ever.
-fn telegram(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
-    let mut environment = bridge_environment(environment(layout, ports, secrets)?, "TELEGRAM_");
-    if !secrets.has_telegram() {
-        let stand_in = [
-            ("TELEGRAM_BOT_TOKEN", telegram::TOKEN.to_owned()),
-            ("TELEGRAM_CHAT_ID", telegram::CHAT.to_owned()),
-            ("TELEGRAM_API_URL", telegram::url(ports.telegram_stand_in)),
-        ];
-        environment.extend(stand_in.map(|(name, value)| (name.to_owned(), value)));
-    }
-    let program = layout.bin_dir().join("devart-telegram");
-    service("telegram", program, environment)
-}
-
-fn telegram_stand_in(layout: &Layout, ports: &Ports) -> Result<Part> {
+/// What a bridge speaks to as long as nobody has chosen the system outside, so that its messages
+/// can be seen, and none waits for ever.
+fn stand_in(layout: &Layout, bridge: &'static str, part: &'static str, port: u16) -> Result<Part> {
     let (user, program) = (
         ServerUser::for_server("nobody")?,
         layout.bin_dir().join("devart"),
     );
-    let port = ports.telegram_stand_in.to_string();
-    Ok(part("telegram-stand-in", move || {
+    let port = port.to_string();
+    Ok(self::part(part, move || {
         let mut command = bare_command(&user, &program);
-        command.args(["telegram-stand-in", "--port", &port]);
+        command.args(["stand-in", bridge, "--port", &port]);
         command
     }))
 }
 
-/// What a bridge may know: its own settings, under the names that all bridges have, and those that everybody has.
-fn bridge_environment(
-    mut environment: BTreeMap<String, String>,
-    own: &str,
-) -> BTreeMap<String, String> {
-    for name in ["BRIDGE_DATABASE_URL", "BRIDGE_BIND"] {
-        if let Some(value) = environment.remove(&format!("{own}{name}")) {
-            environment.insert(name.to_owned(), value);
-        }
-    }
-    let somebodys = ["API_", "SUPABASE_", "GITHUB_", "RABBITMQ_", "TELEGRAM_"];
-    environment.retain(|name, _| {
-        name.starts_with(own) || somebodys.iter().all(|others| !name.starts_with(others))
-    });
-    environment
-}
-
-/// What our services may know: everything but the logins of the owner and of Grafana and people's passwords.
-fn environment(
-    layout: &Layout,
-    ports: &Ports,
-    secrets: &Secrets,
-) -> Result<BTreeMap<String, String>> {
-    let mut environment: BTreeMap<String, String> = secrets.entries(ports).into_iter().collect();
-    for (name, value) in layout.env_overrides()? {
-        environment.entry(name).or_insert(value);
-    }
-    // Not the owner's database: each service only ever logs in as its own role.
-    let others = ["ADMIN_", "GRAFANA_"];
-    environment.retain(|name, _| {
-        name != "DATABASE_URL" && others.iter().all(|others| !name.starts_with(others))
-    });
-    Ok(environment)
-}
-
-fn service(
-    name: &'static str,
-    program: PathBuf,
-    environment: BTreeMap<String, String>,
-) -> Result<Part> {
+fn service(name: &'static str, program: PathBuf, settings: Settings) -> Result<Part> {
     let user = ServerUser::for_server("nobody")?;
     Ok(part(name, move || {
         let mut command = bare_command(&user, &program);
-        command.envs(&environment);
+        command.envs(&settings);
         command
     }))
 }
@@ -184,40 +129,5 @@ fn part(name: &'static str, command: impl Fn() -> Command + Send + 'static) -> P
         stop_signal: Signal::SIGTERM,
         patience: Duration::from_secs(30),
         after_stop: Box::new(|| {}),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bridge_knows_its_own_settings_and_nobody_elses() {
-        let names = [
-            "RABBITMQ_BRIDGE_DATABASE_URL",
-            "TELEGRAM_BRIDGE_DATABASE_URL",
-            "TELEGRAM_BOT_TOKEN",
-            "RABBITMQ_URL",
-            "API_DATABASE_URL",
-            "SUPABASE_JWT_SECRET",
-            "RUST_LOG",
-            "OUTBOX_CONCURRENCY",
-        ];
-        let all = names.map(|name| (name.to_owned(), format!("value of {name}")));
-        let known = bridge_environment(BTreeMap::from(all), "TELEGRAM_");
-        let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "BRIDGE_DATABASE_URL",
-                "OUTBOX_CONCURRENCY",
-                "RUST_LOG",
-                "TELEGRAM_BOT_TOKEN"
-            ]
-        );
-        assert_eq!(
-            known["BRIDGE_DATABASE_URL"],
-            "value of TELEGRAM_BRIDGE_DATABASE_URL"
-        );
     }
 }

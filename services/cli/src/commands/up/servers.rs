@@ -148,7 +148,7 @@ impl Configuration {
     fn of(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Self> {
         let text = format!(
             "{ports:?}{:?}{:?}",
-            secrets.entries(ports),
+            secrets.entries(ports)?,
             layout.env_overrides()?
         );
         Ok(Self {

@@ -22,7 +22,7 @@ devart is up.
         secrets.admin_email,
         secrets.admin_password,
         ports.postgres,
-        ports.rabbitmq,
+        ports.rabbitmq.clients,
         layout.env_file().display(),
         layout.home().join("bin/devart").display(),
     );
