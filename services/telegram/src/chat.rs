@@ -1,21 +1,17 @@
-//! What one chat is told: at most one message per second, with everything that waits for it.
+//! What one chat is told: everything that waits when the rate lets a message go, merged into one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use devart_kit::outbox::HandlerError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
 
 use crate::bot::{Answer, Bot};
+use crate::rate_limit::RateLimit;
 
-/// The Bot API's limit in characters. It counts them after the markup is taken away; we count UTF-16 units with it,
-/// which are never fewer.
+/// The Bot API's limit in characters. It counts them after the markup is taken away; we count
+/// UTF-16 units with it, which are never fewer.
 pub const LONGEST_MESSAGE: usize = 4096;
-
-/// Between an answer and the next message, so that Telegram never gets two in a second however long one is under way.
-const PAUSE: Duration = Duration::from_secs(1);
 
 const BETWEEN_ALERTS: &str = "\n\n";
 
@@ -60,7 +56,7 @@ impl Chat {
 
 async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Waiting>) {
     let mut queue = VecDeque::new();
-    let mut free_at = Instant::now();
+    let mut rate = RateLimit::new();
     loop {
         if queue.is_empty() {
             let Some(first) = arriving.recv().await else {
@@ -68,7 +64,7 @@ async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Wa
             };
             queue.push_back(first);
         }
-        sleep_until(free_at).await;
+        rate.wait().await;
         while let Ok(next) = arriving.try_recv() {
             queue.push_back(next);
         }
@@ -78,7 +74,7 @@ async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Wa
             continue;
         }
         let answer = bot.send(&id, &merge(&batch)).await;
-        free_at = Instant::now() + silence(&answer);
+        rate.answered(&answer);
         tell_outcome(&id, batch, answer, &mut queue);
     }
 }
@@ -105,15 +101,6 @@ fn units(text: &str) -> usize {
 fn merge(batch: &[Waiting]) -> String {
     let texts: Vec<&str> = batch.iter().map(|it| it.markdown.as_str()).collect();
     texts.join(BETWEEN_ALERTS)
-}
-
-fn silence(answer: &Answer) -> Duration {
-    match answer {
-        Answer::Limited {
-            after: Some(after), ..
-        } => PAUSE.max(*after),
-        _ => PAUSE,
-    }
 }
 
 fn tell_outcome(chat: &str, batch: Vec<Waiting>, answer: Answer, queue: &mut VecDeque<Waiting>) {
@@ -219,24 +206,5 @@ mod tests {
         let outcome = told.try_recv().expect("decided");
         assert_eq!(outcome, Err(HandlerError::Permanent("bad".to_owned())));
         assert_eq!(messages(queue), ["two", "later"]);
-    }
-
-    #[test]
-    fn silence_lasts_at_least_a_second() {
-        let limited = |after| Answer::Limited {
-            error: String::new(),
-            after,
-        };
-        assert_eq!(
-            silence(&limited(Some(Duration::from_secs(9)))),
-            Duration::from_secs(9)
-        );
-        for answer in [
-            limited(Some(Duration::ZERO)),
-            limited(None),
-            Answer::Accepted,
-        ] {
-            assert_eq!(silence(&answer), PAUSE);
-        }
     }
 }

@@ -8,12 +8,10 @@ use devart_kit::sidecar::SidecarArgs;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bot::Bot;
+use crate::rate_limit::MOST_CHATS;
 
 /// Telegram itself.
 const OFFICIAL: &str = "https://api.telegram.org";
-
-/// Telegram takes 30 messages a second from one bot, and every chat may get one a second.
-const MOST_CHATS: usize = 30;
 
 /// Tells people of budgets through Telegram.
 #[derive(Debug, Clone, Parser)]

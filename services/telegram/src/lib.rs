@@ -1,14 +1,17 @@
-//! The bridge to Telegram: each alert that the database writes to the outbox is told to people, through the Bot API.
+//! The bridge to Telegram: each alert that the database writes to the outbox is told to people,
+//! through the Bot API.
 //!
-//! Telegram takes about one message per second and chat. A process keeps to that: alerts that wait for a chat
-//! become one message, as many as fit. Processes do not know of each other, so N replicas may write N messages a second; then
-//! Telegram answers 429, and they wait as long as it says. One replica is enough: a second one only shortens an outage.
+//! Telegram takes about one message per second and chat. A process keeps to that (`rate_limit`):
+//! alerts that wait for a chat become one message, as many as fit (`chat`). Processes do not know
+//! of each other, so N replicas may write N messages a second; then Telegram answers 429, and they
+//! wait as long as it says. One replica is enough: a second one only shortens an outage.
 
 mod alert;
 mod bot;
 mod chat;
 pub mod config;
 mod handler;
+mod rate_limit;
 mod text;
 mod wording;
 
