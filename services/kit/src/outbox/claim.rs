@@ -3,25 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use devart_core::backoff::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::settle::Settled;
+use super::deliver;
+use super::handler::OutboxHandler;
+use super::options::DATABASE_BACKOFF;
+use super::outcome::Settled;
 use super::sight::Sight;
 use super::store::{Lease, Row};
-use super::{OutboxHandler, Worker, deliver};
+use super::worker::Worker;
 use crate::listener::Wakeups;
 
 /// The database says that the role may not do this, which waiting does not change.
 const NOT_ALLOWED: &str = "42501";
-
-/// Delays while the database is away.
-pub(super) const DATABASE_BACKOFF: Backoff = Backoff {
-    base_seconds: 0.1,
-    max_seconds: 5.0,
-};
 
 /// Claims and spawns deliveries until shutdown.
 pub(super) async fn run<H: OutboxHandler>(

@@ -8,10 +8,12 @@ use devart_core::backoff::Backoff;
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use super::handler::{Delivery, HandlerError, OutboxHandler};
 use super::hands::Hold;
-use super::settle::Outcome;
+use super::observe;
+use super::outcome::Outcome;
 use super::store::Row;
-use super::{Delivery, HandlerError, OutboxHandler, Worker, observe};
+use super::worker::Worker;
 
 /// Handles one row as soon as a slot is free. Ends before the row's lease does.
 pub(super) async fn deliver<H: OutboxHandler>(

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{OutboxHandler, Worker};
+use super::handler::OutboxHandler;
+use super::worker::Worker;
 
 /// Extends leases of which a third has passed, so that two attempts may fail before one is lost. Never ends.
 pub(super) async fn run<H: OutboxHandler>(worker: Arc<Worker<H>>) {

@@ -15,9 +15,11 @@ mod hands;
 mod keep;
 mod observe;
 mod options;
+mod outcome;
 mod settle;
 mod sight;
 mod store;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,29 +34,12 @@ use crate::db::Database;
 pub use handler::{Delivery, HandlerError, OutboxHandler};
 use hands::Hands;
 pub use options::OutboxOptions;
-use settle::Settled;
+use outcome::Settled;
 use store::Store;
+use worker::Worker;
 
 /// How long the last outcomes may take to reach the database at the end. What does not comes back when its lease expires.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the parts of one worker share.
-struct Worker<H> {
-    handler: H,
-    options: OutboxOptions,
-    store: Store,
-    hands: Hands,
-    /// How many handlers may run.
-    slots: Semaphore,
-    /// How many rows may be in hand: those being handled, and a batch that waits or is being settled.
-    room: Arc<Semaphore>,
-    /// Says that rows may have become due by what this worker did.
-    look: Notify,
-    /// Nothing new is begun.
-    shutdown: CancellationToken,
-    /// Handlers still running are dropped.
-    abandon: CancellationToken,
-}
 
 /// Delivers the handler's topic until `shutdown`, then finishes what is being handled, or returns it after
 /// [`OutboxOptions::shutdown_grace_ms`]. Waits out a database that is away. Dropping the future is like a crash: what was

@@ -5,6 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use devart_core::backoff::Backoff;
 
+/// Delays while the database is away.
+pub(super) const DATABASE_BACKOFF: Backoff = Backoff {
+    base_seconds: 0.1,
+    max_seconds: 5.0,
+};
+
 /// Sizes and patience of an outbox worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct OutboxOptions {

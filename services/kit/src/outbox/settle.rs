@@ -3,43 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::claim::DATABASE_BACKOFF;
+use super::handler::OutboxHandler;
+use super::observe;
+use super::options::DATABASE_BACKOFF;
+use super::outcome::{Outcome, Settled};
 use super::store::{Failure, Lease};
-use super::{OutboxHandler, Worker, observe};
+use super::worker::Worker;
 
 /// Outcomes told at once.
 const MOST_AT_ONCE: usize = 1000;
-
-/// How handling a row ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The outside has it.
-    Delivered,
-    /// It is tried again after the delay, or buried when there is none.
-    Failed {
-        error: String,
-        delay: Option<Duration>,
-    },
-    /// We stop; somebody else shall deliver it.
-    Returned,
-    /// Somebody else may have it already.
-    Lost,
-}
-
-/// A row that was handled. Its place is free when this is dropped.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub lease: Lease,
-    pub keyed: bool,
-    pub created_at: OffsetDateTime,
-    pub outcome: Outcome,
-    #[expect(dead_code, reason = "held, not read")]
-    pub place: Option<OwnedSemaphorePermit>,
-}
 
 /// Settles until every sender is gone. Tries again for as long as the database is away.
 pub(super) async fn run<H: OutboxHandler>(
