@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::greeting;
 use crate::publisher::Publisher;
-use crate::topology::{QueueType, Topology};
+use crate::queue_type::QueueType;
+use crate::topology::Topology;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

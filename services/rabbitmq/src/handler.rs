@@ -12,7 +12,7 @@ use crate::connection::{Broker, BrokerWatch};
 use crate::lanes::LostLanes;
 use crate::message::TaskMessage;
 use crate::publisher::{Outcome, Publication};
-use crate::topology::Route;
+use crate::route::Route;
 
 const AFTER_RETURN: Duration = Duration::from_millis(100);
 

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::{Broker, BrokerWatch};
-use crate::topology::{Found, Route};
+use crate::route::Route;
+use crate::topology::Found;
 
 /// A task that has waited for so long beside an empty queue has no invitation on its way any more.
 const WAITING_SECONDS: f64 = 60.0;

@@ -8,7 +8,10 @@ mod greeting;
 mod handler;
 mod lanes;
 mod message;
+mod priority;
 mod publisher;
+mod queue_type;
+mod route;
 mod topology;
 
 use devart_kit::sidecar::Sidecar;

@@ -7,7 +7,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::topology::Route;
+use crate::priority::Priority;
+use crate::route::Route;
 
 const PERSISTENT: u8 = 2;
 
@@ -41,16 +42,6 @@ pub enum Kind {
     Delay,
     /// It failed for good.
     Dead,
-}
-
-/// How urgent a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Priority {
-    Critical,
-    High,
-    Medium,
-    Low,
 }
 
 impl TaskMessage {
@@ -107,32 +98,6 @@ impl TaskMessage {
             add("x-devart-reason", &start);
         }
         headers
-    }
-}
-
-/// The number of the most urgent tasks' messages.
-pub const HIGHEST_PRIORITY: u8 = 5;
-
-impl Priority {
-    /// What the broker orders messages by. Some tell only numbers up to 4 from those above it, which makes the
-    /// difference where it matters most.
-    fn number(self) -> u8 {
-        match self {
-            Self::Critical => HIGHEST_PRIORITY,
-            Self::High => 3,
-            Self::Medium => 2,
-            Self::Low => 1,
-        }
-    }
-
-    /// The value's name in the database.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Critical => "CRITICAL",
-            Self::High => "HIGH",
-            Self::Medium => "MEDIUM",
-            Self::Low => "LOW",
-        }
     }
 }
 
