@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use super::Registered;
 use super::api::Api;
+use super::registered::Registered;
 use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::logs;

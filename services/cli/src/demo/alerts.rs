@@ -8,7 +8,7 @@ use devart_kit::http_client;
 use reqwest::Client;
 use sqlx::PgConnection;
 
-use super::Steps;
+use super::steps::Steps;
 use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;

@@ -129,3 +129,11 @@ fn success(path: &str, (status, body): (u16, Value)) -> Result<Value> {
     );
     Ok(body)
 }
+
+/// A text in an answer.
+pub fn text(value: &Value, field: &str) -> Result<String> {
+    let found = value.get(field).and_then(Value::as_str);
+    found
+        .map(str::to_owned)
+        .with_context(|| format!("the answer has no {field}: {value}"))
+}

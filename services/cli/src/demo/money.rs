@@ -6,8 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::alerts::Alerts;
-use super::api::Api;
-use super::{Registered, Steps, print_task, register_agent, report, text};
+use super::api::{Api, text};
+use super::registered::{self, Registered};
+use super::report;
+use super::steps::Steps;
 use crate::random;
 
 /// How long a task may take to come back to the queue.
@@ -50,7 +52,7 @@ pub async fn run(admin: &Api, supervisor: &Api, alerts: Alerts) -> Result<()> {
     )
     .await?;
     let capability = format!("spend-{run}");
-    let agent = register_agent(admin, "example-spender", &capability, &steps).await?;
+    let agent = registered::register(admin, "example-spender", &capability, &steps).await?;
     let mut cast = Cast {
         admin,
         supervisor,
@@ -303,5 +305,5 @@ async fn close(cast: &Cast<'_>, agent: &Registered, task: &Value) -> Result<()> 
         .iter()
         .filter(|row| ours.iter().any(|id| row["id"] == *id));
     println!("\n{}", report::services(ours)?);
-    print_task(cast.admin, task, agent).await
+    report::print_task(cast.admin, task, agent).await
 }

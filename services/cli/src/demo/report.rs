@@ -5,6 +5,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::api::{Api, text};
+use super::registered::Registered;
+
 /// One change of the task in words.
 pub fn event(event: &Value) -> String {
     let actor = event["actor"].as_str().unwrap_or("?");
@@ -117,6 +120,14 @@ fn table(rows: &[Vec<String>]) -> String {
         text.push_str(&format!("  {cells}|\n"));
     }
     text + &rule
+}
+
+/// The table with which a task's story ends.
+pub async fn print_task(api: &Api, finished: &Value, agent: &Registered) -> Result<()> {
+    let path = format!("/api/tasks/{}/events?limit=200", text(finished, "id")?);
+    let history = api.get(&path).await?;
+    println!("\n{}", task(finished, &history, &agent.name)?);
+    Ok(())
 }
 
 #[cfg(test)]
