@@ -2,8 +2,8 @@
 //!
 //! Whatever lists bridges reads this table: supervisor, ports, secrets, health, `devart up`,
 //! `doctor`, `logs`, `stand-in`. So a new bridge is its crate, with a program `devart-<name>`, its
-//! login and topics in `sql/`, and a line here. A bridge tells of its health by `/readyz`
-//! (`devart_kit::endpoint`).
+//! login and topics in `sql/`, and a line here. A bridge answers `/readyz`
+//! (`devart_kit::endpoint`), which is its health.
 
 use crate::stand_in::{self, StandIn};
 

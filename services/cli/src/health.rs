@@ -102,7 +102,7 @@ fn broker(port: u16) -> Result<String> {
     Ok(format!("answers on port {port}"))
 }
 
-/// Where a bridge tells of its health.
+/// Where a bridge answers whether it is ready.
 pub fn bridge_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }

@@ -78,7 +78,8 @@ enum Command {
     /// Messages on their way outside: list, replay, purge
     #[command(subcommand)]
     Outbox(outbox::Outbox),
-    /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget to its end
+    /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget
+    /// to its end
     Demo,
     /// Stand in for the system outside of a bridge (what `up` starts as long as none is chosen)
     #[command(hide = true)]

@@ -1,5 +1,5 @@
-//! A private RabbitMQ node from Debian's package: own node name, cookie, port mapper, ports and directories, so that it
-//! never meets a broker that already runs on the machine.
+//! A private RabbitMQ node from Debian's package: own node name, cookie, port mapper, ports and
+//! directories, so that it never meets a broker that already runs on the machine.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 
 use crate::run_as::ServerUser;
 
-/// The script of the package; not the wrapper in /usr/sbin, which insists on the system's own user and directories.
+/// The script of the package; not the wrapper in /usr/sbin, which insists on the system's own user
+/// and directories.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// The user our node has; RabbitMQ's usual `guest` does not exist on it.
@@ -38,7 +39,8 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Prepares the node's directories and configuration in `dir`. `id` tells nodes on one machine apart.
+    /// Prepares the node's directories and configuration in `dir`. `id` tells nodes on one machine
+    /// apart.
     pub fn init(dir: &Path, id: &str, ports: NodePorts, password: &str) -> Result<Self> {
         let node = Self {
             user: ServerUser::for_server("rabbitmq")?,
@@ -67,8 +69,8 @@ impl RabbitMq {
     /// The command that runs the node in the foreground.
     pub fn server_command(&self) -> Command {
         let mut command = self.program(SERVER);
-        // With input allowed the script becomes the Erlang machine instead of staying above it as a shell that
-        // would have to pass signals on; -noinput then takes the input away again.
+        // With input allowed the script becomes the Erlang machine instead of staying above it as a
+        // shell that would have to pass signals on; -noinput then takes the input away again.
         command.env("RABBITMQ_ALLOW_INPUT", "1").arg("-noinput");
         command
     }
@@ -110,8 +112,8 @@ impl RabbitMq {
     }
 }
 
-/// Ends the port mapper on our private port, which the node started and which would outlive it. It refuses while a
-/// node is registered.
+/// Ends the port mapper on our private port, which the node started and which would outlive it. It
+/// refuses while a node is registered.
 pub fn stop_port_mapper(port: u16) {
     let _ = Command::new("/usr/bin/epmd")
         .args(["-port", &port.to_string(), "-kill"])

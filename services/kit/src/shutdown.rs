@@ -18,7 +18,8 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        // First of all: a log pipe that nobody reads any more must not keep the process from stopping.
+        // First of all: a log pipe that nobody reads any more must not keep the process from
+        // stopping.
         stop.cancel();
         tracing::info!("stopping: nothing new is begun, what is under way is finished");
     });

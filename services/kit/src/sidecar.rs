@@ -1,4 +1,5 @@
-//! A bridge as a process: from its settings to an outbox worker with a health endpoint, and to its orderly end.
+//! A bridge as a process: from its settings to an outbox worker with a health endpoint, and to its
+//! orderly end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts everything but the work. Does not need the database to be up. `application` is the name that Postgres shows.
+    /// Starts everything but the work. Does not need the database to be up. `application` is the
+    /// name that Postgres shows.
     ///
     /// # Errors
     /// When a setting is unusable.

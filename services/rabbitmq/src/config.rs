@@ -9,27 +9,30 @@ use devart_kit::sidecar::SidecarArgs;
 use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Seconds without a sign of life after which either side gives the connection up, unless the URL says otherwise.
+/// Seconds without a sign of life after which either side gives the connection up, unless the URL
+/// says otherwise.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// Rows leased with one call, and messages handled at the same time: a broker confirms hundreds as fast as one, so that larger
-/// steps save commits of the database (`make bench`, `bridge`).
+/// Rows leased with one call, and messages handled at the same time: a broker confirms hundreds as
+/// fast as one, so that larger steps save commits of the database (`make bench`, `bridge`).
 const STEP: &str = "500";
 
 /// Carries messages about tasks to RabbitMQ.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "devart-rabbitmq", version)]
 pub struct Config {
-    /// The broker: amqp://user:password@host:port/vhost, or amqps:// with TLS. The broker's certificate must be
-    /// signed by an authority that this machine trusts, or that the file SSL_CERT_FILE names.
+    /// The broker: amqp://user:password@host:port/vhost, or amqps:// with TLS. The broker's
+    /// certificate must be signed by an authority that this machine trusts, or that the file
+    /// SSL_CERT_FILE names.
     #[arg(long, env = "RABBITMQ_URL", hide_env_values = true)]
     pub rabbitmq_url: SecretString,
 
-    /// How often queues are compared with the lanes of the database, so that no waiting task lacks an invitation.
+    /// How often queues are compared with the lanes of the database, so that no waiting task lacks
+    /// an invitation.
     #[arg(long, env = "BRIDGE_LANE_CHECK_INTERVAL_MS", default_value = "30000", value_parser = milliseconds)]
     pub lane_check_interval: Duration,
 
-    /// A queue that confirms no message for so long, while the broker takes messages, is made anew.
+    /// A queue that confirms no message for so long, while the broker takes messages, is recreated.
     #[arg(long, env = "BRIDGE_CONFIRM_TIMEOUT_MS", default_value = "30000", value_parser = milliseconds)]
     pub confirm_timeout: Duration,
 
@@ -50,8 +53,8 @@ impl Config {
             .mut_arg("concurrency", |it| it.default_value(STEP))
     }
 
-    /// Leaves the client library's own log out unless it is asked for: it reports as errors what we are told anyway,
-    /// and that a queue is not there when we ask whether it is.
+    /// Leaves the client library's own log out unless it is asked for: it reports as errors what we
+    /// are told anyway, and that a queue is not there when we ask whether it is.
     pub fn with_quiet_client(mut self) -> Self {
         let filter = &mut self.sidecar.telemetry.log_filter;
         if !filter.contains("lapin") {

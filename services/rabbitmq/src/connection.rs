@@ -1,4 +1,4 @@
-//! The connection to the broker: made again, with backoff, whenever it is lost.
+//! The connection to the broker: re-established, with backoff, whenever it is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// Not every way in which a connection ends is told as an event.
+/// Not every way in which a connection ends is reported as an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A broker that can be published to until it is lost.
@@ -85,7 +85,7 @@ async fn tell_loss(connection: Arc<Connection>, lost: CancellationToken) {
     let mut ticks = interval(STATUS_INTERVAL);
     while connection.status().connected() && !lost.is_cancelled() {
         tokio::select! {
-            // Channels tell of their ends too; the connection's status says which it was.
+            // Channels report their ends too; the connection's status says which it was.
             _ = events.next() => {}
             _ = ticks.tick() => {}
             () = lost.cancelled() => {}
@@ -104,8 +104,8 @@ pub struct Keeper {
     task: JoinHandle<()>,
 }
 
-/// Connects, and connects again whenever the connection is lost. A message that is not confirmed within `confirm_timeout`
-/// by a broker that takes messages counts as unconfirmed.
+/// Connects, and connects again whenever the connection is lost. A message that is not confirmed
+/// within `confirm_timeout` by a broker that takes messages counts as unconfirmed.
 pub fn keep(address: AMQPUri, confirm_timeout: Duration) -> Keeper {
     let (sender, brokers) = watch::channel(None);
     let stop = CancellationToken::new();

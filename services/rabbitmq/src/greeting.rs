@@ -1,4 +1,5 @@
-//! What a broker says before anybody has logged in: its version, on which depends what queues are made of.
+//! What a broker says before anybody has logged in: its version, on which depends what queues are
+//! made of.
 //!
 //! lapin keeps this to itself, so it takes a connection of its own, which ends after the greeting.
 

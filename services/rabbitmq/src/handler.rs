@@ -16,14 +16,15 @@ use crate::route::Route;
 
 const AFTER_RETURN: Duration = Duration::from_millis(100);
 
-/// A broker that does not answer for so long is left, and connected to anew.
+/// A broker that does not answer for so long is left, and a new connection made.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Delivers messages about tasks.
 pub struct TaskMessages {
     broker: BrokerWatch,
     lost_lanes: LostLanes,
-    /// Held while looking into a message that was not confirmed: of many for a queue, the first one sees to it.
+    /// Held while looking into a message that was not confirmed: of many for a queue, the first one
+    /// does it.
     unconfirmed: tokio::sync::Mutex<()>,
 }
 
@@ -36,8 +37,8 @@ impl TaskMessages {
         }
     }
 
-    /// The broker, as soon as there is one. Meanwhile the worker keeps the message's lease, so that a broker
-    /// that is away for minutes costs no attempt.
+    /// The broker, as soon as there is one. Meanwhile the worker keeps the message's lease, so that
+    /// a broker that is away for minutes costs no attempt.
     async fn broker(&self) -> Option<Arc<Broker>> {
         let mut brokers = self.broker.clone();
         let is_usable =
@@ -76,10 +77,11 @@ impl TaskMessages {
         }
     }
 
-    /// After no word came: publishes once more, by itself, and if no word comes to that either makes the queue anew.
+    /// After no word came: publishes once more, by itself, and if no word comes to that either,
+    /// recreates the queue.
     ///
-    /// A quorum queue whose broker was killed in the moment in which it was made stays without a leader for good
-    /// (github.com/rabbitmq/rabbitmq-server/issues/15725).
+    /// A quorum queue whose broker was killed in the moment in which it was made stays without a
+    /// leader for good (github.com/rabbitmq/rabbitmq-server/issues/15725).
     async fn try_again(
         &self,
         broker: &Broker,
@@ -129,9 +131,10 @@ impl OutboxHandler for TaskMessages {
                     return Err(returned(&route, delivery.attempt));
                 }
                 Outcome::Refused => return Err(refused(&route)),
-                // Its queue was made anew meanwhile, or the broker is given up.
+                // Its queue was recreated meanwhile, or the broker is given up.
                 Outcome::Unconfirmed => {}
-                // Sent again by the next connection: perhaps for the second time, which costs nothing.
+                // Sent again by the next connection: perhaps for the second time, which costs
+                // nothing.
                 Outcome::Unknown => broker.give_up(),
             }
         }
@@ -149,7 +152,7 @@ async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> anyhow::Res
     Ok(timeout(QUEUE_TIMEOUT, work).await.context("no answer")??)
 }
 
-/// The first time, it is tried again as soon as the queue can have been made again.
+/// The first time, it is tried again as soon as the queue can have been recreated.
 fn returned(route: &Route, attempt: u32) -> HandlerError {
     HandlerError::Retry {
         error: format!("no queue is bound to exchange {}", route.exchange()),

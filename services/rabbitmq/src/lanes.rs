@@ -1,8 +1,8 @@
-//! Seeing to it that every lane has its queue, and every waiting task an invitation.
+//! Ensures that every lane has its queue, and every waiting task an invitation.
 //!
-//! Invitations can be missing: the bridge was switched on after tasks were made, the broker lost its queues,
-//! an agent took messages of a lane that it cannot serve, or a message became too old. So the lanes of the
-//! database are compared with the queues, at each connection and now and then.
+//! Invitations can be missing: the bridge was switched on after tasks were made, the broker lost
+//! its queues, an agent took messages of a lane that it cannot serve, or a message became too old.
+//! So the lanes of the database are compared with the queues, at each connection and now and then.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,7 +133,8 @@ impl Lanes {
                 // Remembered until they are invited, since next time the queue is there.
                 self.lost.with(|lost| lost.insert(lane.routing_key.clone()));
             }
-            // Taken out before inviting: a report that comes in meanwhile asks for another invitation.
+            // Taken out before inviting: a report that comes in meanwhile asks for another
+            // invitation.
             let is_lost = self.lost.with(|lost| lost.remove(&lane.routing_key));
             let is_empty = found == Found::Existing { messages: 0 };
             if (is_lost || (is_empty && lane.has_waiting))

@@ -1,6 +1,6 @@
-//! The bridge to RabbitMQ: each message about a task that the database writes to the outbox becomes a
-//! message in a queue. It decides nothing: a message is an invitation, and the database accepts or refuses
-//! whoever follows it.
+//! The bridge to RabbitMQ: each message about a task that the database writes to the outbox becomes
+//! a message in a queue. It decides nothing: a message is an invitation, and the database accepts
+//! or refuses whoever follows it.
 
 pub mod config;
 mod connection;
@@ -19,11 +19,12 @@ use devart_kit::sidecar::Sidecar;
 use config::Config;
 use handler::TaskMessages;
 
-/// Delivers messages until the process is asked to stop. Needs neither broker nor database to be up.
+/// Delivers messages until the process is asked to stop. Needs neither broker nor database to be
+/// up.
 ///
 /// # Errors
-/// When RABBITMQ_URL is no AMQP URL, the address of health and metrics is taken, or the database role may
-/// not deliver the topic.
+/// When RABBITMQ_URL is no AMQP URL, the address of health and metrics is taken, or the database
+/// role may not deliver the topic.
 pub async fn run(config: &Config, sidecar: Sidecar) -> anyhow::Result<()> {
     let address = config.broker_address()?;
     let broker = connection::keep(address, config.confirm_timeout);

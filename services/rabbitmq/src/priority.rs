@@ -16,8 +16,8 @@ pub enum Priority {
 pub const HIGHEST_PRIORITY: u8 = 5;
 
 impl Priority {
-    /// What the broker orders messages by. Some tell only numbers up to 4 from those above it, which makes the
-    /// difference where it matters most.
+    /// What the broker orders messages by. Some tell only numbers up to 4 from those above it,
+    /// which makes the difference where it matters most.
     pub fn number(self) -> u8 {
         match self {
             Self::Critical => HIGHEST_PRIORITY,

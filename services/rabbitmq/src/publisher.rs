@@ -102,8 +102,8 @@ impl Publisher {
         answer.await.unwrap_or(Outcome::Unknown)
     }
 
-    /// Publishes over a channel of its own: a queue that takes nothing keeps the confirms of other queues waiting
-    /// on the channels that it was published to over.
+    /// Publishes over a channel of its own: a queue that takes nothing keeps the confirms of other
+    /// queues waiting on the channels that it was published to over.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -143,7 +143,8 @@ impl Patience {
         loop {
             match timeout(self.confirm_timeout, confirmation.as_mut()).await {
                 Ok(confirmed) => return confirmed.map(Some),
-                // Without memory or disk space it takes nothing from anybody, until it has some again.
+                // Without memory or disk space it takes nothing from anybody, until it has some
+                // again.
                 Err(_) if self.connection.status().blocked() => {}
                 Err(_) => return Ok(None),
             }
@@ -153,8 +154,8 @@ impl Patience {
 
 /// Publishes what has gathered, then waits for all of it. Ends when the channel breaks.
 ///
-/// lapin hands a returned message to whichever confirm comes next, not to its own, so which of a batch came
-/// back is known when the last confirm is in and not before.
+/// lapin hands a returned message to whichever confirm comes next, not to its own, so which of a
+/// batch came back is known when the last confirm is in and not before.
 async fn serve(channel: Channel, mut entries: mpsc::Receiver<Entry>, patience: Patience) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {

@@ -5,8 +5,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use crate::priority::HIGHEST_PRIORITY;
 use crate::route::{Route, TASKS};
 
-/// An invitation is forgotten after a day, so that a lane that nobody consumes, since its agents claim their
-/// tasks, does not fill the broker. Tasks that still wait are then invited to again (see `lanes`).
+/// An invitation is forgotten after a day, so that a lane that nobody consumes, since its agents
+/// claim their tasks, does not fill the broker. Tasks that still wait are then invited to again
+/// (see `lanes`).
 const INVITATION_LIFETIME_MS: u32 = 24 * 60 * 60 * 1000;
 
 /// What queues are made of.
@@ -14,7 +15,8 @@ const INVITATION_LIFETIME_MS: u32 = 24 * 60 * 60 * 1000;
 pub enum QueueType {
     /// Before RabbitMQ 4, whose replicated queues have no priorities.
     Classic,
-    /// Before RabbitMQ 4.3: they tell critical tasks from all others, and let others through now and then.
+    /// Before RabbitMQ 4.3: they tell critical tasks from all others, and let others through now
+    /// and then.
     QuorumOfTwoPriorities,
     /// From RabbitMQ 4.3 on: each priority goes before the lower ones.
     Quorum,

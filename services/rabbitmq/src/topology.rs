@@ -1,4 +1,4 @@
-//! Exchanges and queues: seeing to it that they are there.
+//! Exchanges and queues: ensures that they are there.
 //!
 //! A queue is first looked for and only made when it is missing: one that exists is used as it is,
 //! so that an operator may make it otherwise, and a newer broker keeps the queues of its
@@ -43,7 +43,7 @@ pub struct Topology {
     queues: QueueType,
     /// Queues that have been there.
     known: Mutex<HashMap<String, Known>>,
-    /// Held while looking: of many messages for a queue, the first one sees to it.
+    /// Held while looking: of many messages for a queue, the first one does it.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -62,8 +62,8 @@ impl Topology {
         self.queues
     }
 
-    /// Makes the queues on the route unless they are known to be there. Gives whether the lane's queue had been
-    /// there before and was lost, with all that was in it.
+    /// Makes the queues on the route unless they are known to be there. Gives whether the lane's
+    /// queue had been there before and was lost, with all that was in it.
     ///
     /// # Errors
     /// When the broker refuses or is gone.
@@ -119,10 +119,11 @@ impl Topology {
         made_at.is_some_and(|made_at| made_at > time)
     }
 
-    /// Makes the route's last queue anew, with nothing in it.
+    /// Deletes the route's last queue and declares it again, with nothing in it.
     ///
     /// # Errors
-    /// When the broker refuses or is gone: some end all connections that wait for the queue's confirms.
+    /// When the broker refuses or is gone: some end all connections that wait for the queue's
+    /// confirms.
     pub async fn replace(&self, route: &Route) -> lapin::Result<()> {
         let _looking = self.looking.lock().await;
         let queue = route.queue();

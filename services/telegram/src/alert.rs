@@ -14,7 +14,7 @@ pub struct Alert {
     pub scope_id: Uuid,
     /// The service's name; none for another scope.
     pub service: Option<String>,
-    /// The highest threshold that was reached and not told of, if there was one.
+    /// The highest threshold that was reached and not reported yet, if there was one.
     pub threshold_percent: Option<i32>,
     /// Spent in the window.
     #[serde(with = "rust_decimal::serde::arbitrary_precision")]

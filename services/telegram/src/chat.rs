@@ -79,7 +79,8 @@ async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Wa
     }
 }
 
-/// As much of the front of the queue as fits into one message. An alert alone always does (see `wording`).
+/// As much of the front of the queue as fits into one message. An alert alone always does (see
+/// `wording`).
 fn take_message(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut batch: Vec<Waiting> = queue.pop_front().into_iter().collect();
     let mut length: usize = batch.iter().map(|first| units(&first.markdown)).sum();

@@ -31,8 +31,8 @@ pub struct Config {
     )]
     pub telegram_chat_id: String,
 
-    /// Where the Bot API answers. The server's certificate must be signed by an authority that this machine
-    /// trusts, or that the file SSL_CERT_FILE names.
+    /// Where the Bot API answers. The server's certificate must be signed by an authority that this
+    /// machine trusts, or that the file SSL_CERT_FILE names.
     #[arg(long, env = "TELEGRAM_API_URL", default_value = OFFICIAL)]
     pub telegram_api_url: String,
 

@@ -93,8 +93,8 @@ fn together(outcomes: Vec<Result<(), HandlerError>>) -> Result<(), HandlerError>
     worst.map_or(Ok(()), Err)
 }
 
-/// Which chats know of which alert, while another chat does not yet: trouble with one chat must not repeat
-/// the alert in the others. What a crash forgets is told again.
+/// Which chats know of which alert, while another chat does not yet: trouble with one chat must not
+/// repeat the alert in the others. What a crash forgets is told again.
 #[derive(Default)]
 struct Told(Mutex<BTreeMap<i64, BTreeSet<usize>>>);
 

@@ -20,11 +20,12 @@ use devart_kit::sidecar::Sidecar;
 use config::Config;
 use handler::Alerts;
 
-/// Delivers alerts until the process is asked to stop. Needs neither Telegram nor the database to be up.
+/// Delivers alerts until the process is asked to stop. Needs neither Telegram nor the database to
+/// be up.
 ///
 /// # Errors
-/// When a setting is unusable, the address of health and metrics is taken, or the database role may not deliver
-/// the topic.
+/// When a setting is unusable, the address of health and metrics is taken, or the database role may
+/// not deliver the topic.
 pub async fn run(config: &Config, sidecar: Sidecar) -> anyhow::Result<()> {
     let alerts = match config.telegram()? {
         Some(telegram) => Alerts::to(telegram.bot, telegram.chats),

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// What MarkdownV2 takes for markup unless a backslash is before it. The Bot API lists them under "MarkdownV2 style";
-/// the backslash itself is one, since it would take the character behind it along.
+/// What MarkdownV2 takes for markup unless a backslash is before it. The Bot API lists them under
+/// "MarkdownV2 style"; the backslash itself is one, since it would take the character behind it
+/// along.
 const RESERVED: &str = r"_*[]()~`>#+-=|{}.!\";
 
 /// The same within code.

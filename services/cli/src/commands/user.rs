@@ -10,8 +10,8 @@ use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::random;
 
-/// Makes the account, or changes its role. The password comes from standard input with `password_stdin`, else it is
-/// made up for a new account and printed once.
+/// Makes the account, or changes its role. The password comes from standard input with
+/// `password_stdin`, else it is made up for a new account and printed once.
 pub async fn add(layout: &Layout, email: &str, role: Role, password_stdin: bool) -> Result<()> {
     let mut connection = Installation::open(layout)?.connect().await?;
     let is_new = !people::exists(&mut connection, email).await?;

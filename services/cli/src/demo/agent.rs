@@ -44,7 +44,8 @@ impl ExampleAgent {
         })
     }
 
-    /// Starts it again when it ended well without our task being finished: it took an older one. Fails when it failed.
+    /// Starts it again when it ended well without our task being finished: it took an older one.
+    /// Fails when it failed.
     pub fn keep_running(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait().context("looking after the agent")? else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The pull request of the demo: a real payload (see README.md here), made unique, because devart rightly ignores a
-//! pull request that it was told of before.
+//! The pull request of the demo: a real payload (see README.md here), made unique, because devart
+//! rightly ignores a pull request that it knows already.
 
 use anyhow::{Context, Result};
 use rand::RngExt;

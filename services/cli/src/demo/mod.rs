@@ -1,5 +1,6 @@
-//! `devart demo`: the main job, start to end, against the running installation. A real pull request arrives as GitHub
-//! would deliver it, becomes a task, and an agent takes and finishes it. Then an agent spends a budget to its end.
+//! `devart demo`: the main job, start to end, against the running installation. A real pull request
+//! arrives as GitHub would deliver it, becomes a task, and an agent takes and finishes it. Then an
+//! agent spends a budget to its end.
 
 mod agent;
 mod alerts;

@@ -1,4 +1,5 @@
-//! The second half of the demo: an agent spends a small budget until nothing is left, and a supervisor lets it go on.
+//! The second half of the demo: an agent spends a small budget until nothing is left, and a
+//! supervisor lets it go on.
 
 use std::time::{Duration, Instant};
 
@@ -170,7 +171,8 @@ async fn settle(cast: &Cast<'_>, hold: &str, cost: f64) -> Result<()> {
     Ok(())
 }
 
-/// A task that says what it will cost is not handed out without the money: it waits, and asks people.
+/// A task that says what it will cost is not handed out without the money: it waits, and asks
+/// people.
 async fn ask_for_more(cast: &Cast<'_>) -> Result<String> {
     let costs = json!({"service_id": cast.service.id, "estimated_cost_usd": 0.5});
     let task_id = create_task(cast, "Translate the archive", costs).await?;
@@ -205,7 +207,8 @@ async fn approval_for(cast: &Cast<'_>, task_id: &str) -> Result<Value> {
     ours.cloned().context("nobody was asked about the task")
 }
 
-/// The supervisor raises the budget, which ends the suspension and lets the task go. Gives the finished task.
+/// The supervisor raises the budget, which ends the suspension and lets the task go. Gives the
+/// finished task.
 async fn go_on(cast: &mut Cast<'_>, task_id: &str) -> Result<Value> {
     let path = format!("/api/services/{}/increase-budget", cast.service.id);
     let raised = cast

@@ -54,8 +54,8 @@ pub fn services<'a>(services: impl IntoIterator<Item = &'a Value>) -> Result<Str
     Ok(table(&rows))
 }
 
-/// What was spent for the task, in millionths of a dollar; what was only held does not count. A task that cost nothing was
-/// not charged, so the demo failed.
+/// What was spent for the task, in millionths of a dollar; what was only held does not count. A
+/// task that cost nothing was not charged, so the demo failed.
 fn cost_millionths(history: &Value) -> Result<i64> {
     let charges: Vec<&Value> = history["charges"]
         .as_array()

@@ -105,7 +105,8 @@ impl Child {
             }
         };
         for pump in pumps.into_iter().flatten() {
-            // Its own children may hold the pipe open; what they write from now on is not ours to wait for.
+            // Its own children may hold the pipe open; what they write from now on is not ours to
+            // wait for.
             let _ = tokio::time::timeout(Duration::from_millis(500), pump).await;
         }
         Ok(ended)
@@ -120,7 +121,8 @@ impl Child {
             .stderr(Stdio::piped())
             // Not in our process group: Ctrl-C in the foreground is for us to pass on, in order.
             .process_group(0);
-        // SAFETY: prctl is async-signal-safe. The kernel sends the signal when we die without stopping the child.
+        // SAFETY: prctl is async-signal-safe. The kernel sends the signal when we die without
+        // stopping the child.
         unsafe {
             command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, signal) {
                 0 => Ok(()),
@@ -212,7 +214,8 @@ mod tests {
         }
     }
 
-    /// Runs a script as a supervised child until `until` holds of its log, then stops it; gives log and last state.
+    /// Runs a script as a supervised child until `until` holds of its log, then stops it; gives log
+    /// and last state.
     fn supervise(
         script: String,
         until: fn(&str) -> bool,

@@ -1,4 +1,5 @@
-//! The process that owns the servers: starts them, restarts one that dies, keeps their logs, stops them in reverse order.
+//! The process that owns the servers: starts them, restarts one that dies, keeps their logs, stops
+//! them in reverse order.
 
 mod backoff;
 mod child;
@@ -38,7 +39,8 @@ pub fn run(layout: &Layout, echo: bool) -> Result<()> {
     let pid_file = pid_file(layout);
     std::fs::write(&pid_file, std::process::id().to_string()).context("writing the pid file")?;
     orphans::stop(layout)?;
-    // One thread, and the main one: the kernel ends the children when the *thread* that started them ends.
+    // One thread, and the main one: the kernel ends the children when the *thread* that started
+    // them ends.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -162,7 +164,8 @@ pub fn spawn_detached(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Stops the running supervisor and waits until it and its children are gone. False when none was running.
+/// Stops the running supervisor and waits until it and its children are gone. False when none was
+/// running.
 pub fn stop(layout: &Layout) -> Result<bool> {
     let Some(pid) = running(layout)? else {
         return Ok(false);

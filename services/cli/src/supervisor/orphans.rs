@@ -40,8 +40,8 @@ pub fn stop(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// How to ask, and for how long. Only Postgres and RabbitMQ have something to write out; what the API was doing, the
-/// database undoes.
+/// How to ask, and for how long. Only Postgres and RabbitMQ have something to write out; what the
+/// API was doing, the database undoes.
 fn last_request(name: &str) -> (Signal, Duration) {
     match name {
         "postgres" => (Signal::SIGINT, Duration::from_secs(60)),
@@ -60,7 +60,8 @@ fn postmaster(layout: &Layout) -> Option<Process> {
     let data = layout.postgres_dir().join("data");
     let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let process = Process::of(text.lines().next()?.trim().parse().ok()?)?;
-    // After a crash and a reboot the pid may be anybody's; a postmaster works in its data directory.
+    // After a crash and a reboot the pid may be anybody's; a postmaster works in its data
+    // directory.
     let works_in = std::fs::read_link(format!("/proc/{}/cwd", process.pid)).ok()?;
     (works_in == std::fs::canonicalize(data).ok()?).then_some(process)
 }

@@ -112,7 +112,8 @@ fn service(name: &'static str, program: PathBuf, settings: Settings) -> Result<P
     }))
 }
 
-/// One of our programs. It opens no file of its own, so as root it runs as the user that owns nothing.
+/// One of our programs. It opens no file of its own, so as root it runs as the user that owns
+/// nothing.
 fn bare_command(user: &ServerUser, program: &Path) -> Command {
     let mut command: Command = user.command(program);
     command

@@ -45,7 +45,8 @@ impl Process {
     }
 }
 
-/// State and start time from `/proc/PID/stat`. The name in the second field may hold blanks and brackets.
+/// State and start time from `/proc/PID/stat`. The name in the second field may hold blanks and
+/// brackets.
 fn parse_stat(stat: &str) -> Option<(&str, u64)> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_whitespace().collect();

@@ -1,5 +1,5 @@
-//! What the supervisor knows of its parts, in a file: `devart status` shows it, and after a `kill -9` of the supervisor the
-//! next `devart up` finds what was left behind.
+//! What the supervisor knows of its parts, in a file: `devart status` shows it, and after a `kill
+//! -9` of the supervisor the next `devart up` finds what was left behind.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -32,7 +32,8 @@ pub(super) async fn run<H: OutboxHandler>(
     while let Some(room) = room(worker).await {
         while deliveries.try_join_next().is_some() {}
         let (asked_at, since) = (Instant::now(), sight.since());
-        // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait for their leases' end.
+        // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait
+        // for their leases' end.
         let claimed = worker.store.claim(batch, worker.options.lease(), since);
         match claimed.await {
             Ok(rows) => {

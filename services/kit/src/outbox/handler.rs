@@ -14,11 +14,13 @@ pub trait OutboxHandler: Send + Sync + 'static {
     /// What a payload of the topic says. A payload that is something else is buried.
     type Message: DeserializeOwned + Send;
 
-    /// Carries one message outside. Called concurrently, but never for two messages of one key at a time.
+    /// Carries one message outside. Called concurrently, but never for two messages of one key at a
+    /// time.
     ///
-    /// At least once: a message may come again after a crash, so pass its [`Delivery::id`] on as an idempotency key where
-    /// the outside knows such a thing. The future is dropped when the lease is lost (the database was away for too long)
-    /// and when the process has to stop. A panic counts as [`HandlerError::Retry`].
+    /// At least once: a message may come again after a crash, so pass its [`Delivery::id`] on as an
+    /// idempotency key where the outside knows such a thing. The future is dropped when the lease
+    /// is lost (the database was away for too long) and when the process has to stop. A panic
+    /// counts as [`HandlerError::Retry`].
     fn handle(
         &self,
         delivery: Delivery<Self::Message>,
@@ -48,7 +50,8 @@ pub struct Delivery<M> {
 /// Why a message was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandlerError {
-    /// It may work later: after `after` (plus some jitter) when the outside said so, else after a backoff.
+    /// It may work later: after `after` (plus some jitter) when the outside said so, else after a
+    /// backoff.
     #[error("{error}")]
     Retry {
         /// What went wrong.

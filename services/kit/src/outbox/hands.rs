@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::store::Lease;
 
-/// Every row in hand with the moment at which its lease ends, by our clock. That clock starts before the database is
-/// asked, so it never ends later than the database's.
+/// Every row in hand with the moment at which its lease ends, by our clock. That clock starts
+/// before the database is asked, so it never ends later than the database's.
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     rows: Mutex<HashMap<i64, Held>>,
@@ -33,7 +33,8 @@ impl Hands {
     /// Takes a row that was just leased.
     pub fn take(&self, lease: Lease, until: Instant) -> Hold {
         let (sender, receiver) = watch::channel(Some(until));
-        // An earlier hold on the same row has been lost, or we would not have been given it; it notices by this.
+        // An earlier hold on the same row has been lost, or we would not have been given it; it
+        // notices by this.
         let held = Held {
             lease,
             until: sender,
@@ -52,7 +53,8 @@ impl Hands {
             .collect()
     }
 
-    /// Of the leases that were to be extended, those of `kept` end at `until`, and the others are lost.
+    /// Of the leases that were to be extended, those of `kept` end at `until`, and the others are
+    /// lost.
     pub fn extended(&self, asked: &[Lease], kept: &[i64], until: Instant) {
         let rows = self.rows();
         for lease in asked {
@@ -63,7 +65,7 @@ impl Hands {
         }
     }
 
-    /// Lets go of a row, unless it has been taken anew.
+    /// Lets go of a row, unless it has been taken again.
     pub fn drop_lease(&self, lease: Lease) {
         let mut rows = self.rows();
         if rows.get(&lease.id).is_some_and(|held| held.lease == lease) {

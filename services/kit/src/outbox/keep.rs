@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::handler::OutboxHandler;
 use super::worker::Worker;
 
-/// Extends leases of which a third has passed, so that two attempts may fail before one is lost. Never ends.
+/// Extends leases of which a third has passed, so that two attempts may fail before one is lost.
+/// Never ends.
 pub(super) async fn run<H: OutboxHandler>(worker: Arc<Worker<H>>) {
     let lease = worker.options.lease();
     loop {

@@ -1,12 +1,14 @@
-//! The outbox worker: carries the rows of one topic from the database to the outside, at least once each.
+//! The outbox worker: carries the rows of one topic from the database to the outside, at least once
+//! each.
 //!
 //! ```text
 //! claim ──► hands ──► deliver (one task per row) ──► settle ──► acknowledged, retried, buried or returned
 //!             └─ keep: extends the leases of what is in hand
 //! ```
 //!
-//! Rows of one key are leased one after the other, so whoever delivers them need not care for their order. A row whose
-//! lease cannot be extended in time is dropped before anybody else can lease it. Any number of workers may run.
+//! Rows of one key are leased one after the other, so whoever delivers them need not care for their
+//! order. A row whose lease cannot be extended in time is dropped before anybody else can lease it.
+//! Any number of workers may run.
 
 mod claim;
 mod deliver;
@@ -38,12 +40,13 @@ use outcome::Settled;
 use store::Store;
 use worker::Worker;
 
-/// How long the last outcomes may take to reach the database at the end. What does not comes back when its lease expires.
+/// How long the last outcomes may take to reach the database at the end. What does not comes back
+/// when its lease expires.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Delivers the handler's topic until `shutdown`, then finishes what is being handled, or returns it after
-/// [`OutboxOptions::shutdown_grace_ms`]. Waits out a database that is away. Dropping the future is like a crash: what was
-/// in hand comes back when its leases expire.
+/// Delivers the handler's topic until `shutdown`, then finishes what is being handled, or returns
+/// it after [`OutboxOptions::shutdown_grace_ms`]. Waits out a database that is away. Dropping the
+/// future is like a crash: what was in hand comes back when its leases expire.
 ///
 /// # Errors
 /// When the login role may not deliver the topic, or an option is out of bounds.

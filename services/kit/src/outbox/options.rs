@@ -22,7 +22,8 @@ pub struct OutboxOptions {
     #[arg(long = "outbox-concurrency", env = "OUTBOX_CONCURRENCY", default_value_t = Self::default().concurrency)]
     pub concurrency: usize,
 
-    /// How long a crashed worker's rows wait for another one, in seconds. Leases of living workers are extended.
+    /// How long a crashed worker's rows wait for another one, in seconds. Leases of living workers
+    /// are extended.
     #[arg(long = "outbox-lease-seconds", env = "OUTBOX_LEASE_SECONDS", default_value_t = Self::default().lease_seconds)]
     pub lease_seconds: u32,
 

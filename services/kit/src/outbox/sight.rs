@@ -1,9 +1,10 @@
 //! How far back to look for due rows.
 //!
-//! While somebody's long transaction is open, Postgres keeps the index entries of all rows that were delivered meanwhile,
-//! and each claim passes over them, about 1,000 in a millisecond. So when looking at everything is slow, most claims begin shortly
-//! before the rows that were found last. What appears behind (a transaction that committed late, a lease that ended)
-//! is found when everything is looked at again, which happens within one poll interval.
+//! While somebody's long transaction is open, Postgres keeps the index entries of all rows that
+//! were delivered meanwhile, and each claim passes over them, about 1,000 in a millisecond. So when
+//! looking at everything is slow, most claims begin shortly before the rows that were found last.
+//! What appears behind (a transaction that committed late, a lease that ended) is found when
+//! everything is looked at again, which happens within one poll interval.
 
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use tokio::time::Instant;
 
 use super::store::Row;
 
-/// Transactions that take longer than this to commit may have their rows found one poll interval late.
+/// Transactions that take longer than this to commit may have their rows found one poll interval
+/// late.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// At most this share of the time goes into looking at everything, unless the poll interval asks for more.
+/// At most this share of the time goes into looking at everything, unless the poll interval asks
+/// for more.
 const ONE_IN: u32 = 5;
 
 /// Where one worker found rows last, and when it may look at everything again.
@@ -43,7 +46,7 @@ impl Sight {
         Some(found_last - MARGIN)
     }
 
-    /// Takes down what a look gave that began at `asked_at`.
+    /// Notes what a look gave that began at `asked_at`.
     pub fn looked(&mut self, since: Option<OffsetDateTime>, asked_at: Instant, rows: &[Row]) {
         if since.is_none() {
             let pause = (asked_at.elapsed() * ONE_IN).min(self.poll);

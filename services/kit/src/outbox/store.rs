@@ -93,7 +93,7 @@ impl Store {
             .await
     }
 
-    /// Takes failures down; gives the rows that were still ours, and whether they are buried now.
+    /// Records failures; gives the rows that were still ours, and whether they are buried now.
     pub async fn fail(&self, failures: &[Failure], max_attempts: u32) -> Result<Vec<(i64, bool)>> {
         let (ids, tokens) = columns(failures.iter().map(|failure| &failure.lease));
         let errors: Vec<&str> = failures.iter().map(|it| it.error.as_str()).collect();
@@ -112,7 +112,7 @@ impl Store {
             .await
     }
 
-    /// Lets leases last anew; gives the ids of those that were still ours.
+    /// Extends leases; gives the ids of those that were still ours.
     pub async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<i64>> {
         let (ids, tokens) = columns(leases);
         sqlx::query_scalar("select devart_private.extend_outbox($1, $2, $3, $4)")

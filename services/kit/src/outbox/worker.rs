@@ -17,7 +17,8 @@ pub(super) struct Worker<H> {
     pub hands: Hands,
     /// How many handlers may run.
     pub slots: Semaphore,
-    /// How many rows may be in hand: those being handled, and a batch that waits or is being settled.
+    /// How many rows may be in hand: those being handled, and a batch that waits or is being
+    /// settled.
     pub room: Arc<Semaphore>,
     /// Says that rows may have become due by what this worker did.
     pub look: Notify,

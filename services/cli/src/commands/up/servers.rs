@@ -30,7 +30,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Settles ports and secrets, then starts the supervisor unless one runs with the same programs and settings.
+    /// Settles ports and secrets, then starts the supervisor unless one runs with the same programs
+    /// and settings.
     pub fn start(layout: &Layout, changed: bool, foreground: bool) -> Result<Self> {
         let chosen = layout.settings()?;
         let recorded = env_file::read(&layout.env_file())?;
@@ -67,7 +68,8 @@ impl Servers {
         })
     }
 
-    /// In the foreground: waits for Ctrl-C or for the supervisor's end, then for everything to have stopped.
+    /// In the foreground: waits for Ctrl-C or for the supervisor's end, then for everything to have
+    /// stopped.
     pub async fn stay_if_in_front(self) -> Result<()> {
         let Some(mut supervisor) = self.in_front else {
             return Ok(());
