@@ -1,15 +1,19 @@
 //! The door to Postgres: one pool per process, one role per transaction.
 
+mod caller;
+mod transaction;
+
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
-
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::PoolArgs;
 use crate::listener::Listener;
+
+pub use caller::{AsCaller, Caller, Role};
+pub use transaction::{Transaction, begin, begin_as};
 
 /// A connection idle for longer is tried before it is handed out. Busy ones are not: that would be
 /// one more round trip for every request, and [`retrying`] copes with a dead one.
@@ -17,52 +21,6 @@ const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// Postgres ends a transaction that its process has forgotten, so that it cannot hold locks for ever.
 const FORGOTTEN_TRANSACTION_TIMEOUT: &str = "60s";
-
-/// The roles that a request can take on, as PostgREST does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Nobody in particular.
-    Anon,
-    /// A person.
-    Authenticated,
-    /// An agent.
-    DevartAgent,
-}
-
-impl Role {
-    /// The role's name in Postgres.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Anon => "anon",
-            Self::Authenticated => "authenticated",
-            Self::DevartAgent => "devart_agent",
-        }
-    }
-
-    /// The role of that name, unless no request may take it on (`service_role`, say).
-    pub fn from_claim(name: &str) -> Option<Self> {
-        [Self::Anon, Self::Authenticated, Self::DevartAgent]
-            .into_iter()
-            .find(|role| role.as_str() == name)
-    }
-}
-
-/// Who a transaction acts for: the role and the claims that policies and functions read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    role: Role,
-    claims: String,
-}
-
-impl Caller {
-    /// A caller with the claims of its (verified) token.
-    pub fn new(role: Role, claims: &Value) -> Self {
-        Self {
-            role,
-            claims: claims.to_string(),
-        }
-    }
-}
 
 /// Connection options for `url`, with the limits every service works under.
 ///
@@ -143,35 +101,14 @@ where
     }
 }
 
-/// Opens a transaction as the login role of this process.
-///
-/// # Errors
-/// When no transaction can be opened.
-pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    retrying(pool, || pool.begin()).await
-}
-
-/// Opens a transaction and takes on the caller's role and claims for its duration.
-///
-/// # Errors
-/// When no transaction can be opened.
-pub async fn begin_as(
-    pool: &PgPool,
-    caller: &Caller,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = begin(pool).await?;
-    assume(&mut transaction, caller).await?;
-    Ok(transaction)
-}
-
 /// Takes on the caller's role and claims until the transaction ends or [`resign`] is called.
 ///
 /// # Errors
 /// When the database refuses or is gone.
 pub async fn assume(connection: &mut PgConnection, caller: &Caller) -> Result<(), sqlx::Error> {
     sqlx::query("select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)")
-        .bind(caller.role.as_str())
-        .bind(&caller.claims)
+        .bind(caller.role())
+        .bind(caller.claims())
         .execute(connection)
         .await?;
     Ok(())
@@ -204,14 +141,6 @@ pub fn is_connection_error(error: &sqlx::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_three_request_roles_can_be_claimed() {
-        assert_eq!(Role::from_claim("authenticated"), Some(Role::Authenticated));
-        assert_eq!(Role::from_claim("devart_agent"), Some(Role::DevartAgent));
-        assert_eq!(Role::from_claim("service_role"), None);
-        assert_eq!(Role::from_claim("devart_owner"), None);
-    }
 
     #[test]
     fn a_broken_connection_is_told_from_a_wrong_statement() {

@@ -65,6 +65,16 @@ impl BenchCluster {
             .url_as("authenticator", AUTHENTICATOR_PASSWORD, self.database)
     }
 
+    /// For sessions that act for a caller from beginning to end.
+    pub fn url_of_caller(&self, role: &str, claims: &str) -> String {
+        let settings = format!("-c role={role} -c request.jwt.claims={claims}");
+        let options: String = settings
+            .bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect();
+        format!("{}?options={options}", self.authenticator_url())
+    }
+
     pub fn bridge_url(&self) -> String {
         self.cluster
             .url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, self.database)

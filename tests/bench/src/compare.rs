@@ -38,8 +38,16 @@ impl Compared {
 
     /// For people: `0.52 of bare (0.44 to 0.58)`.
     pub fn text(&self) -> String {
+        self.text_against("bare")
+    }
+
+    /// The same where what is compared with has another name.
+    pub fn text_against(&self, name: &str) -> String {
         let (lowest, highest) = (self.ratios[0], self.ratios[self.ratios.len() - 1]);
-        format!("{:.2} of bare ({lowest:.2} to {highest:.2})", self.ratio())
+        format!(
+            "{:.2} of {name} ({lowest:.2} to {highest:.2})",
+            self.ratio()
+        )
     }
 }
 

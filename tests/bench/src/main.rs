@@ -6,6 +6,7 @@
 mod broker;
 mod cluster;
 mod compare;
+mod http_load;
 mod latencies;
 mod pgbench;
 mod report;
@@ -23,6 +24,7 @@ enum Scenario {
     Drain,
     Batch,
     Create,
+    CreateByApi,
     Budget,
     Backlog,
     LongTransaction,
@@ -54,6 +56,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::Create) {
         scenarios::create::run(&cluster, arguments.seconds, &mut report).await?;
+    }
+    if chosen(Scenario::CreateByApi) {
+        scenarios::create_by_api::run(&cluster, arguments.seconds, &mut report).await?;
     }
     if chosen(Scenario::Budget) {
         scenarios::budget::run(&cluster, arguments.seconds, &mut report)?;

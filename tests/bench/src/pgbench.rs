@@ -53,6 +53,11 @@ pub fn percentile_of(sorted: &[u64], percentile: f64) -> u64 {
 impl Run<'_> {
     /// Runs the script with prepared statements, two threads and a log of every latency.
     pub fn measure(&self, cluster: &BenchCluster) -> Result<Measured> {
+        self.measure_at(&cluster.url())
+    }
+
+    /// The same as whoever the URL says.
+    pub fn measure_at(&self, url: &str) -> Result<Measured> {
         let dir = std::env::temp_dir().join(format!("devart-bench-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let script = dir.join("script.sql");
@@ -67,7 +72,7 @@ impl Run<'_> {
             })
             .arg(format!("--define=agent={}", self.agent))
             .arg(format!("--file={}", script.display()))
-            .arg(cluster.url())
+            .arg(url)
             .output()
             .context("running pgbench")?;
         let text = String::from_utf8_lossy(&output.stdout);

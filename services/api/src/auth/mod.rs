@@ -7,8 +7,8 @@ pub mod password;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use devart_kit::db::{self, Caller};
-use sqlx::{PgPool, Postgres, Transaction};
+use devart_kit::db::{self, Caller, Transaction};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::error::{ApiError, ApiResult};
@@ -58,7 +58,7 @@ impl Session {
     ///
     /// # Errors
     /// 503 when the database cannot be reached.
-    pub async fn begin(&self) -> ApiResult<Transaction<'static, Postgres>> {
+    pub async fn begin(&self) -> ApiResult<Transaction> {
         Ok(db::begin_as(&self.pool, &self.caller).await?)
     }
 

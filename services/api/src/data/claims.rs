@@ -1,5 +1,6 @@
 //! The agent's side of a task.
 
+use devart_kit::db::AsCaller;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -19,9 +20,21 @@ const START: &str = "
            service_id, workflow_run_id, traceparent, hold_id
     from devart.start_task($1, claim_key => $2)";
 
+const COMPLETE: &str = "
+    select status, run_at
+    from devart_private.complete_task_as($1, $2, task_id => $3, lease_token => $4, result => $5)";
+
 const FAIL: &str = "
     select status, run_at
-    from devart.report_task_failure($1, $2, $3, $4, make_interval(secs => $5::float8))";
+    from devart_private.report_task_failure_as(
+        $1, $2, task_id => $3, lease_token => $4, error => $5, retryable => $6,
+        retry_after => make_interval(secs => $7::float8))";
+
+const EXTEND: &str = "
+    select status, lease_expires_at
+    from devart_private.extend_lease_as($1, $2, task_id => $3, lease_token => $4, seconds => $5)";
+
+const HEARTBEAT: &str = "select devart_private.agent_heartbeat_as($1, $2, detail => $3)";
 
 /// Takes up to `max_tasks` tasks for the calling agent; or gives again what it took under this key.
 pub async fn claim(
@@ -51,17 +64,19 @@ pub async fn start(
 
 /// Ends a task.
 pub async fn set_status(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     task_id: Uuid,
     change: &StatusChange,
 ) -> sqlx::Result<TaskStanding> {
     match change.status {
         Outcome::Done => {
-            sqlx::query_as("select status, run_at from devart.complete_task($1, $2, $3)")
+            sqlx::query_as(COMPLETE)
+                .bind(db.caller.role())
+                .bind(db.caller.claims())
                 .bind(task_id)
                 .bind(change.lease_token)
                 .bind(&change.result)
-                .fetch_one(db)
+                .fetch_one(db.connection)
                 .await
         }
         Outcome::Failed => {
@@ -73,7 +88,7 @@ pub async fn set_status(
 
 /// Reports a failed attempt.
 pub async fn report_failure(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     task_id: Uuid,
     report: &FailureReport,
 ) -> sqlx::Result<TaskStanding> {
@@ -90,7 +105,7 @@ pub async fn report_failure(
 }
 
 async fn fail(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     task_id: Uuid,
     lease_token: Uuid,
     error: &str,
@@ -98,37 +113,43 @@ async fn fail(
     retry_after_seconds: Option<u32>,
 ) -> sqlx::Result<TaskStanding> {
     sqlx::query_as(FAIL)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(task_id)
         .bind(lease_token)
         .bind(error)
         .bind(retryable)
         .bind(retry_after_seconds.map(f64::from))
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await
 }
 
 /// Keeps a task longer.
 pub async fn extend_lease(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     task_id: Uuid,
     extension: &LeaseExtension,
 ) -> sqlx::Result<Lease> {
-    sqlx::query_as("select status, lease_expires_at from devart.extend_lease($1, $2, $3)")
+    sqlx::query_as(EXTEND)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(task_id)
         .bind(extension.lease_token)
         .bind(extension.seconds)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await
 }
 
 /// Tells that the calling agent lives; extends its leases.
 pub async fn heartbeat(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     heartbeat: &Heartbeat,
 ) -> sqlx::Result<HeartbeatAnswer> {
-    let Json(answer) = sqlx::query_scalar("select devart.agent_heartbeat(detail => $1)")
+    let Json(answer) = sqlx::query_scalar(HEARTBEAT)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(&heartbeat.detail)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await?;
     Ok(answer)
 }

@@ -1,5 +1,6 @@
 //! Services that cost money.
 
+use devart_kit::db::AsCaller;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -50,7 +51,8 @@ const SET_PRICE: &str = concat!(
 );
 
 const CHARGE: &str = "
-    select devart.charge_service(service_id => $1, amount_usd => $2, task_id => $3, idempotency_key => $4)";
+    select devart_private.charge_service_as(
+        $1, $2, service_id => $3, amount_usd => $4, task_id => $5, idempotency_key => $6)";
 
 /// The services the caller may see, newest first.
 pub async fn list(
@@ -167,16 +169,18 @@ pub async fn set_price(
 
 /// Charges a service, or a substitute, for the calling agent. A refusal is a result.
 pub async fn charge(
-    db: &mut PgConnection,
+    db: AsCaller<'_>,
     service_id: Uuid,
     charge: &NewCharge,
 ) -> sqlx::Result<ChargeOutcome> {
     let Json(outcome) = sqlx::query_scalar(CHARGE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(service_id)
         .bind(charge.amount_usd)
         .bind(charge.task_id)
         .bind(&charge.idempotency_key)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await?;
     Ok(outcome)
 }

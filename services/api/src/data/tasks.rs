@@ -1,5 +1,6 @@
 //! Tasks as people see and manage them.
 
+use devart_kit::db::AsCaller;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -21,11 +22,11 @@ macro_rules! task_columns {
 const CREATE: &str = concat!(
     "select ",
     task_columns!(),
-    " from devart.create_task(
-        title => $1, description => $2, priority => $3::text::devart.task_priority, payload => $4,
-        parent_task_id => $5, service_id => $6, required_capabilities => $7, run_at => $8,
-        max_retries => $9, estimated_cost_usd => $10, depends_on => $11, needs_approval => $12,
-        traceparent => $13)"
+    " from devart_private.create_task_as(
+        $1, $2, title => $3, description => $4, priority => $5, payload => $6,
+        parent_task_id => $7, service_id => $8, required_capabilities => $9, run_at => $10,
+        max_retries => $11, estimated_cost_usd => $12, depends_on => $13, needs_approval => $14,
+        traceparent => $15)"
 );
 
 const UPDATE: &str = concat!(
@@ -65,8 +66,10 @@ const CHARGES: &str = "
     limit 200";
 
 /// Creates a task as the caller.
-pub async fn create(db: &mut PgConnection, task: &NewTask) -> sqlx::Result<Task> {
+pub async fn create(db: AsCaller<'_>, task: &NewTask) -> sqlx::Result<Task> {
     sqlx::query_as(CREATE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
         .bind(&task.title)
         .bind(&task.description)
         .bind(task.priority.map(|priority| priority.as_str()))
@@ -80,7 +83,7 @@ pub async fn create(db: &mut PgConnection, task: &NewTask) -> sqlx::Result<Task>
         .bind(&task.depends_on)
         .bind(task.needs_approval)
         .bind(&task.traceparent)
-        .fetch_one(db)
+        .fetch_one(db.connection)
         .await
 }
 

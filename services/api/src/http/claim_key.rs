@@ -5,11 +5,11 @@ use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::change::idempotency_key;
+use super::idempotency_key::idempotency_key;
 use crate::error::{ApiError, ApiResult};
 
-/// The request's Idempotency-Key in the form that the database wants. Claims keep no answers: the leases remember the key, so
-/// that a repeated claim gives what is still held of the first one.
+/// The request's Idempotency-Key in the form that the database wants. Claims keep no answers: the
+/// leases remember the key, so that a repeated claim gives what is still held of the first one.
 pub struct ClaimKey(pub Option<Uuid>);
 
 impl<S: Sync> FromRequestParts<S> for ClaimKey {

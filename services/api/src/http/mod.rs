@@ -3,6 +3,7 @@
 pub mod body;
 pub mod change;
 pub mod claim_key;
+pub mod idempotency_key;
 pub mod limits;
 pub mod observe;
 pub mod page;

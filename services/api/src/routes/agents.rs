@@ -74,7 +74,7 @@ async fn list(
 )]
 async fn heartbeat(change: Change<Heartbeat>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::heartbeat(db, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::heartbeat(db, &body).await?))
         .await
 }
 

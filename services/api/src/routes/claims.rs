@@ -164,7 +164,7 @@ async fn start(
 )]
 async fn set_status(Id(id): Id, change: Change<StatusChange>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::set_status(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::set_status(db, id, &body).await?))
         .await
 }
 
@@ -177,7 +177,7 @@ async fn set_status(Id(id): Id, change: Change<StatusChange>) -> ApiResult<Respo
 )]
 async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::report_failure(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::report_failure(db, id, &body).await?))
         .await
 }
 
@@ -190,7 +190,7 @@ async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<
 )]
 async fn extend_lease(Id(id): Id, change: Change<LeaseExtension>) -> ApiResult<Response> {
     change
-        .run(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
+        .call(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
         .await
 }
 

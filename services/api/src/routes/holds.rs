@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn dispatch(change: Change<Dispatch>) -> ApiResult<Response> {
     change
-        .run(async |db, dispatch| {
+        .call(async |db, dispatch| {
             let outcome = data::holds::dispatch(db, &dispatch).await?;
             if outcome.admitted {
                 Reply::ok(&outcome)
@@ -58,7 +58,7 @@ async fn dispatch(change: Change<Dispatch>) -> ApiResult<Response> {
 )]
 async fn settle(HoldId(id): HoldId, change: Change<SettleRequest>) -> ApiResult<Response> {
     change
-        .run(async |db, cost| Reply::ok(&data::holds::settle(db, id, &cost).await?))
+        .call(async |db, cost| Reply::ok(&data::holds::settle(db, id, &cost).await?))
         .await
 }
 
@@ -71,7 +71,7 @@ async fn settle(HoldId(id): HoldId, change: Change<SettleRequest>) -> ApiResult<
 )]
 async fn release(HoldId(id): HoldId, change: Change<NoBody>) -> ApiResult<Response> {
     change
-        .run(async |db, _| {
+        .call(async |db, _| {
             let released = data::holds::release(db, id).await?;
             Reply::ok(&Release { released })
         })

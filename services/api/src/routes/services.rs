@@ -154,7 +154,7 @@ async fn set_price(Id(id): Id, change: Change<NewServicePrice>) -> ApiResult<Res
 )]
 async fn charge(Id(id): Id, change: Change<NewCharge>) -> ApiResult<Response> {
     change
-        .run(async |db, charge| {
+        .call(async |db, charge| {
             let outcome = data::services::charge(db, id, &charge).await?;
             if outcome.success {
                 Reply::ok(&outcome)

@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn create(Traceparent(trace): Traceparent, change: Change<NewTask>) -> ApiResult<Response> {
     change
-        .run(async |db, mut task| {
+        .call(async |db, mut task| {
             task.traceparent = task.traceparent.or(trace);
             Reply::created(&data::tasks::create(db, &task).await?)
         })

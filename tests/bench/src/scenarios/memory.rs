@@ -23,6 +23,9 @@ pub async fn run(cluster: &BenchCluster, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// What the API of the bench checks tokens with.
+pub const JWT_SECRET: &str = "a secret of the benchmark, long enough";
+
 /// A running API on the bench's database; dropping it ends it.
 pub struct BenchApi {
     child: Child,
@@ -31,16 +34,19 @@ pub struct BenchApi {
 
 impl BenchApi {
     pub async fn start(cluster: &BenchCluster) -> Result<Self> {
+        Self::start_with(cluster, &[]).await
+    }
+
+    /// With further environment variables.
+    pub async fn start_with(cluster: &BenchCluster, variables: &[(&str, &str)]) -> Result<Self> {
         let bind = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let program = std::env::current_exe()?.with_file_name("devart-api");
         let child = Command::new(program)
             .env("API_BIND", &bind)
             .env("API_DATABASE_URL", cluster.authenticator_url())
-            .env(
-                "SUPABASE_JWT_SECRET",
-                "a secret of the benchmark, long enough",
-            )
+            .env("SUPABASE_JWT_SECRET", JWT_SECRET)
             .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .context("starting devart-api; was it built?")?;

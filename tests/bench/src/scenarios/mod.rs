@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod bridge;
 pub mod budget;
 pub mod create;
+pub mod create_by_api;
 pub mod drain;
 pub mod long_transaction;
 pub mod memory;
