@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::error::ApiError;
-use crate::http::{limits, observe, timeout};
+use crate::http::{client_address, observe, timeout};
 use crate::openapi::{ApiDocument, DOCS_PATH, DOCUMENT_PATH};
 use crate::routes;
 use crate::state::AppState;
@@ -22,7 +22,10 @@ pub fn router(state: AppState, cors_origins: &[String]) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(state.clone(), timeout::limit_time))
-        .layer(from_fn_with_state(state.clone(), limits::limit_addresses));
+        .layer(from_fn_with_state(
+            state.clone(),
+            client_address::limit_addresses,
+        ));
     let router = match cors(cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,

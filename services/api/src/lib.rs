@@ -7,6 +7,7 @@ pub mod config;
 mod data;
 mod error;
 mod http;
+mod limits;
 mod maintenance;
 mod model;
 mod openapi;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::jwt::Tokens;
 use crate::config::Config;
-use crate::http::limits::Limits;
+use crate::limits::Limits;
 use crate::waiting_room::WaitingRoom;
 
 /// A cheap handle on everything a handler may need.
@@ -27,6 +27,8 @@ pub struct Shared {
     pub pool: PgPool,
     pub tokens: Tokens,
     pub limits: Arc<Limits>,
+    /// Whether the proxy in front says where requests come from.
+    pub trust_forwarded_for: bool,
     pub github_secrets: Vec<SecretString>,
     pub embedded_issuer: bool,
     pub request_timeout: Duration,
@@ -52,6 +54,7 @@ impl AppState {
             pool: db::lazy_pool(database, &config.pool),
             tokens: Tokens::new(&config.jwt_secret, comma_separated(&config.jwt_issuers))?,
             limits: Arc::new(Limits::new(&config.limits)),
+            trust_forwarded_for: config.limits.trust_forwarded_for,
             github_secrets: config.github_secrets(),
             embedded_issuer: config.embedded_issuer(),
             request_timeout: config.request_timeout,

@@ -7,7 +7,6 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use crate::error::{ApiError, ApiResult};
-use crate::http::reply::Reply;
 
 const UNIQUE_VIOLATION: &str = "23505";
 
@@ -51,13 +50,14 @@ pub async fn finish(
     db: &mut PgConnection,
     principal: &str,
     key: &str,
-    reply: &Reply,
+    status: StatusCode,
+    body: &Value,
 ) -> ApiResult<()> {
     sqlx::query("select devart_private.finish_idempotent($1, $2, $3, $4)")
         .bind(principal)
         .bind(key)
-        .bind(i32::from(reply.status().as_u16()))
-        .bind(reply.storable_body())
+        .bind(i32::from(status.as_u16()))
+        .bind(body)
         .execute(db)
         .await?;
     Ok(())

@@ -9,20 +9,12 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::error::{ApiError, ApiResult};
+use crate::model::Validate;
 
 /// No endpoint takes more; a task's payload is smaller still.
 const MAX_BYTES: usize = 1024 * 1024;
 /// How much more than that is read, and thrown away, before the connection is closed.
 const DISCARDED_BYTES: usize = 4 * MAX_BYTES;
-
-/// What a body must satisfy beyond its shape. Deeper rules are the database's.
-pub trait Validate {
-    /// # Errors
-    /// 422 naming the field.
-    fn validate(&self) -> ApiResult<()> {
-        Ok(())
-    }
-}
 
 /// The body of an endpoint that takes none: nothing, or an empty object.
 #[derive(Debug, Deserialize)]

@@ -6,11 +6,12 @@ use devart_kit::db::{self, AsCaller};
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
-use super::body::{self, Validate};
+use super::body;
 use super::idempotency_key::{IdempotencyKey, Reservation};
 use super::reply::Reply;
 use crate::auth::Session;
 use crate::error::{ApiError, ApiResult};
+use crate::model::Validate;
 use crate::state::AppState;
 
 /// Who wants the change, its body, and the key under which it happens at most once.

@@ -78,7 +78,14 @@ impl Reserved {
     /// 503 when the database is gone: then neither is kept, and the request can be repeated.
     pub async fn commit(mut self, reply: Reply) -> ApiResult<Response> {
         db::resign(&mut self.transaction).await?;
-        idempotency::finish(&mut self.transaction, &self.principal, &self.key, &reply).await?;
+        idempotency::finish(
+            &mut self.transaction,
+            &self.principal,
+            &self.key,
+            reply.status(),
+            &reply.storable_body(),
+        )
+        .await?;
         self.transaction.commit().await?;
         Ok(reply.into_response())
     }

@@ -3,8 +3,8 @@
 pub mod body;
 pub mod change;
 pub mod claim_key;
+pub mod client_address;
 pub mod idempotency_key;
-pub mod limits;
 pub mod observe;
 pub mod page;
 pub mod reply;

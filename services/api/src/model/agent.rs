@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::scalar::Timestamp;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 const NAME_MAX_CHARS: usize = 200;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::scalar::Timestamp;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 /// Where an approval stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::scalar::{Timestamp, Usd};
 use super::service::{BudgetPeriod, default_thresholds, utc, yes};
-use crate::http::body::Validate;
+use super::Validate;
 
 /// What a budget limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]

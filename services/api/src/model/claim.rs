@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::scalar::Timestamp;
 use super::task::{TaskPriority, TaskStatus};
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 const MAX_TASKS: i32 = 100;
 const MAX_WAIT_SECONDS: u64 = 30;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::scalar::Usd;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 

@@ -13,3 +13,6 @@ pub mod service;
 pub mod session;
 pub mod setting;
 pub mod task;
+mod validate;
+
+pub use validate::Validate;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::agent::check_name;
 use super::scalar::{Timestamp, Usd, present};
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 /// Whether a service may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]

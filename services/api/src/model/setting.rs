@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::scalar::Timestamp;
-use crate::http::body::Validate;
+use super::Validate;
 
 /// A setting.
 #[derive(Debug, Serialize, FromRow, ToSchema)]

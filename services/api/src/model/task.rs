@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::scalar::{Timestamp, Usd, present};
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::Validate;
+use super::Validate;
 
 const TITLE_MAX_CHARS: usize = 500;
 const DESCRIPTION_MAX_BYTES: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use crate::auth::{AUDIENCE, password};
 use crate::data::identity::{self, Account};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::JsonBody;
-use crate::http::limits::ClientAddress;
+use crate::http::client_address::ClientAddress;
 use crate::http::url::UrlQuery;
 use crate::model::session::{GrantType, PasswordGrant, TokenAnswer, TokenQuery, User};
 use crate::openapi::Problems;
@@ -32,7 +32,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn token(
     State(state): State<AppState>,
-    Extension(address): Extension<ClientAddress>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     UrlQuery(query): UrlQuery<TokenQuery>,
     JsonBody(grant): JsonBody<PasswordGrant>,
 ) -> ApiResult<Json<TokenAnswer>> {

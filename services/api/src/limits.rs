@@ -1,20 +1,16 @@
 //! Rate limits per person or agent, per address, and for logins.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::StatusCode;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::LimitArgs;
 use crate::error::{ApiError, ApiResult};
-use crate::state::AppState;
 
 /// Keys that have been quiet for long enough are forgotten this often.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
@@ -24,12 +20,7 @@ pub struct Limits {
     principals: DefaultKeyedRateLimiter<Uuid>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     logins: DefaultKeyedRateLimiter<IpAddr>,
-    trust_forwarded_for: bool,
 }
-
-/// The address a request came from.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientAddress(pub IpAddr);
 
 impl Limits {
     /// Limiters with the configured rates; bursts of one period's worth are let through.
@@ -38,7 +29,6 @@ impl Limits {
             principals: RateLimiter::keyed(Quota::per_second(args.requests_per_principal)),
             addresses: RateLimiter::keyed(Quota::per_second(args.requests_per_address)),
             logins: RateLimiter::keyed(Quota::per_minute(args.logins_per_address)),
-            trust_forwarded_for: args.trust_forwarded_for,
         }
     }
 
@@ -50,12 +40,20 @@ impl Limits {
         self.principals.check_key(&id).map_err(|_| too_many())
     }
 
+    /// Counts a request from an address.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub fn count_address(&self, address: IpAddr) -> ApiResult<()> {
+        self.addresses.check_key(&address).map_err(|_| too_many())
+    }
+
     /// Counts an attempt to log in.
     ///
     /// # Errors
     /// 429 when there were too many.
-    pub fn count_login(&self, address: ClientAddress) -> ApiResult<()> {
-        self.logins.check_key(&address.0).map_err(|_| too_many())
+    pub fn count_login(&self, address: IpAddr) -> ApiResult<()> {
+        self.logins.check_key(&address).map_err(|_| too_many())
     }
 
     /// Forgets quiet keys until shutdown, so that memory does not grow with every caller ever seen.
@@ -72,40 +70,6 @@ impl Limits {
             }
         });
     }
-
-    fn address_of(&self, request: &Request) -> ClientAddress {
-        let forwarded = self
-            .trust_forwarded_for
-            .then(|| forwarded_for(request.headers()));
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let address = forwarded.flatten().or(peer.map(|peer| peer.0.ip()));
-        ClientAddress(address.unwrap_or(IpAddr::from([0, 0, 0, 0])))
-    }
-}
-
-/// Middleware: counts each request against its address and remembers the address.
-///
-/// # Errors
-/// 429 when there were too many.
-pub async fn limit_addresses(
-    State(state): State<AppState>,
-    mut request: Request,
-    next: Next,
-) -> ApiResult<Response> {
-    let address = state.limits.address_of(&request);
-    state
-        .limits
-        .addresses
-        .check_key(&address.0)
-        .map_err(|_| too_many())?;
-    request.extensions_mut().insert(address);
-    Ok(next.run(request).await)
-}
-
-/// The last entry is the one our own proxy wrote; those before it are the caller's claims.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
-    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 fn too_many() -> ApiError {
@@ -116,8 +80,6 @@ fn too_many() -> ApiError {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-
-    use axum::http::HeaderValue;
 
     use super::*;
 
@@ -142,15 +104,5 @@ mod tests {
             .expect_err("the third is too many");
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(limits.count_principal(quiet).is_ok());
-    }
-
-    #[test]
-    fn only_the_last_forwarded_address_counts() {
-        let mut headers = HeaderMap::new();
-        headers.append(
-            "x-forwarded-for",
-            HeaderValue::from_static("6.6.6.6, 192.0.2.7"),
-        );
-        assert_eq!(forwarded_for(&headers), Some(IpAddr::from([192, 0, 2, 7])));
     }
 }
