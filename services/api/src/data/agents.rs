@@ -4,7 +4,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::agent::{Agent, AgentFilter, IssuedKey, NewAgent, RegisteredAgent};
 use crate::model::scalar::Timestamp;
 
@@ -32,12 +32,20 @@ pub async fn register(db: &mut PgConnection, agent: &NewAgent) -> sqlx::Result<R
     Ok(registered)
 }
 
+impl Listed for Agent {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The agents the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &AgentFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Agent>> {
+) -> sqlx::Result<Page<Agent>> {
     let columns = concat!(
         "select ",
         agent_columns!(),
@@ -50,13 +58,7 @@ pub async fn list(
             .push_bind(status.as_str())
             .push("::text::devart.agent_status");
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// What an agent can do; none when the caller may not know.

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::approval::{Approval, ApprovalFilter, Decision};
 
 macro_rules! approval_columns {
@@ -19,12 +19,20 @@ const DECIDE: &str = concat!(
     " from devart.decide_approval($1, $2, $3, $4)"
 );
 
+impl Listed for Approval {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The approvals the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &ApprovalFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Approval>> {
+) -> sqlx::Result<Page<Approval>> {
     let columns = concat!(
         "select ",
         approval_columns!(),
@@ -37,13 +45,7 @@ pub async fn list(
             .push_bind(status.as_str())
             .push("::text::devart.approval_status");
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// Gives the calling person's vote.

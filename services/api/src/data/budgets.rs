@@ -4,7 +4,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::budget::{Budget, BudgetChanges, BudgetFilter, NewBudget};
 
 macro_rules! budget_columns {
@@ -27,12 +27,20 @@ const UPDATE: &str = concat!(
     " from devart.update_budget($1, $2)"
 );
 
+impl Listed for Budget {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The budgets the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &BudgetFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Budget>> {
+) -> sqlx::Result<Page<Budget>> {
     let mut query = QueryBuilder::<Postgres>::new(concat!(
         "select ",
         budget_columns!(),
@@ -47,13 +55,7 @@ pub async fn list(
     if let Some(scope_id) = filter.scope_id {
         query.push(" and scope_id = ").push_bind(scope_id);
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// Creates a budget as the caller; the policy admits admins.

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod holds;
 pub mod idempotency;
 pub mod identity;
+pub mod page;
 pub mod services;
 pub mod settings;
 pub mod tasks;

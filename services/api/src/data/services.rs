@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Page, page};
 use crate::model::service::{
     BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
     ServiceFilter, ServicePrice, ServiceStatus,
@@ -54,21 +54,34 @@ const CHARGE: &str = "
     select devart_private.charge_service_as(
         $1, $2, service_id => $3, amount_usd => $4, task_id => $5, idempotency_key => $6)";
 
+impl Listed for Service {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Listed for ServiceStatus {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The services the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Service>> {
+) -> sqlx::Result<Page<Service>> {
     let columns = concat!(
         "select ",
         service_columns!(),
         " from devart.service_registry where true"
     );
-    page(columns, filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+    page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
 
 /// The services with what is left of their budgets, newest first.
@@ -76,16 +89,13 @@ pub async fn status(
     db: &mut PgConnection,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<ServiceStatus>> {
+) -> sqlx::Result<Page<ServiceStatus>> {
     let columns = concat!(
         "select ",
         service_columns!(),
         ", remaining_usd, used_percent, substitute_name, window_start, window_end from devart.service_status where true"
     );
-    page(columns, filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+    page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
 
 /// Creates a service as the caller; the policy admits admins.
@@ -130,26 +140,28 @@ pub async fn increase_budget(
         .await
 }
 
+impl Listed for ServicePrice {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// What a service's units cost, cost before and will cost, newest first.
 pub async fn prices(
     db: &mut PgConnection,
     service_id: Uuid,
     filter: &ServiceFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<ServicePrice>> {
+) -> sqlx::Result<Page<ServicePrice>> {
     let mut query = QueryBuilder::<Postgres>::new(concat!(
         "select ",
         price_columns!(),
         " from devart.service_prices where service_id = "
     ));
     query.push_bind(service_id);
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query.build_query_as().fetch_all(db).await
+    page(db, query, filter.cursor, limit).await
 }
 
 /// Sets a price.
@@ -183,15 +195,4 @@ pub async fn charge(
         .fetch_one(db.connection)
         .await?;
     Ok(outcome)
-}
-
-fn page(columns: &str, filter: &ServiceFilter, limit: Limit) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(columns);
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
-    query
 }

@@ -1,17 +1,15 @@
 //! Settings that operators may change while devart runs.
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, QueryBuilder};
 
-use crate::http::page::Limit;
-use crate::model::setting::Setting;
+use super::page::{Limit, Listed, Order, Page, page};
+use crate::model::setting::{Setting, SettingFilter};
 
 const LIST: &str = "
     select key, value, description, schema, updated_by, updated_at
     from devart.system_settings
-    where key > $1
-    order by key
-    limit $2";
+    where true";
 
 const GET: &str = "
     select key, value, description, schema, updated_by, updated_at
@@ -22,17 +20,22 @@ const SET: &str = "
     select key, value, description, schema, updated_by, updated_at
     from devart.set_setting($1, $2)";
 
+impl Listed for Setting {
+    type Place = String;
+    const ORDER: Order = Order::By("key");
+
+    fn place(&self) -> String {
+        self.key.clone()
+    }
+}
+
 /// The settings the caller may see, by key.
 pub async fn list(
     db: &mut PgConnection,
-    after: Option<&str>,
+    filter: SettingFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Setting>> {
-    sqlx::query_as(LIST)
-        .bind(after.unwrap_or_default())
-        .bind(limit.rows())
-        .fetch_all(db)
-        .await
+) -> sqlx::Result<Page<Setting>> {
+    page(db, QueryBuilder::new(LIST), filter.cursor, limit).await
 }
 
 /// One setting.

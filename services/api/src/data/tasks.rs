@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::http::page::Limit;
+use super::page::{Limit, Listed, Order, Page, page};
 use crate::model::history::{Charge, TaskEvent};
 use crate::model::task::{NewTask, Task, TaskChanges, TaskFilter};
 
@@ -53,9 +53,7 @@ const EVENTS: &str = "
     select id, task_id, from_status::text as from_status, to_status::text as to_status, actor, at,
            attempt, detail
     from devart.task_events
-    where task_id = $1 and id > $2
-    order by id
-    limit $3";
+    where task_id = ";
 
 const CHARGES: &str = "
     select id, service_id, task_id, agent_id, attempt, amount_usd, usage, kind::text as kind,
@@ -87,20 +85,25 @@ pub async fn create(db: AsCaller<'_>, task: &NewTask) -> sqlx::Result<Task> {
         .await
 }
 
+impl Listed for Task {
+    type Place = Uuid;
+
+    fn place(&self) -> Uuid {
+        self.id
+    }
+}
+
 /// The tasks the caller may see, newest first.
 pub async fn list(
     db: &mut PgConnection,
     filter: &TaskFilter,
     limit: Limit,
-) -> sqlx::Result<Vec<Task>> {
-    list_query(filter, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await
+) -> sqlx::Result<Page<Task>> {
+    page(db, matching(filter), filter.cursor, limit).await
 }
 
 /// Built rather than written with `$1 is null or …`: each combination gets a plan of its own.
-fn list_query(filter: &TaskFilter, limit: Limit) -> QueryBuilder<Postgres> {
+fn matching(filter: &TaskFilter) -> QueryBuilder<Postgres> {
     let columns = concat!("select ", task_columns!(), " from devart.tasks where true");
     let mut query = QueryBuilder::new(columns);
     if let Some(status) = filter.status {
@@ -132,12 +135,6 @@ fn list_query(filter: &TaskFilter, limit: Limit) -> QueryBuilder<Postgres> {
     if let Some(words) = &filter.q {
         query.push(" and title ilike ").push_bind(contains(words));
     }
-    if let Some(cursor) = filter.cursor {
-        query.push(" and id < ").push_bind(cursor);
-    }
-    query
-        .push(" order by id desc limit ")
-        .push_bind(limit.rows());
     query
 }
 
@@ -146,19 +143,25 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Task> {
     sqlx::query_as(GET).bind(id).fetch_one(db).await
 }
 
+impl Listed for TaskEvent {
+    type Place = i64;
+    const ORDER: Order = Order::OldestFirst;
+
+    fn place(&self) -> i64 {
+        self.id
+    }
+}
+
 /// A task's history, oldest first. Outlives the task.
 pub async fn events(
     db: &mut PgConnection,
     task_id: Uuid,
-    after: i64,
+    cursor: Option<i64>,
     limit: Limit,
-) -> sqlx::Result<Vec<TaskEvent>> {
-    sqlx::query_as(EVENTS)
-        .bind(task_id)
-        .bind(after)
-        .bind(limit.rows())
-        .fetch_all(db)
-        .await
+) -> sqlx::Result<Page<TaskEvent>> {
+    let mut query = QueryBuilder::new(EVENTS);
+    query.push_bind(task_id);
+    page(db, query, cursor, limit).await
 }
 
 /// A task's charges, latest first.
@@ -231,7 +234,7 @@ mod tests {
     }
 
     fn sql(filter: &TaskFilter) -> String {
-        list_query(filter, Limit::new(None).expect("valid")).into_string()
+        matching(filter).into_string()
     }
 
     #[test]

@@ -6,7 +6,6 @@ pub mod claim_key;
 pub mod client_address;
 pub mod idempotency_key;
 pub mod observe;
-pub mod page;
 pub mod reply;
 pub mod timeout;
 pub mod trace_context;

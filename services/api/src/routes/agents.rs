@@ -9,10 +9,10 @@ use utoipa_axum::routes;
 use crate::auth::Session;
 use crate::auth::jwt::AGENT_TOKEN_LIFETIME;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::NoBody;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, Key, UrlQuery};
 use crate::model::agent::{
@@ -61,8 +61,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<AgentFilter>,
 ) -> ApiResult<Json<Page<Agent>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::agents::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |agent| agent.id.to_string())))
+    let page = data::agents::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Send a heartbeat

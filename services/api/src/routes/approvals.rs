@@ -7,9 +7,9 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::approval::{Approval, ApprovalFilter, Decision};
@@ -34,10 +34,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<ApprovalFilter>,
 ) -> ApiResult<Json<Page<Approval>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::approvals::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |approval| {
-        approval.id.to_string()
-    })))
+    let page = data::approvals::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Decide an approval

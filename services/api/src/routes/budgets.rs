@@ -7,10 +7,10 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::body::NoBody;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::budget::{Budget, BudgetChanges, BudgetFilter, NewBudget};
@@ -35,8 +35,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<BudgetFilter>,
 ) -> ApiResult<Json<Page<Budget>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::budgets::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |budget| budget.id.to_string())))
+    let page = data::budgets::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Create a budget

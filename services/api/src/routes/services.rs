@@ -9,9 +9,9 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::{ApiError, ApiResult};
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::service::{
@@ -43,10 +43,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<Service>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |service| {
-        service.id.to_string()
-    })))
+    let page = data::services::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// List services with their budgets
@@ -61,10 +59,8 @@ async fn status(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<ServiceStatus>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::status(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |service| {
-        service.id.to_string()
-    })))
+    let page = data::services::status(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Create a service
@@ -121,8 +117,8 @@ async fn prices(
     UrlQuery(filter): UrlQuery<ServiceFilter>,
 ) -> ApiResult<Json<Page<ServicePrice>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::services::prices(&mut *session.begin().await?, id, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |price| price.id.to_string())))
+    let page = data::services::prices(&mut *session.begin().await?, id, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Set a price

@@ -7,9 +7,9 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::url::{Key, UrlQuery};
 use crate::model::setting::{Setting, SettingFilter, SettingValue};
@@ -34,9 +34,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<SettingFilter>,
 ) -> ApiResult<Json<Page<Setting>>> {
     let limit = Limit::new(filter.limit)?;
-    let mut db = session.begin().await?;
-    let rows = data::settings::list(&mut db, filter.cursor.as_deref(), limit).await?;
-    Ok(Json(Page::new(rows, limit, |setting| setting.key.clone())))
+    let page = data::settings::list(&mut *session.begin().await?, filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Get a setting

@@ -7,10 +7,10 @@ use utoipa_axum::routes;
 
 use crate::auth::Session;
 use crate::data;
+use crate::data::page::{Limit, Page};
 use crate::error::ApiResult;
 use crate::http::body::NoBody;
 use crate::http::change::Change;
-use crate::http::page::{Limit, Page};
 use crate::http::reply::Reply;
 use crate::http::trace_context::Traceparent;
 use crate::http::url::{Id, UrlQuery};
@@ -57,8 +57,8 @@ async fn list(
     UrlQuery(filter): UrlQuery<TaskFilter>,
 ) -> ApiResult<Json<Page<Task>>> {
     let limit = Limit::new(filter.limit)?;
-    let rows = data::tasks::list(&mut *session.begin().await?, &filter, limit).await?;
-    Ok(Json(Page::new(rows, limit, |task| task.id.to_string())))
+    let page = data::tasks::list(&mut *session.begin().await?, &filter, limit).await?;
+    Ok(Json(page))
 }
 
 /// Get a task
@@ -86,14 +86,12 @@ async fn events(
 ) -> ApiResult<Json<TaskHistory>> {
     let limit = Limit::new(query.limit)?;
     let mut db = session.begin().await?;
-    let after = query.cursor.unwrap_or(0);
-    let events = data::tasks::events(&mut db, id, after, limit).await?;
-    if events.is_empty() {
+    let page = data::tasks::events(&mut db, id, query.cursor, limit).await?;
+    if page.items.is_empty() {
         // Nobody's history is empty: either there is no such task, or the caller may not see it.
         data::tasks::get(&mut db, id).await?;
     }
     let charges = data::tasks::charges(&mut db, id).await?;
-    let page = Page::new(events, limit, |event| event.id.to_string());
     Ok(Json(TaskHistory {
         items: page.items,
         next_cursor: page.next_cursor,
