@@ -1,5 +1,6 @@
 //! The one error of the API, answered as RFC 9457 `application/problem+json`.
 
+mod auth;
 mod database;
 
 use axum::http::{HeaderValue, StatusCode, header};

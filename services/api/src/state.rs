@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use devart_kit::auth::Tokens;
 use devart_kit::config::comma_separated;
 use devart_kit::db;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -13,7 +14,6 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::jwt::Tokens;
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::waiting_room::WaitingRoom;

@@ -1,6 +1,7 @@
-//! What every devart service shares: configuration, telemetry, the database door, wake-ups, the outbox
-//! worker, health and shutdown. Holds no business rule and knows no table.
+//! What every devart service shares: configuration, telemetry, the database door, who is
+//! asking, wake-ups, the outbox worker, health and shutdown. Holds no business rule and knows no table.
 
+pub mod auth;
 pub mod config;
 pub mod db;
 pub mod endpoint;

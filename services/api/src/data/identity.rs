@@ -17,21 +17,6 @@ const ACCOUNT: &str = "
     select user_id, email, encrypted_password
     from devart_private.authenticate_password_hash($1) as account (user_id, email, encrypted_password)";
 
-/// The agent a key belongs to; none when it is unknown, expired or revoked.
-pub async fn agent_of_key(
-    pool: &PgPool,
-    key_id: &str,
-    sha256: &[u8; 32],
-) -> sqlx::Result<Option<Uuid>> {
-    db::retrying(pool, || {
-        sqlx::query_scalar("select devart_private.authenticate_agent_key($1, $2)")
-            .bind(key_id)
-            .bind(&sha256[..])
-            .fetch_one(pool)
-    })
-    .await
-}
-
 /// The account with this e-mail address.
 pub async fn account(pool: &PgPool, email: &str) -> sqlx::Result<Option<Account>> {
     db::retrying(pool, || {

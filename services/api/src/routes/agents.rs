@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use devart_kit::auth::AGENT_TOKEN_LIFETIME;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Session;
-use crate::auth::jwt::AGENT_TOKEN_LIFETIME;
 use crate::data;
 use crate::data::page::{Limit, Page};
 use crate::error::{ApiError, ApiResult};

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
+use devart_kit::auth::{AUDIENCE, SESSION_LIFETIME};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::jwt::SESSION_LIFETIME;
-use crate::auth::{AUDIENCE, password};
+use crate::auth::password;
 use crate::data::identity::{self, Account};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::JsonBody;

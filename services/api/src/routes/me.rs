@@ -1,10 +1,11 @@
 //! Who is asking.
 
 use axum::Json;
+use devart_kit::auth::Identity;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{Identity, Session};
+use crate::auth::Session;
 use crate::data;
 use crate::error::ApiResult;
 use crate::model::session::Me;

@@ -3,14 +3,17 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
-use devart_kit::db::{Caller, Role};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AUDIENCE, Identity};
-use crate::error::{ApiError, ApiResult};
+use super::error::{AuthError, AuthResult};
+use super::identity::Identity;
+use crate::db::{Caller, Role};
+
+/// The audience of every token, people's and agents', as Supabase has it.
+pub const AUDIENCE: &str = "authenticated";
 
 /// How long an agent's exchanged token lasts.
 pub const AGENT_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -56,8 +59,8 @@ impl Tokens {
     /// Whose token this is, and the role and claims the database sees.
     ///
     /// # Errors
-    /// 401 when the token is forged, expired, for somebody else, or names no person or agent.
-    pub fn verify(&self, token: &str) -> ApiResult<(Identity, Caller)> {
+    /// Refused when the token is forged, expired, for somebody else, or names no person or agent.
+    pub fn verify(&self, token: &str) -> AuthResult<(Identity, Caller)> {
         let claims = self.signed_claims(token)?;
         self.check_registered_claims(&claims, now())?;
         let role = text(&claims, "role").and_then(Role::from_claim);
@@ -69,7 +72,7 @@ impl Tokens {
             }
             (Some(Role::DevartAgent), Some(id)) => (Identity::Agent { id }, Role::DevartAgent),
             _ => {
-                return Err(ApiError::unauthenticated(
+                return Err(AuthError::refused(
                     "the token names no person and no agent",
                 ));
             }
@@ -85,8 +88,8 @@ impl Tokens {
     /// A token of [`AGENT_TOKEN_LIFETIME`] for an agent that showed its key.
     ///
     /// # Errors
-    /// 500 when it cannot be signed.
-    pub fn issue_for_agent(&self, agent_id: Uuid) -> ApiResult<String> {
+    /// When it cannot be signed.
+    pub fn issue_for_agent(&self, agent_id: Uuid) -> AuthResult<String> {
         self.sign(self.agent_claims(agent_id), AGENT_TOKEN_LIFETIME)
             .map(|(token, _)| token)
     }
@@ -94,8 +97,8 @@ impl Tokens {
     /// A session of [`SESSION_LIFETIME`] for a person, and the second it expires.
     ///
     /// # Errors
-    /// 500 when it cannot be signed.
-    pub fn issue_for_person(&self, user_id: Uuid, email: &str) -> ApiResult<(String, i64)> {
+    /// When it cannot be signed.
+    pub fn issue_for_person(&self, user_id: Uuid, email: &str) -> AuthResult<(String, i64)> {
         let claims = json!({
             "sub": user_id,
             "role": Role::Authenticated.as_str(),
@@ -115,22 +118,18 @@ impl Tokens {
         })
     }
 
-    fn sign(&self, mut claims: Value, lifetime: Duration) -> ApiResult<(String, i64)> {
+    fn sign(&self, mut claims: Value, lifetime: Duration) -> AuthResult<(String, i64)> {
         let issued_at = now() as i64;
         let expires_at = issued_at + lifetime.as_secs() as i64;
         claims["iat"] = json!(issued_at);
         claims["exp"] = json!(expires_at);
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
-            .map_err(|error| {
-                tracing::error!(%error, "a token could not be signed: {error}");
-                ApiError::internal()
-            })?;
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
         Ok((token, expires_at))
     }
 
     /// The registered claims are checked by us: this workspace builds serde_json with arbitrary
     /// precision (money), under which jsonwebtoken takes every number for malformed.
-    fn signed_claims(&self, token: &str) -> ApiResult<Map<String, Value>> {
+    fn signed_claims(&self, token: &str) -> AuthResult<Map<String, Value>> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -138,28 +137,28 @@ impl Tokens {
         jsonwebtoken::decode(token, &self.checking, &validation)
             .map(|data| data.claims)
             .map_err(|_| {
-                ApiError::unauthenticated("the token is malformed or its signature is wrong")
+                AuthError::refused("the token is malformed or its signature is wrong")
             })
     }
 
-    fn check_registered_claims(&self, claims: &Map<String, Value>, now: f64) -> ApiResult<()> {
+    fn check_registered_claims(&self, claims: &Map<String, Value>, now: f64) -> AuthResult<()> {
         match seconds(claims, "exp") {
             Some(expires_at) if expires_at > now => {}
-            Some(_) => return Err(ApiError::unauthenticated("the token has expired")),
-            None => return Err(ApiError::unauthenticated("the token has no expiry")),
+            Some(_) => return Err(AuthError::refused("the token has expired")),
+            None => return Err(AuthError::refused("the token has no expiry")),
         }
         let too_early = seconds(claims, "nbf").is_some_and(|at| at > now + NOT_BEFORE_LEEWAY);
         if too_early {
-            return Err(ApiError::unauthenticated("the token is not valid yet"));
+            return Err(AuthError::refused("the token is not valid yet"));
         }
         if !is_for_us(claims.get("aud")) {
-            return Err(ApiError::unauthenticated(
+            return Err(AuthError::refused(
                 "the token is for another audience",
             ));
         }
         let issuer = text(claims, "iss");
         if !issuer.is_some_and(|issuer| self.issuers.iter().any(|known| known == issuer)) {
-            return Err(ApiError::unauthenticated(
+            return Err(AuthError::refused(
                 "the token is from another issuer",
             ));
         }
@@ -269,9 +268,8 @@ mod tests {
             ("role", Value::Null),
         ] {
             let refused = tokens().verify(&token_with(name, value.clone()));
-            assert_eq!(
-                refused.err().map(|error| error.status().as_u16()),
-                Some(401),
+            assert!(
+                matches!(refused, Err(AuthError::Refused(_))),
                 "{name}={value}"
             );
         }
