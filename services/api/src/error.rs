@@ -113,7 +113,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = problem(self.status, &self.document());
+        let mut response = problem(self.status, self.document().to_string());
         let headers = response.headers_mut();
         match self.status {
             StatusCode::UNAUTHORIZED => {
@@ -129,9 +129,9 @@ impl IntoResponse for ApiError {
 }
 
 /// A response that carries a problem document.
-pub fn problem(status: StatusCode, document: &Value) -> Response {
+pub fn problem(status: StatusCode, document: String) -> Response {
     let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
-    (status, content_type, document.to_string()).into_response()
+    (status, content_type, document).into_response()
 }
 
 #[cfg(test)]

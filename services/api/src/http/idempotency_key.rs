@@ -61,7 +61,7 @@ impl IdempotencyKey {
         let principal = session.identity.principal();
         let kept = idempotency::begin(&mut transaction, &principal, &self.key, &self.request_hash);
         if let Some((status, body)) = kept.await? {
-            return Ok(Reservation::Done(Reply::replayed(status, body)));
+            return Ok(Reservation::Done(Reply::replayed(status, &body)));
         }
         Ok(Reservation::New(Reserved {
             transaction,
@@ -83,7 +83,7 @@ impl Reserved {
             &self.principal,
             &self.key,
             reply.status(),
-            &reply.storable_body(),
+            &reply.storable_body()?,
         )
         .await?;
         self.transaction.commit().await?;
