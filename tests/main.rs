@@ -19,6 +19,7 @@ mod budget_model;
 mod budget_race;
 mod budget_scopes;
 mod budget_windows;
+mod caller_cleanup;
 mod chaos;
 mod claim_order;
 mod claim_race;
