@@ -46,11 +46,21 @@ pub struct Config {
     pub cors_origins: String,
 
     /// How long a request may take in all; longer than the longest wait for a task.
-    #[arg(long, env = "API_REQUEST_TIMEOUT_MS", default_value = "60000", value_parser = milliseconds)]
+    #[arg(
+        long,
+        env = "API_REQUEST_TIMEOUT_MS",
+        default_value = "60000",
+        value_parser = milliseconds
+    )]
     pub request_timeout: Duration,
 
     /// How often time-driven work (due tasks, expired leases) is looked for; 0 leaves it to others.
-    #[arg(long, env = "API_MAINTAIN_INTERVAL_MS", default_value = "1000", value_parser = milliseconds)]
+    #[arg(
+        long,
+        env = "API_MAINTAIN_INTERVAL_MS",
+        default_value = "1000",
+        value_parser = milliseconds
+    )]
     pub maintain_interval: Duration,
 
     /// Claims that may be tried in the database at the same time.

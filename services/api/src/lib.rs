@@ -1,5 +1,5 @@
-//! The HTTP gateway: REST under `/api`, GitHub webhooks, OpenAPI. Holds no business rule: whatever a
-//! caller may do or not is decided in the database, under the caller's own role.
+//! The HTTP gateway: REST under `/api`, GitHub webhooks, OpenAPI. Holds no business rule: whatever
+//! a caller may do or not is decided in the database, under the caller's own role.
 
 mod app;
 mod auth;

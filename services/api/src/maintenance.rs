@@ -29,7 +29,7 @@ async fn maintain(pool: &PgPool) -> Result<(), sqlx::Error> {
 fn report(result: &Result<(), sqlx::Error>, worked_before: bool) {
     match result {
         Err(error) if worked_before => {
-            tracing::warn!(%error, "periodic work cannot run, trying again at every interval: {error}");
+            tracing::warn!(%error, "periodic work cannot run, trying at every interval: {error}");
         }
         Ok(()) if !worked_before => tracing::info!("periodic work runs again"),
         _ => {}

@@ -21,9 +21,10 @@ pub const DOCS_PATH: &str = "/api/docs";
 #[openapi(
     info(
         title = "devart",
-        description = "A control plane for autonomous agents. Errors are RFC 9457 problem documents with a stable `code`. \
-                       Changes accept an `Idempotency-Key` header: a repeated request gets the first one's answer. \
-                       Lists take `limit` and `cursor`.",
+        description = "A control plane for autonomous agents. Errors are RFC 9457 problem \
+                       documents with a stable `code`. Changes accept an `Idempotency-Key` \
+                       header: a repeated request gets the first one's answer. Lists take \
+                       `limit` and `cursor`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     modifiers(&SecuritySchemes),

@@ -59,7 +59,9 @@ pub async fn serve(
     .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
         result = server => result.context("the server failed")?,
-        () = drain_deadline(&shutdown) => tracing::warn!("requests were still under way after {DRAIN_TIMEOUT:?}"),
+        () = drain_deadline(&shutdown) => {
+            tracing::warn!("requests were still under way after {DRAIN_TIMEOUT:?}");
+        }
     }
     state.pool.close().await;
     tracing::info!("stopped");

@@ -19,7 +19,8 @@ pub use transaction::{Transaction, begin, begin_as};
 /// one more round trip for every request, and [`retrying`] copes with a dead one.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// Postgres ends a transaction that its process has forgotten, so that it cannot hold locks for ever.
+/// Postgres ends a transaction that its process has forgotten, so that it cannot hold locks for
+/// ever.
 const FORGOTTEN_TRANSACTION_TIMEOUT: &str = "60s";
 
 /// Connection options for `url`, with the limits every service works under.

@@ -8,8 +8,8 @@ use crate::model::approval::{Approval, ApprovalFilter, Decision};
 
 macro_rules! approval_columns {
     () => {
-        "id, subject::text as subject, subject_id, digest, quorum, status::text as status, requested_by,
-         detail, expires_at, created_at, decided_at"
+        "id, subject::text as subject, subject_id, digest, quorum, status::text as status,
+         requested_by, detail, expires_at, created_at, decided_at"
     };
 }
 

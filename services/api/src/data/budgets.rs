@@ -9,13 +9,15 @@ use crate::model::budget::{Budget, BudgetChanges, BudgetFilter, NewBudget};
 
 macro_rules! budget_columns {
     () => {
-        "id, scope::text as scope, scope_id, budget_usd, period::text as period, time_zone, hard_limit,
-         alert_thresholds, spent_usd, held_usd, window_start, nullif(window_end, 'infinity') as window_end, created_at"
+        "id, scope::text as scope, scope_id, budget_usd, period::text as period, time_zone,
+         hard_limit, alert_thresholds, spent_usd, held_usd, window_start,
+         nullif(window_end, 'infinity') as window_end, created_at"
     };
 }
 
 const CREATE: &str = concat!(
-    "insert into devart.budgets (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
+    "insert into devart.budgets (
+        scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
      values ($1::text::devart.budget_scope, $2, $3, $4::text::devart.budget_period, $5, $6, $7)
      returning ",
     budget_columns!()

@@ -141,10 +141,7 @@ pub async fn extend_lease(
 }
 
 /// Tells that the calling agent lives; extends its leases.
-pub async fn heartbeat(
-    db: AsCaller<'_>,
-    heartbeat: &Heartbeat,
-) -> sqlx::Result<HeartbeatAnswer> {
+pub async fn heartbeat(db: AsCaller<'_>, heartbeat: &Heartbeat) -> sqlx::Result<HeartbeatAnswer> {
     let Json(answer) = sqlx::query_scalar(HEARTBEAT)
         .bind(db.caller.role())
         .bind(db.caller.claims())

@@ -15,7 +15,8 @@ pub struct Account {
 
 const ACCOUNT: &str = "
     select user_id, email, encrypted_password
-    from devart_private.authenticate_password_hash($1) as account (user_id, email, encrypted_password)";
+    from devart_private.authenticate_password_hash($1)
+        as account (user_id, email, encrypted_password)";
 
 /// The account with this e-mail address.
 pub async fn account(pool: &PgPool, email: &str) -> sqlx::Result<Option<Account>> {

@@ -13,8 +13,9 @@ use crate::model::service::{
 
 macro_rules! service_columns {
     () => {
-        "id, name, description, status::text as status, budget_usd, period::text as period, time_zone,
-         spent_usd, held_usd, substitute_service_id, alert_thresholds, hard_limit, created_at"
+        "id, name, description, status::text as status, budget_usd, period::text as period,
+         time_zone, spent_usd, held_usd, substitute_service_id, alert_thresholds,
+         hard_limit, created_at"
     };
 }
 
@@ -47,7 +48,8 @@ macro_rules! price_columns {
 const SET_PRICE: &str = concat!(
     "select ",
     price_columns!(),
-    " from devart.set_service_price(service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
+    " from devart.set_service_price(
+        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
 );
 
 const CHARGE: &str = "
@@ -93,7 +95,8 @@ pub async fn status(
     let columns = concat!(
         "select ",
         service_columns!(),
-        ", remaining_usd, used_percent, substitute_name, window_start, window_end from devart.service_status where true"
+        ", remaining_usd, used_percent, substitute_name, window_start, window_end
+          from devart.service_status where true"
     );
     page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }

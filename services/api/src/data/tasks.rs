@@ -14,8 +14,9 @@ macro_rules! task_columns {
     () => {
         "id, title, description, priority::text as priority, status::text as status, parent_task_id,
          workflow_run_id, template_id, service_id, agent_id, required_capabilities, payload, result,
-         attempt, retry_count, max_retries, last_error, run_at, lease_expires_at, estimated_cost_usd,
-         is_flagged, traceparent, created_by, created_at, claimed_at, finished_at"
+         attempt, retry_count, max_retries, last_error, run_at, lease_expires_at,
+         estimated_cost_usd, is_flagged, traceparent, created_by, created_at, claimed_at,
+         finished_at"
     };
 }
 

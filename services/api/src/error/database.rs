@@ -36,7 +36,7 @@ fn from_database(error: &dyn DatabaseError) -> ApiError {
             tracing::error!(sqlstate = %code, %error, "the database answered {code}: {error}");
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            tracing::warn!(sqlstate = %code, %error, "the database is unavailable ({code}): {error}");
+            tracing::warn!(sqlstate = %code, %error, "the database is away ({code}): {error}");
         }
         _ => tracing::debug!(sqlstate = %code, %error, "the database refused with {code}: {error}"),
     }
@@ -118,7 +118,8 @@ fn argument_name(message: &str) -> Option<&str> {
     (is_name && is_sentence).then_some(first)
 }
 
-/// The column a violated constraint speaks of: ours are called `<table>_<column>_check`, `_fkey` or `_key`.
+/// The column a violated constraint speaks of: ours are called `<table>_<column>_check`, `_fkey` or
+/// `_key`.
 fn named_column(error: &dyn DatabaseError) -> Option<String> {
     let error = error.try_downcast_ref::<PgDatabaseError>()?;
     let column = match error.column() {

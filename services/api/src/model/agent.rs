@@ -6,9 +6,9 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::Validate;
 use super::scalar::Timestamp;
 use crate::error::{ApiError, ApiResult};
-use super::Validate;
 
 const NAME_MAX_CHARS: usize = 200;
 

@@ -5,9 +5,9 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::Validate;
 use super::scalar::{Timestamp, Usd};
 use super::service::{BudgetPeriod, default_thresholds, utc, yes};
-use super::Validate;
 
 /// What a budget limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]

@@ -8,10 +8,10 @@ use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::Validate;
 use super::scalar::Timestamp;
 use super::task::{TaskPriority, TaskStatus};
 use crate::error::{ApiError, ApiResult};
-use super::Validate;
 
 const MAX_TASKS: i32 = 100;
 const MAX_WAIT_SECONDS: u64 = 30;

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::Validate;
 use super::scalar::Usd;
 use crate::error::{ApiError, ApiResult};
-use super::Validate;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 
@@ -19,7 +19,10 @@ pub struct Dispatch {
     #[schema(minimum = 0)]
     pub estimate_usd: Option<Usd>,
     /// Units and quantities.
-    #[schema(value_type = Option<Object>, example = json!({"input_token": 1200, "output_token": 300}))]
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"input_token": 1200, "output_token": 300})
+    )]
     pub usage: Option<Map<String, Value>>,
     /// The task it is for.
     pub task_id: Option<Uuid>,
@@ -28,11 +31,13 @@ pub struct Dispatch {
     /// The same key holds once.
     #[schema(min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
-    /// Whether a refused task waits for budget and asks people. False: it stays with the agent, which may ask for less.
+    /// Whether a refused task waits for budget and asks people. False: it stays with the agent,
+    /// which may ask for less.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub ask: bool,
-    /// How long the hold lasts unless it is settled or released: 1 second to 30 days, 10 minutes when left out.
+    /// How long the hold lasts unless it is settled or released: 1 second to 30 days, 10 minutes
+    /// when left out.
     #[schema(minimum = 1, maximum = 2592000)]
     pub ttl_seconds: Option<u32>,
 }
@@ -51,7 +56,8 @@ pub struct DispatchOutcome {
     pub held_usd: Option<Usd>,
     /// Why it was refused or delegated.
     pub reason: Option<String>,
-    /// The reason for programs: budget_exceeded, service_suspended, service_disabled, price_unknown.
+    /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
+    /// price_unknown.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,
@@ -78,7 +84,10 @@ pub struct DispatchOutcome {
 pub struct SettleRequest {
     #[schema(minimum = 0)]
     pub amount_usd: Option<Usd>,
-    #[schema(value_type = Option<Object>, example = json!({"input_token": 1180, "output_token": 412}))]
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"input_token": 1180, "output_token": 412})
+    )]
     pub usage: Option<Map<String, Value>>,
 }
 

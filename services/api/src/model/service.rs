@@ -5,10 +5,10 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::Validate;
 use super::agent::check_name;
 use super::scalar::{Timestamp, Usd, present};
 use crate::error::{ApiError, ApiResult};
-use super::Validate;
 
 /// Whether a service may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
@@ -121,7 +121,8 @@ pub struct ServiceChanges {
     )]
     #[schema(value_type = Option<String>)]
     pub description: Option<Option<String>>,
-    /// DISABLED takes the service out of use. A suspension ends with more budget or with the next window.
+    /// DISABLED takes the service out of use. A suspension ends with more budget or with the next
+    /// window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ServiceState>,
     /// Null: no limit.

@@ -6,8 +6,8 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::scalar::Timestamp;
 use super::Validate;
+use super::scalar::Timestamp;
 
 /// A setting.
 #[derive(Debug, Serialize, FromRow, ToSchema)]

@@ -7,9 +7,9 @@ use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::Validate;
 use super::scalar::{Timestamp, Usd, present};
 use crate::error::{ApiError, ApiResult};
-use super::Validate;
 
 const TITLE_MAX_CHARS: usize = 500;
 const DESCRIPTION_MAX_BYTES: usize = 64 * 1024;
@@ -108,7 +108,8 @@ pub struct NewTask {
     /// A person must approve it before an agent may take it.
     #[serde(default)]
     pub needs_approval: bool,
-    /// The trace that the task belongs to (W3C Trace Context); the header `traceparent` when left out.
+    /// The trace that the task belongs to (W3C Trace Context); the header `traceparent` when left
+    /// out.
     pub traceparent: Option<String>,
 }
 

@@ -40,8 +40,9 @@ async fn list(
 
 /// Decide an approval
 ///
-/// One vote per person, and nobody approves their own request. A task that waits for budget goes on when the budget is raised
-/// (`approve`) or another service pays (`substitute`), and is cancelled otherwise (`reject`).
+/// One vote per person, and nobody approves their own request. A task that waits for budget goes on
+/// when the budget is raised (`approve`) or another service pays (`substitute`), and is cancelled
+/// otherwise (`reject`).
 #[utoipa::path(
     post, path = "/api/approvals/{id}/decision", tag = "approvals", params(("id" = Uuid, Path)),
     request_body = Decision, responses((status = 200, body = Approval), Problems),

@@ -27,8 +27,9 @@ pub fn router() -> OpenApiRouter<AppState> {
 ///
 /// With e-mail address and password, for a session of one hour.
 #[utoipa::path(
-    post, path = "/auth/v1/token", tag = "sessions", params(TokenQuery), request_body = PasswordGrant,
-    security(()), responses((status = 200, body = TokenAnswer), Problems),
+    post, path = "/auth/v1/token", tag = "sessions", params(TokenQuery),
+    request_body = PasswordGrant, security(()),
+    responses((status = 200, body = TokenAnswer), Problems),
 )]
 async fn token(
     State(state): State<AppState>,

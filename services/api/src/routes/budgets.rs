@@ -41,7 +41,8 @@ async fn list(
 
 /// Create a budget
 ///
-/// Admins only. Limits what an agent, a task, a workflow run or a person may spend, beside the budgets of services.
+/// Admins only. Limits what an agent, a task, a workflow run or a person may spend, beside the
+/// budgets of services.
 #[utoipa::path(
     post, path = "/api/budgets", tag = "services", request_body = NewBudget,
     responses((status = 201, body = Budget), Problems),
@@ -56,8 +57,8 @@ async fn create(change: Change<NewBudget>) -> ApiResult<Response> {
 ///
 /// Admins only. What is left out stays.
 #[utoipa::path(
-    put, path = "/api/budgets/{id}", tag = "services", params(("id" = Uuid, Path)), request_body = BudgetChanges,
-    responses((status = 200, body = Budget), Problems),
+    put, path = "/api/budgets/{id}", tag = "services", params(("id" = Uuid, Path)),
+    request_body = BudgetChanges, responses((status = 200, body = Budget), Problems),
 )]
 async fn update(Id(id): Id, change: Change<BudgetChanges>) -> ApiResult<Response> {
     change

@@ -37,11 +37,15 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// Claim tasks
 ///
 /// The most urgent ones that the calling agent can do. With `wait_seconds`, the request is held
-/// until there is one or the time is up. Asked again under the same `Idempotency-Key`, it gives what the agent still holds of the
-/// first answer, if that has any tasks.
+/// until there is one or the time is up. Asked again under the same `Idempotency-Key`, it gives
+/// what the agent still holds of the first answer, if that has any tasks.
 #[utoipa::path(
     post, path = "/api/tasks/claim", tag = "agent work", request_body = ClaimRequest,
-    responses((status = 200, body = ClaimedTasks), (status = 204, description = "Nothing to do"), Problems),
+    responses(
+        (status = 200, body = ClaimedTasks),
+        (status = 204, description = "Nothing to do"),
+        Problems,
+    ),
 )]
 async fn claim(
     State(state): State<AppState>,
@@ -136,8 +140,9 @@ impl Claim<'_> {
 
 /// Start a task
 ///
-/// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when it cannot be paid and
-/// therefore waits for budget. Asked again under the same `Idempotency-Key`, it gives the same lease, if the agent still has it.
+/// Claims one particular task that arrived by message. 409 when it is no longer to be had, or when
+/// it cannot be paid and therefore waits for budget. Asked again under the same `Idempotency-Key`,
+/// it gives the same lease, if the agent still has it.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/start", tag = "agent work", params(("id" = Uuid, Path)),
     responses((status = 200, body = ClaimedTask), Problems),

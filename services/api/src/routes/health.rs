@@ -40,7 +40,10 @@ async fn healthz() -> Json<Health> {
 /// The database answers and its schema is complete.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
-    responses((status = 200, body = Health), (status = 503, description = "Not ready", body = crate::openapi::Problem)),
+    responses(
+        (status = 200, body = Health),
+        (status = 503, description = "Not ready", body = crate::openapi::Problem),
+    ),
 )]
 async fn readyz(State(state): State<AppState>) -> ApiResult<Json<Health>> {
     let ready = !state.shutdown.is_cancelled() && database_is_ready(&state.pool).await;

@@ -25,13 +25,16 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// Ask for money before a call
 ///
-/// Sets it aside, with this service or a substitute, and answers the hold. Refused with 402, `reason`, `remaining_usd` and
-/// `max_affordable_units`; the task, if one was named, then waits for budget unless `ask` is false.
+/// Sets it aside, with this service or a substitute, and answers the hold. Refused with 402,
+/// `reason`, `remaining_usd` and `max_affordable_units`; the task, if one was named, then waits for
+/// budget unless `ask` is false.
 #[utoipa::path(
     post, path = "/api/tasks/dispatch", tag = "agent work", request_body = Dispatch,
     responses(
         (status = 200, body = DispatchOutcome),
-        (status = 402, description = "Refused; `reason`, `remaining_usd` and `max_affordable_units` say why and what would do",
+        (status = 402,
+         description = "Refused; `reason`, `remaining_usd` and `max_affordable_units` say why and \
+                        what would do",
          body = Problem, content_type = "application/problem+json"),
         Problems,
     ),
@@ -53,8 +56,9 @@ async fn dispatch(change: Change<Dispatch>) -> ApiResult<Response> {
 ///
 /// The real cost replaces it, above the hold as well; whatever was not needed is given back.
 #[utoipa::path(
-    post, path = "/api/charges/{hold_id}/settle", tag = "agent work", params(("hold_id" = Uuid, Path)),
-    request_body = SettleRequest, responses((status = 200, body = Settlement), Problems),
+    post, path = "/api/charges/{hold_id}/settle", tag = "agent work",
+    params(("hold_id" = Uuid, Path)), request_body = SettleRequest,
+    responses((status = 200, body = Settlement), Problems),
 )]
 async fn settle(HoldId(id): HoldId, change: Change<SettleRequest>) -> ApiResult<Response> {
     change
@@ -66,7 +70,8 @@ async fn settle(HoldId(id): HoldId, change: Change<SettleRequest>) -> ApiResult<
 ///
 /// Its money is given back unspent.
 #[utoipa::path(
-    post, path = "/api/charges/{hold_id}/release", tag = "agent work", params(("hold_id" = Uuid, Path)),
+    post, path = "/api/charges/{hold_id}/release", tag = "agent work",
+    params(("hold_id" = Uuid, Path)),
     responses((status = 200, body = Release), Problems),
 )]
 async fn release(HoldId(id): HoldId, change: Change<NoBody>) -> ApiResult<Response> {

@@ -17,7 +17,10 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// Who am I
-#[utoipa::path(get, path = "/api/me", tag = "sessions", responses((status = 200, body = Me), Problems))]
+#[utoipa::path(
+    get, path = "/api/me", tag = "sessions",
+    responses((status = 200, body = Me), Problems),
+)]
 async fn me(session: Session) -> ApiResult<Json<Me>> {
     let me = match &session.identity {
         Identity::Agent { id } => Me {

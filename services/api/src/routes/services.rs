@@ -80,7 +80,8 @@ async fn create(change: Change<NewService>) -> ApiResult<Response> {
 ///
 /// Admins only. What is left out stays.
 #[utoipa::path(
-    put, path = "/api/services/{id}", tag = "services", params(("id" = Uuid, Path)), request_body = ServiceChanges,
+    put, path = "/api/services/{id}", tag = "services", params(("id" = Uuid, Path)),
+    request_body = ServiceChanges,
     responses((status = 200, body = Service), Problems),
 )]
 async fn update(Id(id): Id, change: Change<ServiceChanges>) -> ApiResult<Response> {
@@ -93,8 +94,9 @@ async fn update(Id(id): Id, change: Change<ServiceChanges>) -> ApiResult<Respons
 ///
 /// By `amount_usd`, or to `budget_usd`. Ends a suspension, and tasks that wait for the money go on.
 #[utoipa::path(
-    post, path = "/api/services/{id}/increase-budget", tag = "services", params(("id" = Uuid, Path)),
-    request_body = BudgetIncrease, responses((status = 200, body = Service), Problems),
+    post, path = "/api/services/{id}/increase-budget", tag = "services",
+    params(("id" = Uuid, Path)), request_body = BudgetIncrease,
+    responses((status = 200, body = Service), Problems),
 )]
 async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResult<Response> {
     change
@@ -108,7 +110,8 @@ async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResul
 ///
 /// Those in force, those before them and those to come; newest first.
 #[utoipa::path(
-    get, path = "/api/services/{id}/prices", tag = "services", params(("id" = Uuid, Path), ServiceFilter),
+    get, path = "/api/services/{id}/prices", tag = "services",
+    params(("id" = Uuid, Path), ServiceFilter),
     responses((status = 200, body = Page<ServicePrice>), Problems),
 )]
 async fn prices(
@@ -143,8 +146,8 @@ async fn set_price(Id(id): Id, change: Change<NewServicePrice>) -> ApiResult<Res
     request_body = NewCharge,
     responses(
         (status = 200, body = ChargeOutcome),
-        (status = 402, description = "Refused; `remaining_usd` and `reason` say why", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 402, description = "Refused; `remaining_usd` and `reason` say why",
+         body = Problem, content_type = "application/problem+json"),
         Problems,
     ),
 )]
@@ -180,7 +183,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_is_left_exactly() {
         let outcome: ChargeOutcome = serde_json::from_str(
-            r#"{"success": false, "remaining_usd": 0.000001, "reason": "service is suspended", "suspended": true}"#,
+            r#"{
+                "success": false, "remaining_usd": 0.000001, "reason": "service is suspended",
+                "suspended": true
+            }"#,
         )
         .expect("an outcome");
         let document = refusal(&outcome).document();

@@ -103,8 +103,8 @@ async fn events(
 ///
 /// One that nobody works on and that is not finished.
 #[utoipa::path(
-    put, path = "/api/tasks/{id}", tag = "tasks", params(("id" = Uuid, Path)), request_body = TaskChanges,
-    responses((status = 200, body = Task), Problems),
+    put, path = "/api/tasks/{id}", tag = "tasks", params(("id" = Uuid, Path)),
+    request_body = TaskChanges, responses((status = 200, body = Task), Problems),
 )]
 async fn update(Id(id): Id, change: Change<TaskChanges>) -> ApiResult<Response> {
     change

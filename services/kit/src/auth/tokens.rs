@@ -72,9 +72,7 @@ impl Tokens {
             }
             (Some(Role::DevartAgent), Some(id)) => (Identity::Agent { id }, Role::DevartAgent),
             _ => {
-                return Err(AuthError::refused(
-                    "the token names no person and no agent",
-                ));
+                return Err(AuthError::refused("the token names no person and no agent"));
             }
         };
         Ok((identity, Caller::new(role, &Value::Object(claims))))
@@ -136,9 +134,7 @@ impl Tokens {
         validation.validate_aud = false;
         jsonwebtoken::decode(token, &self.checking, &validation)
             .map(|data| data.claims)
-            .map_err(|_| {
-                AuthError::refused("the token is malformed or its signature is wrong")
-            })
+            .map_err(|_| AuthError::refused("the token is malformed or its signature is wrong"))
     }
 
     fn check_registered_claims(&self, claims: &Map<String, Value>, now: f64) -> AuthResult<()> {
@@ -152,15 +148,11 @@ impl Tokens {
             return Err(AuthError::refused("the token is not valid yet"));
         }
         if !is_for_us(claims.get("aud")) {
-            return Err(AuthError::refused(
-                "the token is for another audience",
-            ));
+            return Err(AuthError::refused("the token is for another audience"));
         }
         let issuer = text(claims, "iss");
         if !issuer.is_some_and(|issuer| self.issuers.iter().any(|known| known == issuer)) {
-            return Err(AuthError::refused(
-                "the token is from another issuer",
-            ));
+            return Err(AuthError::refused("the token is from another issuer"));
         }
         Ok(())
     }

@@ -64,11 +64,7 @@ impl Drop for Transaction {
 
 /// A statement that is still under way is waited for; its error, too, closes the connection.
 async fn roll_back(mut connection: CloseUnlessKept) {
-    if connection
-        .execute(sqlx::raw_sql("rollback"))
-        .await
-        .is_ok()
-    {
+    if connection.execute(sqlx::raw_sql("rollback")).await.is_ok() {
         connection.keep();
     }
 }
