@@ -150,6 +150,29 @@ async fn a_caller_who_goes_away_at_any_moment_of_a_call_leaves_nothing() -> Resu
 }
 
 #[tokio::test]
+async fn a_call_does_no_more_than_the_callers_role_may() -> Result<()> {
+    let world = World::create().await?;
+    let calls: Vec<String> = sqlx::query_scalar(
+        "select format('select devart_private.%I(''anon'', ''{}''%s)', p.proname,
+            repeat(', null', p.pronargs - 2))
+         from pg_proc p
+         where p.pronamespace = 'devart_private'::regnamespace
+           and p.proargnames[1] = 'caller_role'",
+    )
+    .fetch_all(&world.db.owner)
+    .await?;
+    assert!(!calls.is_empty());
+    for call in calls {
+        let refused = sqlx::query(sqlx::AssertSqlSafe(call.clone()))
+            .execute(&world.pool)
+            .await;
+        assert_eq!(sqlstate(&refused), "42501", "{call}");
+        world.assert_nothing_is_left(&call).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_transaction_in_which_a_statement_failed_cannot_be_committed() -> Result<()> {
     let world = World::create().await?;
     let mut transaction = db::begin_as(&world.pool, &world.caller).await?;

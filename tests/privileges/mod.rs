@@ -257,13 +257,22 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
     .fetch_all(&db.owner)
     .await?;
     let api = [
+        "agent_heartbeat_as",
         "authenticate_agent_key",
         "authenticate_password_hash",
         "begin_idempotent",
+        "charge_service_as",
+        "complete_task_as",
+        "create_task_as",
+        "dispatch_task_as",
+        "extend_lease_as",
         "finish_idempotent",
         "is_ready",
         "maintain",
         "receive_github_delivery",
+        "release_charge_as",
+        "report_task_failure_as",
+        "settle_charge_as",
     ];
     let rabbitmq = [
         "acknowledge_outbox",
@@ -357,6 +366,14 @@ async fn the_login_of_the_api_can_authenticate_and_nothing_more() -> Result<()> 
         ("select * from devart_private.agent_api_keys", false),
         ("set local role devart_owner", false),
         ("set local role service_role", false),
+        (
+            "select devart_private.agent_heartbeat_as('devart_owner', '{}', null)",
+            false,
+        ),
+        (
+            "select devart_private.agent_heartbeat_as('service_role', '{}', null)",
+            false,
+        ),
     ] {
         let mut transaction = login.begin().await?;
         let outcome = run_sql(&mut transaction, sql.to_owned()).await;
