@@ -781,7 +781,7 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0025_grafana.sql', '774951d94ef0acbec00b4822f0c0a97fd01634fe2156247531be0cedaf073fc7');
 commit;
 
--- ---- sql/idempotent/010_identity.sql ----
+-- ---- sql/idempotent/100_identity.sql ----
 
 begin;
 -- What a caller may do, and the accounts of people.
@@ -872,7 +872,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/020_settings.sql ----
+-- ---- sql/idempotent/110_settings.sql ----
 
 begin;
 -- Settings: their defaults, and the one way to change them.
@@ -964,7 +964,111 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/030_outbox.sql ----
+-- ---- sql/idempotent/120_audit.sql ----
+
+begin;
+-- One trigger writes the audit log, for each table whose changes are management.
+
+create or replace function devart_private.audit()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_row jsonb := to_jsonb(coalesce(new, old));
+begin
+    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
+    values (devart_private.actor(), lower(tg_op), tg_table_name,
+            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
+            case when tg_op <> 'INSERT' then to_jsonb(old) end,
+            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    return null;
+end
+$$;
+
+create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
+    for each row execute function devart_private.audit();
+
+create or replace trigger system_settings_audit after update on devart.system_settings
+    for each row execute function devart_private.audit();
+
+-- Only what people decide; heartbeats and charges have their own records.
+create or replace trigger agents_audit after insert or delete on devart.agents
+    for each row execute function devart_private.audit();
+create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+    for each row when (
+        (old.name, old.capabilities, old.status = 'DEACTIVATED')
+        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+    )
+    execute function devart_private.audit();
+
+create or replace trigger service_registry_audit after insert or delete on devart.service_registry
+    for each row execute function devart_private.audit();
+create or replace trigger service_registry_update_audit
+    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
+    on devart.service_registry
+    for each row when (
+        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
+         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
+        is distinct from
+        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
+         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+    )
+    execute function devart_private.audit();
+
+create or replace trigger tasks_audit after delete on devart.tasks
+    for each row execute function devart_private.audit();
+
+create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
+    for each row execute function devart_private.audit();
+
+create or replace trigger budgets_audit after insert or delete on devart.budgets
+    for each row execute function devart_private.audit();
+create or replace trigger budgets_update_audit
+    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
+    for each row execute function devart_private.audit();
+reset role;
+commit;
+
+-- ---- sql/idempotent/130_idempotency.sql ----
+
+begin;
+-- Idempotency-Key: the first request's answer is kept for a day and given again.
+-- Both functions run in the transaction of the change, so key, change and answer commit together.
+
+-- Reserves the key and returns null; or returns the answer kept for it, status and body.
+-- A second request with the same key waits here until the first one is decided.
+-- Errors: 23505 the key was used with another request.
+create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_kept devart_private.idempotency;
+begin
+    insert into devart_private.idempotency (principal, key, request_hash)
+    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
+    on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select i.* into v_kept from devart_private.idempotency i
+    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
+    if v_kept.request_hash <> begin_idempotent.request_hash then
+        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
+    end if;
+    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
+end
+$$;
+
+create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
+returns void language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    update devart_private.idempotency i
+    set status = finish_idempotent.status, body = finish_idempotent.body
+    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/150_outbox.sql ----
 
 begin;
 -- The way out: rows for bridges, written in the transaction that decides, delivered at least once after it.
@@ -1273,7 +1377,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/035_outbox_operators.sql ----
+-- ---- sql/idempotent/155_outbox_operators.sql ----
 
 begin;
 -- What operators see of the outbox, and do about buried rows: `devart outbox`.
@@ -1386,7 +1490,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/040_tasks.sql ----
+-- ---- sql/idempotent/200_tasks.sql ----
 
 begin;
 -- What the database does by itself when a task is made or changes, whoever does it and however.
@@ -1444,125 +1548,7 @@ create or replace trigger tasks_after_status_change after update on devart.tasks
 reset role;
 commit;
 
--- ---- sql/idempotent/045_task_messages.sql ----
-
-begin;
--- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
--- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
--- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
--- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
-
--- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
--- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
-create or replace function devart_private.task_routing_key(p_capabilities text[])
-returns text language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp as $$
-    select case
-        when p_capabilities = '{}' then 'todo'
-        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
-             or length(array_to_string(p_capabilities, '+')) > 200
-            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
-        else 'todo.' || array_to_string(p_capabilities, '+')
-    end
-$$;
-
--- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
-create or replace function devart_private.task_messages_wanted()
-returns boolean language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
-    )
-$$;
-
--- Writes a message of this kind about each of the tasks, in the order given.
-create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
-returns void language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    insert into devart_private.outbox (topic, payload)
-    select 'rabbitmq.task', jsonb_build_object(
-        'kind', p_kind, 'task_id', t.id,
-        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
-        'title', t.title, 'priority', t.priority,
-        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
-        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
-    from unnest(p_task_ids) with ordinality as u (task_id, place)
-    join devart.tasks t on t.id = u.task_id
-    order by u.place;
-    if found then
-        perform devart_private.wake('rabbitmq.task');
-    end if;
-end
-$$;
-
--- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
--- with another priority.
-create or replace function devart_private.tasks_after_edit_invite()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages('invite', array[new.id]);
-    end if;
-    return null;
-end
-$$;
-
-create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
-    for each row when (
-        old.status = 'TODO' and new.status = 'TODO'
-        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
-    )
-    execute function devart_private.tasks_after_edit_invite();
-
--- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
--- messages have waited for that long too, since invitations are among them.
-create or replace function devart_private.task_lanes(waiting_seconds float8)
-returns table (routing_key text, has_waiting boolean) language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
-        select from unnest(enum_range(null::devart.task_priority)) p
-        cross join lateral (
-            select from devart.tasks t
-            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
-              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-            limit 1
-        ) w
-    )
-    from devart_private.lanes l, (
-        select exists (
-            select from devart_private.outbox o
-            where o.topic = 'rabbitmq.task' and o.buried_at is null
-              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
-        ) as is_there
-    ) backlog
-$$;
-
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
--- is new, or empty while tasks wait. Returns how many.
-create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
-returns bigint language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_task_ids uuid[];
-begin
-    if not devart_private.task_messages_wanted() then
-        return 0;
-    end if;
-    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
-    from devart_private.lanes l
-    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
-    where invite_waiting_tasks.routing_key is null
-       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
-    perform devart_private.send_task_messages('invite', v_task_ids);
-    return coalesce(cardinality(v_task_ids), 0);
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/050_dependencies.sql ----
+-- ---- sql/idempotent/220_dependencies.sql ----
 
 begin;
 -- A task waits (BLOCKED) until everything it depends on is DONE.
@@ -1662,7 +1648,7 @@ create or replace trigger task_dependencies_after_insert after insert on devart.
 reset role;
 commit;
 
--- ---- sql/idempotent/060_task_functions.sql ----
+-- ---- sql/idempotent/230_task_functions.sql ----
 
 begin;
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
@@ -1866,143 +1852,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/070_approvals.sql ----
-
-begin;
--- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
-
--- The digest of what is being approved: a later edit of the task does not slip through under it.
-create or replace function devart_private.task_digest(p_task devart.tasks)
-returns bytea language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
-        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
-        p_task.required_capabilities)::text, 'UTF8'))
-$$;
-
--- Opens the approval that a task waits for; there is at most one at a time.
-create or replace function devart_private.request_task_approval(p_task_id uuid)
-returns void language sql
-set search_path = pg_catalog, pg_temp as $$
-    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
-    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
-           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
-    from devart.tasks t where t.id = p_task_id
-    on conflict do nothing
-$$;
-
-drop function if exists devart.decide_approval(uuid, text, text);
-
--- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
--- decision: approve or reject; of a budget also substitute.
---   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
---   substitute (subject budget only): the task goes, and service_id pays for it.
---   reject: the task is cancelled.
--- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
--- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
-create or replace function devart.decide_approval(
-    approval_id uuid, decision text, comment text default null, service_id uuid default null
-)
-returns devart.approvals language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-    v_voter uuid := devart.my_user_id();
-begin
-    perform devart_private.require_supervisor();
-    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
-        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
-    end if;
-    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
-        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
-    end if;
-    v_approval := devart_private.open_approval(decide_approval.approval_id);
-    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
-        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
-    end if;
-    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
-        raise exception 'nobody may approve their own request' using errcode = '42501';
-    end if;
-    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
-    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
-            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
-    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
-end
-$$;
-
--- Whether the task still is what was to be approved, or still waits for the money that was asked for.
-create or replace function devart_private.approval_is_current(p_approval devart.approvals)
-returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    if p_approval.subject = 'budget' then
-        return exists (
-            select from devart_private.budget_waits w
-            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
-    end if;
-    return exists (
-        select from devart.tasks t
-        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
-end
-$$;
-
--- The approval, locked, if it still takes votes and its task is still what was to be approved.
-create or replace function devart_private.open_approval(p_approval_id uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_approval devart.approvals;
-begin
-    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
-    if not found then
-        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
-    end if;
-    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
-        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
-    end if;
-    if not devart_private.approval_is_current(v_approval) then
-        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
-    end if;
-    return v_approval;
-end
-$$;
-
-drop function if exists devart_private.conclude_approval(devart.approvals);
-
--- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
-create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
-returns devart.approvals language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_status devart.approval_status;
-begin
-    select case when bool_or(not v.approve) then 'REJECTED'
-                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
-                    then 'APPROVED'
-                else 'PENDING' end
-    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
-    if v_status = 'PENDING' then
-        return p_approval;
-    end if;
-    update devart.approvals a set status = v_status, decided_at = now()
-    where a.id = p_approval.id returning a.* into p_approval;
-    if v_status = 'REJECTED' then
-        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    elsif p_approval.subject = 'budget' then
-        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
-    else
-        update devart.tasks t
-        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
-        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
-    end if;
-    return p_approval;
-end
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/080_agents.sql ----
+-- ---- sql/idempotent/250_agents.sql ----
 
 begin;
 -- Agents: registering, keys, activation.
@@ -2141,7 +1991,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/090_services.sql ----
+-- ---- sql/idempotent/300_money_services.sql ----
 
 begin;
 -- Rules of the service registry that a constraint cannot say.
@@ -2192,7 +2042,7 @@ create or replace trigger service_registry_before_write
 reset role;
 commit;
 
--- ---- sql/idempotent/091_windows.sql ----
+-- ---- sql/idempotent/310_money_windows.sql ----
 
 begin;
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes, and what people are told of them.
@@ -2463,10 +2313,10 @@ create or replace trigger budgets_before_delete before delete on devart.budgets
 reset role;
 commit;
 
--- ---- sql/idempotent/092_scopes.sql ----
+-- ---- sql/idempotent/320_money_scopes.sql ----
 
 begin;
--- Which limits apply to a charge, and locking them. Lock order: 091_windows.sql.
+-- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
 -- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of the task, its run and its
 -- creator, for each task up the line of parents, so that nobody escapes a limit by creating children.
@@ -2572,7 +2422,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/093_holds.sql ----
+-- ---- sql/idempotent/330_money_holds.sql ----
 
 begin;
 -- Giving held money back: when it is released, and when it expires. (Reserving and settling are native: pg_devart/src/money.)
@@ -2710,7 +2560,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/094_prices.sql ----
+-- ---- sql/idempotent/340_money_prices.sql ----
 
 begin;
 -- Prices: an admin sets one from a moment on, which ends the one before.
@@ -2750,11 +2600,11 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/095_budget_waits.sql ----
+-- ---- sql/idempotent/350_money_waits.sql ----
 
 begin;
 -- A task whose money was refused waits for money or for a person, outside of the queue; it does not fail.
--- It goes on by itself when the budget has room again, or with a decision on its approval (070_approvals.sql).
+-- It goes on by itself when the budget has room again, or with a decision on its approval (420_approvals.sql).
 
 -- What exactly is asked: the task, who pays and how much.
 create or replace function devart_private.budget_digest(p_wait devart_private.budget_waits)
@@ -3018,7 +2868,7 @@ create constraint trigger budgets_wake
 reset role;
 commit;
 
--- ---- sql/idempotent/096_budget_functions.sql ----
+-- ---- sql/idempotent/360_money_functions.sql ----
 
 begin;
 -- What supervisors and agents do about money beyond reserving and settling, which is native (pg_devart/src/money).
@@ -3208,7 +3058,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/097_budget_audit.sql ----
+-- ---- sql/idempotent/370_money_audit.sql ----
 
 begin;
 -- Whether the ledger and the windows agree.
@@ -3258,71 +3108,261 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/100_audit.sql ----
+-- ---- sql/idempotent/420_approvals.sql ----
 
 begin;
--- One trigger writes the audit log, for each table whose changes are management.
+-- A task that needs a human waits here for one. Nobody approves their own request, nobody votes twice.
 
-create or replace function devart_private.audit()
-returns trigger language plpgsql security definer
+-- The digest of what is being approved: a later edit of the task does not slip through under it.
+create or replace function devart_private.task_digest(p_task devart.tasks)
+returns bytea language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_task.title, p_task.description, p_task.payload, p_task.service_id, p_task.estimated_cost_usd,
+        p_task.required_capabilities)::text, 'UTF8'))
+$$;
+
+-- Opens the approval that a task waits for; there is at most one at a time.
+create or replace function devart_private.request_task_approval(p_task_id uuid)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    insert into devart.approvals (subject, subject_id, digest, quorum, requested_by, expires_at)
+    select 'task', t.id, devart_private.task_digest(t), devart_private.setting_number('approval_quorum')::int,
+           t.created_by, now() + make_interval(secs => devart_private.setting_number('approval_expiry_seconds')::float8)
+    from devart.tasks t where t.id = p_task_id
+    on conflict do nothing
+$$;
+
+drop function if exists devart.decide_approval(uuid, text, text);
+
+-- Votes on an approval; with enough votes for the same, or one rejection, the decision is made.
+-- decision: approve or reject; of a budget also substitute.
+--   approve: the task goes. Of a budget: the limits in its way are raised by what is missing, and its money is set aside.
+--   substitute (subject budget only): the task goes, and service_id pays for it.
+--   reject: the task is cancelled.
+-- Errors: P0002 no such approval, 55000 already decided, the task changed since it was requested, or the money cannot be set aside,
+-- 22023 unknown decision or service_id, 23503 no such service, 23505 voted before, 42501 not a supervisor or one's own request.
+create or replace function devart.decide_approval(
+    approval_id uuid, decision text, comment text default null, service_id uuid default null
+)
+returns devart.approvals language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_row jsonb := to_jsonb(coalesce(new, old));
+    v_approval devart.approvals;
+    v_voter uuid := devart.my_user_id();
 begin
-    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
-    values (devart_private.actor(), lower(tg_op), tg_table_name,
-            coalesce(v_row ->> 'id', v_row ->> 'key', v_row ->> 'user_id'),
-            case when tg_op <> 'INSERT' then to_jsonb(old) end,
-            case when tg_op <> 'DELETE' then to_jsonb(new) end);
+    perform devart_private.require_supervisor();
+    if decide_approval.decision is null or decide_approval.decision not in ('approve', 'substitute', 'reject') then
+        raise exception 'decision must be approve, substitute or reject' using errcode = '22023';
+    end if;
+    if (decide_approval.decision = 'substitute') <> (decide_approval.service_id is not null) then
+        raise exception 'service_id must be given with decision substitute and with no other' using errcode = '22023';
+    end if;
+    v_approval := devart_private.open_approval(decide_approval.approval_id);
+    if v_approval.subject <> 'budget' and decide_approval.decision = 'substitute' then
+        raise exception 'decision must be approve or reject: substitute is for budgets' using errcode = '22023';
+    end if;
+    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
+        raise exception 'nobody may approve their own request' using errcode = '42501';
+    end if;
+    insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
+    values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
+            decide_approval.decision <> 'reject', decide_approval.comment, decide_approval.service_id);
+    return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- Whether the task still is what was to be approved, or still waits for the money that was asked for.
+create or replace function devart_private.approval_is_current(p_approval devart.approvals)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_approval.subject = 'budget' then
+        return exists (
+            select from devart_private.budget_waits w
+            where w.task_id = p_approval.subject_id and devart_private.budget_digest(w) = p_approval.digest);
+    end if;
+    return exists (
+        select from devart.tasks t
+        where t.id = p_approval.subject_id and devart_private.task_digest(t) = p_approval.digest);
+end
+$$;
+
+-- The approval, locked, if it still takes votes and its task is still what was to be approved.
+create or replace function devart_private.open_approval(p_approval_id uuid)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_approval devart.approvals;
+begin
+    select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
+    if not found then
+        raise exception 'approval_id names no approval: %', p_approval_id using errcode = 'P0002';
+    end if;
+    if v_approval.status <> 'PENDING' or v_approval.expires_at <= now() then
+        raise exception 'approval_id names an approval that is decided or expired' using errcode = '55000';
+    end if;
+    if not devart_private.approval_is_current(v_approval) then
+        raise exception 'approval_id names an approval whose task was changed or deleted since' using errcode = '55000';
+    end if;
+    return v_approval;
+end
+$$;
+
+drop function if exists devart_private.conclude_approval(devart.approvals);
+
+-- Closes the approval if the votes decide it, and lets its task go or cancels it. p_substitute: what this vote wants billed instead.
+create or replace function devart_private.conclude_approval(p_approval devart.approvals, p_substitute uuid)
+returns devart.approvals language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.approval_status;
+begin
+    select case when bool_or(not v.approve) then 'REJECTED'
+                when count(*) filter (where v.substitute_service_id is not distinct from p_substitute) >= p_approval.quorum
+                    then 'APPROVED'
+                else 'PENDING' end
+    into v_status from devart.approval_votes v where v.approval_id = p_approval.id;
+    if v_status = 'PENDING' then
+        return p_approval;
+    end if;
+    update devart.approvals a set status = v_status, decided_at = now()
+    where a.id = p_approval.id returning a.* into p_approval;
+    if v_status = 'REJECTED' then
+        update devart.tasks t set status = 'CANCELLED', finished_at = now(), last_error = 'approval rejected'
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    elsif p_approval.subject = 'budget' then
+        perform devart_private.grant_budget(p_approval.subject_id, p_substitute);
+    else
+        update devart.tasks t
+        set status = case when devart_private.has_open_dependencies(t.id) then 'BLOCKED' else 'TODO' end::devart.task_status
+        where t.id = p_approval.subject_id and t.status = 'AWAITING_APPROVAL';
+    end if;
+    return p_approval;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/700_bridge_rabbitmq.sql ----
+
+begin;
+-- Messages about tasks, for agents that are pushed to rather than claim: topic rabbitmq.task of the outbox.
+-- invite: the task can be started. delay: it can be from run_at on. dead: it failed for good.
+-- A message is only an invitation, and start_task decides: one too many costs nothing, one too few would
+-- leave a task to those who claim. New tasks and changes of status are noticed in pg_devart/src/tasks/history.rs.
+
+-- Where messages about tasks with these (canonical) capabilities go: each set of capabilities is a lane.
+-- What could be mistaken for another lane, or does not fit into a name, is told apart by its digest.
+create or replace function devart_private.task_routing_key(p_capabilities text[])
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when p_capabilities = '{}' then 'todo'
+        when exists (select from unnest(p_capabilities) c where c !~ '^[A-Za-z0-9._-]+$' or c ^@ 'sha256-')
+             or length(array_to_string(p_capabilities, '+')) > 200
+            then 'todo.sha256-' || left(encode(sha256(convert_to(to_jsonb(p_capabilities)::text, 'UTF8')), 'hex'), 32)
+        else 'todo.' || array_to_string(p_capabilities, '+')
+    end
+$$;
+
+-- Whether anybody delivers messages about tasks. Asked once per statement, since it is usually the whole cost.
+create or replace function devart_private.task_messages_wanted()
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.system_settings s where s.key = 'outbox_topics' and s.value ? 'rabbitmq.task'
+    )
+$$;
+
+-- Writes a message of this kind about each of the tasks, in the order given.
+create or replace function devart_private.send_task_messages(p_kind text, p_task_ids uuid[])
+returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into devart_private.outbox (topic, payload)
+    select 'rabbitmq.task', jsonb_build_object(
+        'kind', p_kind, 'task_id', t.id,
+        'attempt', case p_kind when 'dead' then t.attempt else t.attempt + 1 end,
+        'title', t.title, 'priority', t.priority,
+        'routing_key', devart_private.task_routing_key(t.required_capabilities), 'run_at', t.run_at,
+        'reason', case p_kind when 'dead' then t.last_error end, 'traceparent', t.traceparent)
+    from unnest(p_task_ids) with ordinality as u (task_id, place)
+    join devart.tasks t on t.id = u.task_id
+    order by u.place;
+    if found then
+        perform devart_private.wake('rabbitmq.task');
+    end if;
+end
+$$;
+
+-- Invites again to a waiting task that was edited: its earlier message lies in another lane, or queues
+-- with another priority.
+create or replace function devart_private.tasks_after_edit_invite()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', array[new.id]);
+    end if;
     return null;
 end
 $$;
 
-create or replace trigger user_roles_audit after insert or update or delete on devart.user_roles
-    for each row execute function devart_private.audit();
-
-create or replace trigger system_settings_audit after update on devart.system_settings
-    for each row execute function devart_private.audit();
-
--- Only what people decide; heartbeats and charges have their own records.
-create or replace trigger agents_audit after insert or delete on devart.agents
-    for each row execute function devart_private.audit();
-create or replace trigger agents_update_audit after update of name, capabilities, status on devart.agents
+create or replace trigger tasks_after_edit_invite after update of priority, required_capabilities on devart.tasks
     for each row when (
-        (old.name, old.capabilities, old.status = 'DEACTIVATED')
-        is distinct from (new.name, new.capabilities, new.status = 'DEACTIVATED')
+        old.status = 'TODO' and new.status = 'TODO'
+        and (old.lane_id, old.priority) is distinct from (new.lane_id, new.priority)
     )
-    execute function devart_private.audit();
+    execute function devart_private.tasks_after_edit_invite();
 
-create or replace trigger service_registry_audit after insert or delete on devart.service_registry
-    for each row execute function devart_private.audit();
-create or replace trigger service_registry_update_audit
-    after update of name, description, status, budget_usd, period, time_zone, substitute_service_id, alert_thresholds, hard_limit
-    on devart.service_registry
-    for each row when (
-        (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
-         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
-        is distinct from
-        (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
-         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+-- Every lane by its routing key, and whether tasks have waited in it for more than waiting_seconds; no while
+-- messages have waited for that long too, since invitations are among them.
+create or replace function devart_private.task_lanes(waiting_seconds float8)
+returns table (routing_key text, has_waiting boolean) language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.task_routing_key(l.required_capabilities), not backlog.is_there and exists (
+        select from unnest(enum_range(null::devart.task_priority)) p
+        cross join lateral (
+            select from devart.tasks t
+            where t.status = 'TODO' and t.lane_id = l.id and t.priority = p
+              and t.ready_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+            limit 1
+        ) w
     )
-    execute function devart_private.audit();
+    from devart_private.lanes l, (
+        select exists (
+            select from devart_private.outbox o
+            where o.topic = 'rabbitmq.task' and o.buried_at is null
+              and o.created_at < now() - make_interval(secs => task_lanes.waiting_seconds)
+        ) as is_there
+    ) backlog
+$$;
 
-create or replace trigger tasks_audit after delete on devart.tasks
-    for each row execute function devart_private.audit();
-
-create or replace trigger service_prices_audit after insert or update or delete on devart.service_prices
-    for each row execute function devart_private.audit();
-
-create or replace trigger budgets_audit after insert or delete on devart.budgets
-    for each row execute function devart_private.audit();
-create or replace trigger budgets_update_audit
-    after update of budget_usd, period, time_zone, hard_limit, alert_thresholds on devart.budgets
-    for each row execute function devart_private.audit();
+-- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a queue
+-- is new, or empty while tasks wait. Returns how many.
+create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
+returns bigint language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task_ids uuid[];
+begin
+    if not devart_private.task_messages_wanted() then
+        return 0;
+    end if;
+    select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
+    from devart_private.lanes l
+    join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
+    where invite_waiting_tasks.routing_key is null
+       or devart_private.task_routing_key(l.required_capabilities) = invite_waiting_tasks.routing_key;
+    perform devart_private.send_task_messages('invite', v_task_ids);
+    return coalesce(cardinality(v_task_ids), 0);
+end
+$$;
 reset role;
 commit;
 
--- ---- sql/idempotent/110_webhooks.sql ----
+-- ---- sql/idempotent/710_bridge_github.sql ----
 
 begin;
 -- GitHub deliveries. The signature is checked by whoever received the raw bytes (the API, or
@@ -3412,47 +3452,7 @@ $$;
 reset role;
 commit;
 
--- ---- sql/idempotent/120_idempotency.sql ----
-
-begin;
--- Idempotency-Key: the first request's answer is kept for a day and given again.
--- Both functions run in the transaction of the change, so key, change and answer commit together.
-
--- Reserves the key and returns null; or returns the answer kept for it, status and body.
--- A second request with the same key waits here until the first one is decided.
--- Errors: 23505 the key was used with another request.
-create or replace function devart_private.begin_idempotent(principal text, key text, request_hash bytea)
-returns jsonb language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_kept devart_private.idempotency;
-begin
-    insert into devart_private.idempotency (principal, key, request_hash)
-    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
-    on conflict do nothing;
-    if found then
-        return null;
-    end if;
-    select i.* into v_kept from devart_private.idempotency i
-    where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
-    if v_kept.request_hash <> begin_idempotent.request_hash then
-        raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
-    end if;
-    return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
-end
-$$;
-
-create or replace function devart_private.finish_idempotent(principal text, key text, status int, body jsonb)
-returns void language sql security definer
-set search_path = pg_catalog, pg_temp as $$
-    update devart_private.idempotency i
-    set status = finish_idempotent.status, body = finish_idempotent.body
-    where i.principal = finish_idempotent.principal and i.key = finish_idempotent.key
-$$;
-reset role;
-commit;
-
--- ---- sql/idempotent/130_maintain.sql ----
+-- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
 -- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time works,
@@ -3848,7 +3848,7 @@ grant execute on function
     devart_private.maintain(), devart_private.is_ready()
     to authenticator;
 
--- Bridges: each may work on the outbox, where the rule in 030_outbox.sql leaves it its own topics.
+-- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
 do $$
 declare
     v_role name;
@@ -3889,6 +3889,165 @@ grant select (id, name, description, status, budget_usd, period, time_zone, spen
               alert_thresholds, hard_limit, created_at, window_start, window_end)
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end) on devart.budgets to devart_grafana;
+reset role;
+commit;
+
+-- ---- sql/idempotent/960_as_caller.sql ----
+
+begin;
+-- What the API calls most, in one round trip: each function takes the caller's role and claims on
+-- and calls its namesake in devart. Nothing is decided here; what the caller may do is checked at
+-- that call, under the caller's role.
+--
+-- The role and the claims are set for the transaction only, so called outside of BEGIN and COMMIT
+-- they end with the statement, whatever becomes of it or of whoever sent it, and the connection's
+-- next user has neither. Inside of a transaction they stay until its end. One transaction has one
+-- caller: PL/pgSQL asks once per transaction whether the role may call the function.
+--
+-- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
+
+-- Priorities are text here: a login without rights on the schema devart cannot name its types.
+create or replace function devart_private.create_task_as(
+    caller_role text, caller_claims text, title text, description text, priority text, payload jsonb,
+    parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
+    max_retries int, estimated_cost_usd numeric, depends_on uuid[], needs_approval boolean,
+    traceparent text
+)
+returns devart.tasks language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.create_task(
+        title => title, description => description, priority => priority::devart.task_priority,
+        payload => payload, parent_task_id => parent_task_id, service_id => service_id,
+        required_capabilities => required_capabilities, run_at => run_at,
+        max_retries => max_retries, estimated_cost_usd => estimated_cost_usd,
+        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent);
+end
+$$;
+
+create or replace function devart_private.complete_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, result jsonb
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.complete_task(
+        task_id => task_id, lease_token => lease_token, result => result);
+end
+$$;
+
+create or replace function devart_private.report_task_failure_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, error text,
+    retryable boolean, retry_after interval
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.report_task_failure(
+        task_id => task_id, lease_token => lease_token, error => error, retryable => retryable,
+        retry_after => retry_after);
+end
+$$;
+
+create or replace function devart_private.extend_lease_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, seconds int
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.extend_lease(
+        task_id => task_id, lease_token => lease_token, seconds => seconds);
+end
+$$;
+
+create or replace function devart_private.agent_heartbeat_as(
+    caller_role text, caller_claims text, detail jsonb
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.agent_heartbeat(detail => detail);
+end
+$$;
+
+create or replace function devart_private.charge_service_as(
+    caller_role text, caller_claims text, service_id uuid, amount_usd numeric, task_id uuid,
+    idempotency_key text
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.charge_service(
+        service_id => service_id, amount_usd => amount_usd, task_id => task_id,
+        idempotency_key => idempotency_key);
+end
+$$;
+
+create or replace function devart_private.dispatch_task_as(
+    caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
+    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.dispatch_task(
+        service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
+        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
+end
+$$;
+
+create or replace function devart_private.settle_charge_as(
+    caller_role text, caller_claims text, hold_id uuid, amount_usd numeric, usage jsonb
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.settle_charge(hold_id => hold_id, amount_usd => amount_usd, usage => usage);
+end
+$$;
+
+create or replace function devart_private.release_charge_as(
+    caller_role text, caller_claims text, hold_id uuid
+)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.release_charge(hold_id => hold_id);
+end
+$$;
+
+revoke execute on function
+    devart_private.create_task_as, devart_private.complete_task_as,
+    devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
+    devart_private.dispatch_task_as, devart_private.settle_charge_as,
+    devart_private.release_charge_as
+    from public;
+grant execute on function
+    devart_private.create_task_as, devart_private.complete_task_as,
+    devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
+    devart_private.dispatch_task_as, devart_private.settle_charge_as,
+    devart_private.release_charge_as
+    to authenticator;
 reset role;
 commit;
 

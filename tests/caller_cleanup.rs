@@ -191,11 +191,13 @@ async fn a_statement_that_fails_leaves_nothing() -> Result<()> {
         assert_eq!(sqlstate(&failed), "22012");
     }
     world.assert_nothing_is_left("an error").await?;
-    let failed = sqlx::query("select devart_private.release_charge_as($1, $2, null)")
-        .bind(world.caller.role())
-        .bind(world.caller.claims())
-        .execute(&world.pool)
-        .await;
+    let failed = sqlx::query(
+        "select devart_private.extend_lease_as($1, $2, gen_random_uuid(), gen_random_uuid(), 60)",
+    )
+    .bind(world.caller.role())
+    .bind(world.caller.claims())
+    .execute(&world.pool)
+    .await;
     assert!(failed.is_err());
     world.assert_nothing_is_left("an error of a call").await
 }
