@@ -1,5 +1,5 @@
 //! What crosses the boundaries of devart's parts, with real processes: races, restarts, permissions,
-//! dump and restore, the API, the SDK. One file per behaviour.
+//! dump and restore, the API, the SDK. One file per behaviour, a folder where a part has several.
 //!
 //! Needs the extension installed (`devart setup`) and the services built
 //! (`cargo build --release --bins`); `make test` does both.
@@ -36,10 +36,6 @@ mod migrate;
 mod money;
 mod native;
 mod outbox;
-mod outbox_growth;
-mod outbox_operators;
-mod outbox_permissions;
-mod outbox_rows;
 mod privileges;
 mod rabbitmq;
 mod restart;
