@@ -110,6 +110,29 @@ async fn a_claim_that_was_rolled_back_is_handed_out_again() -> Result<()> {
 }
 
 #[tokio::test]
+async fn claims_rolled_back_to_a_savepoint_are_handed_out_again_in_their_order() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let mut session = db.session().await?;
+    // The first look of a session is a full one, after which it uses its cursors for a while.
+    assert!(claim(&mut session, agent.id).await?.is_none());
+    create_many(&db.owner, 3).await?;
+
+    let mut transaction = session.begin().await?;
+    let mut savepoint = transaction.begin().await?;
+    let first = claim(&mut *savepoint, agent.id).await?.expect("a task");
+    let second = claim(&mut *savepoint, agent.id).await?.expect("a task");
+    savepoint.rollback().await?;
+    transaction.commit().await?;
+
+    for expected in [first, second] {
+        let again = claim(&mut session, agent.id).await?.expect("a task");
+        assert_eq!(again.task_id, expected.task_id);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_task_committed_late_behind_another_sessions_cursor_is_found() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;

@@ -1,16 +1,16 @@
 //! Who calls: the role that was taken, and the person or agent that the request's claims name.
 //!
-//! The API, PostgREST and Supabase set both for each transaction (design/security.md). Functions
+//! The API, PostgREST and Supabase set both for each transaction. Functions
 //! that run with their owner's rights still see the caller here, since the outer user is the one
 //! that SET ROLE chose.
 
 use std::cell::OnceCell;
-use std::ffi::CStr;
 
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::pg::session_user;
 
 /// What kind of caller a role is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,10 @@ pub fn actor() -> String {
     match kind() {
         Kind::Agent => format!("agent:{}", subject()),
         Kind::Person => format!("user:{}", subject()),
-        Kind::Anonymous | Kind::Operator => format!("role:{}", role_name()),
+        Kind::Anonymous | Kind::Operator => {
+            let name = session_user::outer_name();
+            format!("role:{}", name.as_deref().unwrap_or("unknown"))
+        }
     }
 }
 
@@ -105,13 +108,13 @@ fn kind() -> Kind {
     thread_local! {
         static ROLES: OnceCell<[(pg_sys::Oid, Kind); 3]> = const { OnceCell::new() };
     }
-    let caller = outer_user();
+    let caller = session_user::outer();
     ROLES.with(|roles| {
         let roles = roles.get_or_init(|| {
             [
-                (role_oid(c"devart_agent"), Kind::Agent),
-                (role_oid(c"authenticated"), Kind::Person),
-                (role_oid(c"anon"), Kind::Anonymous),
+                (session_user::role(c"devart_agent"), Kind::Agent),
+                (session_user::role(c"authenticated"), Kind::Person),
+                (session_user::role(c"anon"), Kind::Anonymous),
             ]
         });
         let known = roles.iter().find(|(role, _)| *role == caller);
@@ -119,37 +122,10 @@ fn kind() -> Kind {
     })
 }
 
-fn outer_user() -> pg_sys::Oid {
-    // SAFETY: reads the session's state.
-    unsafe { pg_sys::GetOuterUserId() }
-}
-
-/// Invalid, which equals no caller, when there is no such role.
-fn role_oid(name: &CStr) -> pg_sys::Oid {
-    // SAFETY: a catalog look-up within a transaction.
-    unsafe { pg_sys::get_role_oid(name.as_ptr(), true) }
-}
-
-fn role_name() -> String {
-    // SAFETY: gives a palloc'ed, zero-terminated name, or null for a role dropped meanwhile.
-    let name = unsafe { pg_sys::GetUserNameFromId(outer_user(), true) };
-    if name.is_null() {
-        return "unknown".to_owned();
-    }
-    // SAFETY: not null, so zero-terminated.
-    unsafe { CStr::from_ptr(name) }
-        .to_string_lossy()
-        .into_owned()
-}
-
 /// The claim `sub` of the request, when it is a UUID.
 fn subject() -> Option<Uuid> {
-    // SAFETY: returns null or a zero-terminated string that lives until the setting changes.
-    let claims = unsafe {
-        let value = pg_sys::GetConfigOption(c"request.jwt.claims".as_ptr(), true, false);
-        (!value.is_null()).then(|| CStr::from_ptr(value))?
-    };
-    let claims: serde_json::Value = serde_json::from_slice(claims.to_bytes()).ok()?;
+    let claims = session_user::setting(c"request.jwt.claims")?;
+    let claims: serde_json::Value = serde_json::from_str(&claims).ok()?;
     let subject = uuid::Uuid::parse_str(claims.get("sub")?.as_str()?).ok()?;
     Some(Uuid::from_bytes(*subject.as_bytes()))
 }

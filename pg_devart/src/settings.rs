@@ -2,9 +2,6 @@
 
 use std::rc::Rc;
 
-use pgrx::direct_function_call;
-use pgrx::prelude::*;
-
 use crate::pg::cached;
 use crate::pg::index::{Index, Key};
 use crate::pg::raw_json::RawJsonb;
@@ -36,18 +33,11 @@ pub fn current(session: &Session) -> Rc<Settings> {
 }
 
 fn number(session: &Session, key: &str) -> Option<f64> {
-    let value = value(session, key)?;
-    // SAFETY: the argument is a jsonb; one that is no number raises an error.
-    unsafe { direct_function_call(pg_sys::jsonb_float8, &[value.into_datum()]) }
+    value(session, key)?.number()
 }
 
 fn lists(session: &Session, key: &str, element: &str) -> bool {
-    let Some(value) = value(session, key) else {
-        return false;
-    };
-    let arguments = [value.into_datum(), element.into_datum()];
-    // SAFETY: the arguments are a jsonb and a text.
-    unsafe { direct_function_call(pg_sys::jsonb_exists, &arguments) }.unwrap_or(false)
+    value(session, key).is_some_and(|value| value.contains(element))
 }
 
 fn value(session: &Session, key: &str) -> Option<RawJsonb> {

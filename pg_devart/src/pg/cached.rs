@@ -1,8 +1,9 @@
 //! What a session keeps of tables that hardly ever change, until they do.
 //!
-//! Every claim asks the same settings and the same lanes. They are read once and forgotten when Postgres
-//! tells the session that their table has changed. It tells so for changes of a table's definition; a
-//! trigger (`devart_private.forget_cached`) makes it do so for changes of the rows, too, when they commit.
+//! Every claim asks the same settings and the same lanes. They are read once and forgotten when
+//! Postgres tells the session that their table has changed. It tells so for changes of a table's
+//! definition; a trigger (`devart_private.forget_cached`) makes it do so for changes of the rows, too,
+//! when they commit. Nothing is borrowed while Postgres works.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -12,12 +13,15 @@ use std::rc::Rc;
 use pgrx::prelude::*;
 
 use crate::pg::index::Index;
+use crate::pg::snapshot;
 use crate::pg::spi::Session;
 
 thread_local! {
     static KEPT: RefCell<HashMap<(pg_sys::Oid, &'static str), Rc<dyn Any>>> = RefCell::default();
     /// How often anything was forgotten.
     static FORGOTTEN: Cell<u64> = const { Cell::new(0) };
+    /// Something was to be forgotten while nothing could be.
+    static FORGET_ALL: Cell<bool> = const { Cell::new(false) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -30,22 +34,19 @@ pub fn get<T: 'static>(
 ) -> Rc<T> {
     listen();
     let key = (index.table_oid(), name);
+    if FORGET_ALL.take() {
+        KEPT.take();
+    }
     if let Some(kept) = KEPT.with_borrow(|kept| kept.get(&key).cloned()) {
         return kept.downcast().expect("each name stands for one type");
     }
     let forgotten_before = FORGOTTEN.get();
     let value = Rc::new(read(session));
-    // Not what changed while it was read, and nothing from an old snapshot: it would be kept for too long.
-    if FORGOTTEN.get() == forgotten_before && !sees_the_past() {
+    // Not what changed while it was read, and nothing from an old snapshot: it would be kept too long.
+    if FORGOTTEN.get() == forgotten_before && !snapshot::is_for_the_whole_transaction() {
         KEPT.with_borrow_mut(|kept| kept.insert(key, value.clone()));
     }
     value
-}
-
-/// Whether the transaction goes on seeing what was true when it began.
-fn sees_the_past() -> bool {
-    // SAFETY: reads the transaction's state.
-    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 fn listen() {
@@ -56,11 +57,13 @@ fn listen() {
 }
 
 /// Called by Postgres in between; must not fail or ask the catalog. No OID: everything may have changed.
+#[pg_guard]
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, table: pg_sys::Oid) {
-    KEPT.with_borrow_mut(|kept| {
-        kept.retain(|(of, _), _| table != pg_sys::InvalidOid && *of != table);
+    FORGOTTEN.set(FORGOTTEN.get().wrapping_add(1));
+    KEPT.with(|kept| match kept.try_borrow_mut() {
+        Ok(mut kept) => kept.retain(|(of, _), _| table != pg_sys::InvalidOid && *of != table),
+        Err(_) => FORGET_ALL.set(true),
     });
-    FORGOTTEN.set(FORGOTTEN.get() + 1);
 }
 
 #[pg_schema]

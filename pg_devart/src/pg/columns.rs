@@ -13,7 +13,8 @@ struct Known {
 }
 
 thread_local! {
-    /// Few enough to go through; comparing a name with those of thirty columns costs more than reading the value.
+    /// Few enough to go through. Comparing a name with those of thirty columns costs more than reading
+    /// the value.
     static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -48,9 +49,27 @@ pub unsafe fn number(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> i3
 unsafe fn is_named(descriptor: pg_sys::TupleDesc, number: i32, column: &CStr) -> bool {
     // SAFETY: the caller's promise; the number is checked.
     unsafe {
-        let attributes = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
-        let attribute = attributes.get(number as usize - 1);
-        attribute.is_some_and(|one| CStr::from_ptr(one.attname.data.as_ptr()) == column)
+        number <= (*descriptor).natts && {
+            let attribute = attribute(descriptor, number);
+            CStr::from_ptr((*attribute).attname.data.as_ptr()) == column
+        }
+    }
+}
+
+/// What is known of a column.
+///
+/// # Safety
+/// The descriptor must have a column of this number, which is from 1 on.
+pub unsafe fn attribute(
+    descriptor: pg_sys::TupleDesc,
+    number: i32,
+) -> *mut pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return (*descriptor).attrs.as_mut_ptr().add(number as usize - 1);
+        #[cfg(feature = "pg18")]
+        pg_sys::TupleDescAttr(descriptor, number - 1)
     }
 }
 

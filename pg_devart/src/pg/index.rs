@@ -8,35 +8,37 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use crate::pg::columns;
 use crate::pg::spi::Session;
+use crate::pg::{columns, snapshot, usable};
 
 /// What an index column must be. One for each column of the index, from the first, none left out.
-pub enum Key {
-    Equals(pg_sys::Datum),
-    AtLeast(pg_sys::Datum),
+pub struct Key {
+    strategy: u32,
+    value: pg_sys::Datum,
+    kind: pg_sys::Oid,
 }
 
 impl Key {
-    pub fn equals(value: impl IntoDatum) -> Self {
-        Key::Equals(value.into_datum().expect("keys are not null"))
+    pub fn equals<T: IntoDatum>(value: T) -> Self {
+        Key::of(pg_sys::BTEqualStrategyNumber, value)
     }
 
-    pub fn at_least(value: impl IntoDatum) -> Self {
-        Key::AtLeast(value.into_datum().expect("keys are not null"))
+    pub fn at_least<T: IntoDatum>(value: T) -> Self {
+        Key::of(pg_sys::BTGreaterEqualStrategyNumber, value)
     }
 
-    fn datum(&self) -> pg_sys::Datum {
-        match self {
-            Key::Equals(datum) | Key::AtLeast(datum) => *datum,
+    fn of<T: IntoDatum>(strategy: u32, value: T) -> Self {
+        Key {
+            strategy,
+            value: value.into_datum().expect("keys are not null"),
+            kind: T::type_oid(),
         }
     }
 
-    fn strategy(&self) -> u32 {
-        match self {
-            Key::Equals(_) => pg_sys::BTEqualStrategyNumber,
-            Key::AtLeast(_) => pg_sys::BTGreaterEqualStrategyNumber,
-        }
+    /// Whether an index column that compares this type can be asked for it. Labels are OIDs.
+    fn fits(&self, compared: pg_sys::Oid) -> bool {
+        let is_label = self.kind == pg_sys::OIDOID && compared == pg_sys::ANYENUMOID;
+        self.kind == compared || is_label
     }
 }
 
@@ -67,6 +69,8 @@ impl Index {
 
     /// Opens the index for the time of `work`, which looks under so many `keys` each time. After an error
     /// the end of the transaction closes what is open.
+    ///
+    /// Raises 55000 when the index cannot be used as it is, 40001 when not by this transaction.
     pub fn scan<R>(
         &self,
         _session: &Session,
@@ -82,6 +86,7 @@ impl Index {
             pg_sys::PushActiveSnapshot(snapshot);
             let table = pg_sys::table_open(self.oid_of(self.table), purpose.table_lock());
             let index = pg_sys::index_open(self.oid_of(self.name), ACCESS_SHARE);
+            usable::check(table, index, keys);
             let mut scan = Scan::begin(table, index, keys);
             let result = work(&mut scan);
             scan.end();
@@ -102,7 +107,10 @@ impl Index {
             let namespace = pg_sys::get_namespace_oid(self.schema.as_ptr(), false);
             pg_sys::get_relname_relid(relation.as_ptr(), namespace)
         };
-        assert!(oid != pg_sys::InvalidOid, "there is no {relation:?}");
+        if oid == pg_sys::InvalidOid {
+            let message = format!("relation {relation:?} does not exist in {:?}", self.schema);
+            ereport!(ERROR, PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message);
+        }
         oid
     }
 }
@@ -149,11 +157,10 @@ impl Scan {
     unsafe fn begin(table: pg_sys::Relation, index: pg_sys::Relation, keys: usize) -> Self {
         // SAFETY: both are open, and a snapshot is active.
         unsafe {
-            let snapshot = pg_sys::GetActiveSnapshot();
             Scan {
                 table,
                 index,
-                descriptor: pg_sys::index_beginscan(table, index, snapshot, keys as i32, 0),
+                descriptor: begin_scan(table, index, keys as i32),
                 found: pg_sys::table_slot_create(table, std::ptr::null_mut()),
             }
         }
@@ -190,17 +197,20 @@ impl Scan {
             let family = *(*self.index).rd_opfamily.add(column);
             let kind = *(*self.index).rd_opcintype.add(column);
             let collation = *(*self.index).rd_indcollation.add(column);
-            let operator = pg_sys::get_opfamily_member(family, kind, kind, key.strategy() as i16);
+            let operator = pg_sys::get_opfamily_member(family, kind, kind, key.strategy as i16);
+            if !key.fits(kind) || operator == pg_sys::InvalidOid {
+                usable::refuse(self.index, "compares another type in one of its columns");
+            }
             let mut scan_key = pg_sys::ScanKeyData::default();
             pg_sys::ScanKeyEntryInitialize(
                 &mut scan_key,
                 0,
                 column as i16 + 1,
-                key.strategy() as u16,
+                key.strategy as u16,
                 pg_sys::InvalidOid,
                 collation,
                 pg_sys::get_opcode(operator),
-                key.datum(),
+                key.value,
             );
             scan_key
         }
@@ -223,6 +233,24 @@ impl Scan {
             )
         };
         found.then(|| Found { scan: self })
+    }
+}
+
+unsafe fn begin_scan(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: the caller has both open, and a snapshot is active.
+    unsafe {
+        let snapshot = pg_sys::GetActiveSnapshot();
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::index_beginscan(table, index, snapshot, keys, 0);
+        #[cfg(feature = "pg18")]
+        {
+            let no_counters = std::ptr::null_mut();
+            pg_sys::index_beginscan(table, index, snapshot, no_counters, keys, 0)
+        }
     }
 }
 
@@ -249,7 +277,11 @@ impl Found<'_> {
             .unwrap_or_else(|| panic!("{column:?} is null"))
     }
 
-    /// Locks the row as SELECT FOR NO KEY UPDATE SKIP LOCKED would, except that it does not go on to a newer version.
+    /// Locks the row as SELECT FOR NO KEY UPDATE SKIP LOCKED would, except that it does not go on to a
+    /// newer version.
+    ///
+    /// Raises 40001 where the transaction may only see what was there when it began, and the row was
+    /// changed since.
     pub fn try_lock(&self) -> Locked {
         use pg_sys::{LockTupleMode, LockWaitPolicy, TM_Result};
 
@@ -276,6 +308,12 @@ impl Found<'_> {
             match result {
                 TM_Result::TM_Ok => Locked::Yes,
                 TM_Result::TM_WouldBlock => Locked::Busy,
+                TM_Result::TM_Updated if snapshot::is_for_the_whole_transaction() => {
+                    snapshot::refuse("could not serialize access due to concurrent update")
+                }
+                TM_Result::TM_Deleted if snapshot::is_for_the_whole_transaction() => {
+                    snapshot::refuse("could not serialize access due to concurrent delete")
+                }
                 _ => Locked::Overtaken,
             }
         }

@@ -4,33 +4,61 @@
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{Datum, UnboxDatum};
+use pgrx::direct_function_call;
 use pgrx::nullable::Nullable;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
 
-/// The bytes of a detoasted jsonb value, header included.
+/// A detoasted jsonb value, header included. In whole words, since Postgres reads numbers of four bytes
+/// within the value from where they lie.
 #[derive(Debug, Clone)]
-pub struct RawJsonb(Vec<u8>);
+pub struct RawJsonb {
+    words: Vec<u64>,
+    length: usize,
+}
 
 impl RawJsonb {
+    /// # Safety
+    /// So many bytes must lie there, those of a detoasted jsonb value.
+    unsafe fn copy_of(bytes: *const u8, length: usize) -> Self {
+        let mut words = vec![0u64; length.div_ceil(size_of::<u64>())];
+        // SAFETY: the caller's promise; there is room for the bytes.
+        unsafe { std::ptr::copy_nonoverlapping(bytes, words.as_mut_ptr().cast::<u8>(), length) };
+        RawJsonb { words, length }
+    }
+
     /// Size in bytes, as stored uncompressed.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.length
     }
 
     /// Length in bytes as text.
     pub fn text_len(&self) -> usize {
-        let mut value = self.0.clone();
-        // SAFETY: behind the header comes the container; the text is zero-terminated, and palloc'ed.
+        let value: *const u8 = self.words.as_ptr().cast();
+        // SAFETY: behind the header comes the container, which is only read; the text is
+        // zero-terminated, and palloc'ed.
         unsafe {
-            let container = value.as_mut_ptr().add(pg_sys::VARHDRSZ).cast();
+            let container = value.add(pg_sys::VARHDRSZ).cast_mut().cast();
             let text = pg_sys::JsonbToCString(std::ptr::null_mut(), container, self.len() as i32);
             let length = std::ffi::CStr::from_ptr(text).count_bytes();
             pg_sys::pfree(text.cast());
             length
         }
+    }
+
+    /// The number that this is. Raises an error (22023) when it is none.
+    pub fn number(self) -> Option<f64> {
+        // SAFETY: the argument is a jsonb.
+        unsafe { direct_function_call(pg_sys::jsonb_float8, &[self.into_datum()]) }
+    }
+
+    /// Whether `text` is an element of this list, or a key of this object.
+    pub fn contains(self, text: &str) -> bool {
+        let arguments = [self.into_datum(), text.into_datum()];
+        // SAFETY: the arguments are a jsonb and a text.
+        unsafe { direct_function_call(pg_sys::jsonb_exists, &arguments) }.unwrap_or(false)
     }
 }
 
@@ -47,19 +75,20 @@ impl FromDatum for RawJsonb {
         unsafe {
             let varlena = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
             let length = pgrx::varlena::varsize_4b(varlena);
-            Some(RawJsonb(
-                std::slice::from_raw_parts(varlena.cast::<u8>(), length).to_vec(),
-            ))
+            Some(RawJsonb::copy_of(varlena.cast(), length))
         }
     }
 }
 
 impl IntoDatum for RawJsonb {
     fn into_datum(self) -> Option<pg_sys::Datum> {
-        // SAFETY: palloc gives room for the bytes, or raises an error.
-        let copy = unsafe { pg_sys::palloc(self.0.len()) };
-        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), copy.cast::<u8>(), self.0.len()) };
-        Some(copy.into())
+        // SAFETY: palloc gives aligned room for the bytes, or raises an error.
+        unsafe {
+            let copy = pg_sys::palloc(self.length);
+            let bytes: *const u8 = self.words.as_ptr().cast();
+            std::ptr::copy_nonoverlapping(bytes, copy.cast::<u8>(), self.length);
+            Some(copy.into())
+        }
     }
 
     fn type_oid() -> pg_sys::Oid {

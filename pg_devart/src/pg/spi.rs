@@ -3,9 +3,9 @@
 //! pgrx offers kept plans, but lets Postgres choose between generic and custom ones; on the hot
 //! path five custom plannings and the comparison cost more than the work, and a plan made while a
 //! table was small must not fall back to scanning it. So this module asks for a generic plan, and
-//! switches the scanning plan types off while (and only while) the plan is made.
+//! [`planner`] switches the scanning plan types off whenever it is made.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;
 
@@ -13,22 +13,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// Planner settings for statements that must find their rows through an index, whatever the
-/// statistics say at the moment.
-const INDEX_ONLY_SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
-    (c"enable_seqscan", c"off"),
-    (c"enable_bitmapscan", c"off"),
-    (c"enable_hashjoin", c"off"),
-    (c"enable_mergejoin", c"off"),
-    (c"jit", c"off"),
-];
+use crate::pg::planner;
 
 /// A statement with bound arguments, planned at its first use in the session.
 pub struct Statement {
     sql: &'static str,
     argument_types: &'static [pg_sys::Oid],
-    plan: OnceCell<pg_sys::SPIPlanPtr>,
-    planned: Cell<bool>,
+    plan: Cell<Option<pg_sys::SPIPlanPtr>>,
 }
 
 impl Statement {
@@ -36,8 +27,7 @@ impl Statement {
         Statement {
             sql,
             argument_types,
-            plan: OnceCell::new(),
-            planned: Cell::new(false),
+            plan: Cell::new(None),
         }
     }
 
@@ -47,19 +37,13 @@ impl Statement {
     pub fn rows<'s>(&self, _spi: &'s Session, arguments: &[DatumWithOid]) -> Rows<'s> {
         let (mut values, nulls) = split(arguments);
         assert_eq!(values.len(), self.argument_types.len(), "{}", self.sql);
-        let plan = *self.plan.get_or_init(|| self.prepare());
+        let plan = self.plan.get().unwrap_or_else(|| self.prepare());
         // SAFETY: the plan is kept and belongs to this session; values and nulls outlive the call.
         // The entry of `_spi` proves that SPI is connected.
         unsafe {
-            let first_use_of_plan = !self.planned.get() || !pg_sys::SPI_plan_is_valid(plan);
-            let nest_level = first_use_of_plan.then(|| push_settings());
             let status =
                 pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
-            if let Some(level) = nest_level {
-                pg_sys::AtEOXact_GUC(true, level);
-            }
             assert!(status >= 0, "SPI refused a statement with code {status}");
-            self.planned.set(true);
             Rows::of_last_statement()
         }
     }
@@ -67,6 +51,7 @@ impl Statement {
     fn prepare(&self) -> pg_sys::SPIPlanPtr {
         let sql = CString::new(self.sql).expect("statements contain no zero byte");
         let mut types = self.argument_types.to_vec();
+        planner::install();
         // SAFETY: SPI is connected; sql and types outlive the call. A kept plan lives as long as
         // the session, which is what the statics that hold statements need.
         unsafe {
@@ -74,10 +59,11 @@ impl Statement {
                 sql.as_ptr(),
                 types.len() as i32,
                 types.as_mut_ptr(),
-                pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+                pg_sys::CURSOR_OPT_GENERIC_PLAN as i32 | planner::THROUGH_INDEXES,
             );
             assert!(!plan.is_null(), "SPI refused to prepare a statement");
             pg_sys::SPI_keepplan(plan);
+            self.plan.set(Some(plan));
             plan
         }
     }
@@ -91,28 +77,6 @@ fn split(arguments: &[DatumWithOid]) -> (Vec<pg_sys::Datum>, Vec<c_char>) {
             None => (pg_sys::Datum::from(0usize), b'n' as c_char),
         })
         .unzip()
-}
-
-/// Sets the planner settings until the returned nest level is popped. An error in between pops it
-/// too: Postgres ends all nest levels of an aborting transaction.
-unsafe fn push_settings() -> i32 {
-    // SAFETY: names and values are static, zero-terminated strings.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in INDEX_ONLY_SETTINGS {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        level
-    }
 }
 
 /// A connection to SPI: proof that statements can run.

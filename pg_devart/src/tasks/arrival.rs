@@ -8,9 +8,10 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::new_row::NewRow;
 use crate::caller;
 use crate::error::Error;
+use crate::pg::clock;
+use crate::pg::new_row::NewRow;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 
@@ -95,10 +96,7 @@ mod devart_private {
 
 fn requeue(row: &mut NewRow) {
     set_status(row);
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let now: TimestampWithTimeZone = now.try_into().expect("the clock gives timestamps");
-    row.set(c"ready_at", now);
+    row.set(c"ready_at", clock::now());
 }
 
 /// Raises the error itself: pgrx gives XX000 to one that a trigger returns.
@@ -161,14 +159,9 @@ fn set_status(row: &mut NewRow) {
         status.is_none() || row.is(c"status", c"TODO") || row.is(c"status", c"SCHEDULED");
     if waits_for_time_only {
         let run_at: Option<TimestampWithTimeZone> = row.get(c"run_at");
-        let later = run_at.is_some_and(|run_at| i64::from(run_at) > now());
+        let later = run_at.is_some_and(|run_at| i64::from(run_at) > clock::transaction_start_us());
         row.set_label(c"status", if later { c"SCHEDULED" } else { c"TODO" });
     }
-}
-
-fn now() -> i64 {
-    // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 fn set_creator(row: &mut NewRow) {

@@ -1,18 +1,17 @@
 //! Claiming: hands the next tasks to an agent, each to one agent only.
 
-use std::cell::RefCell;
-
-use devart_core::cursor::{Cursors, Position, Queue, START};
+use devart_core::cursor::{Position, Queue, START};
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::claim_round::{Round, Wanted};
 use super::claimed::{ClaimedTask, hands_out_tasks};
-use super::recall;
 use super::worker::{self, Worker};
+use super::{cursors, recall};
 use crate::caller;
 use crate::error::Error;
+use crate::pg::clock;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session};
 
@@ -67,81 +66,39 @@ fn claim(
             max_tasks: max_tasks as usize,
             claim_key,
         };
-        Ok(LOOKS.with_borrow_mut(|looks| looks.claim(session, &worker, &wanted)))
+        Ok(take(session, &worker, &wanted))
     })
 }
 
-thread_local! {
-    static LOOKS: RefCell<Looks> = RefCell::default();
+fn take(session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
+    if cursors::rescan_due() {
+        return rescan(session, worker, wanted);
+    }
+    let claimed = take_from(session, worker, wanted, &cursors::position);
+    if claimed.is_empty() && cursors::skip_anything() {
+        return rescan(session, worker, wanted);
+    }
+    claimed
 }
 
-/// Where this session looks for work. See [`devart_core::cursor`] for why.
-#[derive(Default)]
-struct Looks {
-    cursors: Cursors,
-    /// What the last claim took, and in which transaction: it moves the cursors once that commits.
-    last_claim: Option<(pg_sys::TransactionId, Vec<(Queue, Position)>)>,
+/// Looks at every queue from its head.
+fn rescan(session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
+    let started_at = clock::now_us();
+    let claimed = take_from(session, worker, wanted, &|_| START);
+    cursors::rescanned(started_at);
+    claimed
 }
 
-impl Looks {
-    fn claim(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
-        self.settle_last_claim();
-        if self.cursors.rescan_due(now_us()) {
-            return self.rescan(session, worker, wanted);
-        }
-        let claimed = self.take(session, worker, wanted, |cursors, queue| {
-            cursors.position(queue)
-        });
-        if claimed.is_empty() && self.cursors.skips_anything() {
-            return self.rescan(session, worker, wanted);
-        }
-        claimed
-    }
-
-    /// Looks at every queue from its head.
-    fn rescan(&mut self, session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {
-        let started_at = now_us();
-        let claimed = self.take(session, worker, wanted, |_, _| START);
-        let now = now_us();
-        self.cursors.rescanned(now, now - started_at);
-        claimed
-    }
-
-    /// Moves the cursors past what the last claim took, unless that was rolled back.
-    fn settle_last_claim(&mut self) {
-        let Some((transaction, taken)) = self.last_claim.take() else {
-            return;
-        };
-        // SAFETY: looks up the transaction's state, which is kept for all recent transactions.
-        if unsafe { pg_sys::TransactionIdDidCommit(transaction) } {
-            for (queue, position) in taken {
-                self.cursors.advance(queue, position);
-            }
-        }
-    }
-
-    /// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make another
-    /// round necessary, as do those that somebody changed before they could be locked.
-    fn take(
-        &mut self,
-        session: &Session,
-        worker: &Worker,
-        wanted: &Wanted,
-        start: impl Fn(&Cursors, Queue) -> Position,
-    ) -> Vec<ClaimedTask> {
-        let start = |queue| start(&self.cursors, queue);
-        let mut round = Round::new(wanted);
-        while round.next(session, worker, &start) {}
-        if !round.taken.is_empty() {
-            // SAFETY: a row was written, so the transaction has an id.
-            let transaction = unsafe { pg_sys::GetCurrentTransactionId() };
-            self.last_claim = Some((transaction, round.taken));
-        }
-        round.claimed
-    }
-}
-
-fn now_us() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+/// Takes tasks until there are enough or no more. Those whose money is refused do not count, and make
+/// another round necessary, as do those that somebody changed before they could be locked.
+fn take_from(
+    session: &Session,
+    worker: &Worker,
+    wanted: &Wanted,
+    start: &dyn Fn(Queue) -> Position,
+) -> Vec<ClaimedTask> {
+    let mut round = Round::new(wanted);
+    while round.next(session, worker, start) {}
+    cursors::taken(round.taken);
+    round.claimed
 }

@@ -1,11 +1,12 @@
 //! The history of tasks (devart.task_events): one event for each change of a task's status.
 
-use pgrx::datum::{TimestampWithTimeZone, Uuid};
+use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 use serde_json::json;
 
 use crate::caller;
 use crate::pg::append::Table;
+use crate::pg::clock;
 
 const TASK_EVENTS: Table = Table {
     schema: c"devart",
@@ -36,14 +37,8 @@ pub fn append(events: &[Event]) {
         row.set(c"actor", actor.as_str());
         row.set(c"agent_id", event.agent_id);
         row.set(c"attempt", event.attempt);
-        row.set(c"at", clock());
+        row.set(c"at", clock::now());
         let detail = event.error.as_ref().map(|error| json!({"error": error}));
         row.set(c"detail", detail.map(pgrx::JsonB));
     });
-}
-
-fn clock() -> TimestampWithTimeZone {
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    now.try_into().expect("the clock gives timestamps")
 }

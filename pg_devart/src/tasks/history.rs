@@ -3,8 +3,7 @@
 //! Native triggers, because they run three times in the life of every task: written in PL/pgSQL they
 //! cost more than the claim and the completion together.
 
-use pgrx::datum::{Datum, Uuid};
-use pgrx::enum_helper::lookup_enum_by_oid;
+use pgrx::datum::Uuid;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,6 +11,7 @@ use pgrx::{AllocatedByRust, WhoAllocated};
 
 use super::events::{self, Event};
 use crate::pg::index::{Index, Key};
+use crate::pg::labels::Label;
 use crate::pg::spi::{self, Session, statement};
 use crate::pg::transition;
 use crate::{settings, wake};
@@ -218,49 +218,4 @@ where
 {
     row.get_by_name(name)
         .unwrap_or_else(|error| panic!("cannot read tasks.{name}: {error}"))
-}
-
-/// A value of an enumerated type: the OID of its label.
-#[derive(PartialEq, Eq, Clone, Copy)]
-struct Label(pg_sys::Oid);
-
-impl Label {
-    fn name(self) -> String {
-        lookup_enum_by_oid(self.0).0
-    }
-}
-
-impl FromDatum for Label {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type: pg_sys::Oid,
-    ) -> Option<Self> {
-        (!is_null).then(|| Label(pg_sys::Oid::from(datum.value() as u32)))
-    }
-}
-
-impl IntoDatum for Label {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        self.0.into_datum()
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::ANYENUMOID
-    }
-
-    fn is_compatible_with(_other: pg_sys::Oid) -> bool {
-        true
-    }
-}
-
-unsafe impl pgrx::datum::UnboxDatum for Label {
-    type As<'src> = Label;
-
-    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self::As<'src>
-    where
-        Self: 'src,
-    {
-        Label(pg_sys::Oid::from(datum.sans_lifetime().value() as u32))
-    }
 }

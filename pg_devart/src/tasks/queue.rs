@@ -7,6 +7,7 @@ use devart_core::cursor::{Position, Queue};
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
@@ -55,7 +56,7 @@ pub fn pick(session: &Session, search: &Search) -> Picks {
     WAITING.scan(session, Purpose::Lock, 3, |scan| {
         let priorities = priority_values(scan);
         let mut heads = heads(scan, search, &priorities);
-        aging::sort(&mut heads, transaction_start(), search.aging_us);
+        aging::sort(&mut heads, clock::transaction_start_us(), search.aging_us);
         let mut picks = Picks::default();
         for head in heads {
             if picks.tasks.len() >= search.wanted {
@@ -131,9 +132,4 @@ fn is_unwanted(found: &Found, search: &Search) -> bool {
 
 fn ready_at(found: &Found) -> Position {
     found.required::<TimestampWithTimeZone>(c"ready_at").into()
-}
-
-fn transaction_start() -> Position {
-    // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }

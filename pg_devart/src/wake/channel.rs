@@ -1,17 +1,16 @@
 //! What listeners listen on.
 
-use pgrx::fcinfo::direct_function_call;
-use pgrx::prelude::*;
+use crate::pg::notify;
+use crate::pg::shared_memory::shareable;
 
 /// A name of Postgres with its end.
-pub const SIZE: usize = pg_sys::NAMEDATALEN as usize;
+const SIZE: usize = notify::NAME_SIZE;
 
 /// The channel of a topic: `devart_<topic>`, filled up with zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Channel([u8; SIZE]);
 
-// SAFETY: bytes without pointers.
-unsafe impl pgrx::PGRXSharedMemory for Channel {}
+shareable!(Channel);
 
 impl Channel {
     /// No channel.
@@ -30,13 +29,7 @@ impl Channel {
     ///
     /// Raises the error of Postgres when its queue of notifications is full.
     pub fn notify(&self) {
-        // SAFETY: pg_notify takes two texts and gives nothing.
-        unsafe {
-            direct_function_call::<()>(
-                pg_sys::pg_notify,
-                &[self.name().into_datum(), "".into_datum()],
-            );
-        }
+        notify::notify(self.name());
     }
 
     fn name(&self) -> &str {

@@ -20,6 +20,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::pg::worker;
 
 /// Wakes the listeners of `devart_<topic>` when this transaction commits.
 ///
@@ -30,8 +31,7 @@ pub fn wake(topic: &str) {
 
 /// Prepares the notifier; does nothing unless the library is in `shared_preload_libraries`.
 pub fn init() {
-    // SAFETY: read by the one thread there is.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    if worker::server_starts() {
         database::define_setting();
         shared::request();
         notifier::register();

@@ -1,7 +1,6 @@
 //! The notifier: the background worker that sends NOTIFY for everybody.
 
 use std::cell::Cell;
-use std::ffi::c_int;
 use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
@@ -10,6 +9,7 @@ use pgrx::prelude::*;
 use super::channel::Channel;
 use super::database;
 use super::shared::notifier as shared;
+use crate::pg::worker;
 
 const NAME: &str = "devart notifier";
 /// After an error or the loss of its database.
@@ -42,7 +42,7 @@ pub fn register() {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn devart_notifier_main(_argument: pg_sys::Datum) {
-    obey_sigterm();
+    worker::obey_sigterm();
     // In doubt until we are connected, since a failure to connect ends the process at once.
     if shared::set_database_in_doubt(true) {
         wait_for_database();
@@ -51,21 +51,7 @@ pub extern "C-unwind" fn devart_notifier_main(_argument: pg_sys::Datum) {
         serve();
     }
     shared::set_database_in_doubt(false);
-    // Not 0, which would mean that we are not needed any more.
-    // SAFETY: the way to end a process of Postgres.
-    unsafe { pg_sys::proc_exit(1) }
-}
-
-/// As sessions do: ends at the next safe point, also while waiting for a lock.
-fn obey_sigterm() {
-    unsafe extern "C-unwind" {
-        fn die(signal: c_int);
-    }
-    // SAFETY: sets up signals before anything else happens, as background workers do.
-    unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as c_int, Some(die));
-        pg_sys::BackgroundWorkerUnblockSignals();
-    }
+    worker::end();
 }
 
 /// Quietly, where connecting would leave an error in the log each time.
@@ -77,8 +63,7 @@ fn wait_for_database() {
 /// Sends what waits, until somebody wants the database alone.
 fn serve() {
     shared::set_database_in_doubt(false);
-    // SAFETY: the callback is a function of this library, which is never unloaded.
-    unsafe { pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0)) };
+    worker::before_exit(on_exit);
     shared::begin();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -107,8 +92,7 @@ fn send() {
 }
 
 /// However we end: sessions send for themselves, and what was not sent waits for the next notifier.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
+fn on_exit() {
     shared::end();
     shared::put_back(IN_HAND.take());
 }

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use pgrx::pg_sys::Latch;
 use pgrx::prelude::*;
 use pgrx::{PgAtomic, PgLwLock, pg_shmem_init};
 
 use super::channel::Channel;
+use crate::pg::latch::Latch;
+use crate::pg::shared_memory::shareable;
+use crate::pg::{clock, database, latch, shared_memory};
 
 /// One bit each.
 const MAX_CHANNELS: usize = u64::BITS as usize;
@@ -15,10 +17,9 @@ const MAX_CHANNELS: usize = u64::BITS as usize;
 /// most; when more of them commit, the notifier is roused and sends for all.
 const QUIET: Duration = Duration::from_millis(2);
 
-// SAFETY: no other shared memory has these names.
-static BOARD: PgAtomic<Board> = unsafe { PgAtomic::new(c"devart wake-ups") };
+static BOARD: PgAtomic<Board> = shared_memory::atomic(c"devart wake-ups");
 /// The channel of each bit. Filled from the front; what is there stays until the server ends.
-static CHANNELS: PgLwLock<[Channel; MAX_CHANNELS]> = unsafe { PgLwLock::new(c"devart channels") };
+static CHANNELS: PgLwLock<[Channel; MAX_CHANNELS]> = shared_memory::locked(c"devart channels");
 /// Set before the server starts its first process, and inherited by each.
 static IS_THERE: AtomicBool = AtomicBool::new(false);
 
@@ -38,8 +39,7 @@ struct Board {
     database_is_in_doubt: AtomicBool,
 }
 
-// SAFETY: atomics; the pointer leads into shared memory, which is at the same address everywhere.
-unsafe impl pgrx::PGRXSharedMemory for Board {}
+shareable!(Board);
 
 /// Asks the starting server for the memory.
 #[expect(
@@ -63,11 +63,9 @@ pub fn bit_of(channel: &Channel) -> Option<u64> {
 }
 
 fn is_served() -> bool {
-    // SAFETY: reads the session's state.
-    let own = unsafe { pg_sys::MyDatabaseId }.to_u32();
     IS_THERE.load(SeqCst)
         && !BOARD.get().latch.load(SeqCst).is_null()
-        && BOARD.get().database.load(SeqCst) == own
+        && BOARD.get().database.load(SeqCst) == database::own()
 }
 
 /// Whether the caller is the first after a quiet moment. It shall send for itself: that costs nobody anything,
@@ -77,14 +75,9 @@ pub fn is_first_after_quiet() -> bool {
 }
 
 fn is_first(sent_at: &AtomicI64) -> bool {
-    let (last, now) = (sent_at.load(SeqCst), now_us());
+    let (last, now) = (sent_at.load(SeqCst), clock::now_us());
     let is_quiet = u128::from(now.abs_diff(last)) >= QUIET.as_micros();
     is_quiet && sent_at.compare_exchange(last, now, SeqCst, SeqCst).is_ok()
-}
-
-fn now_us() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 fn index_of(channels: &[Channel], channel: &Channel) -> Option<usize> {
@@ -110,12 +103,7 @@ pub fn tell_notifier(bits: u64) {
     // One of us rouses it: a signal for each commit would cost more than the wake-up. The notifier looks at the bits after
     // it has said that it sleeps, so either it sees ours or we see that. Without a latch the next one finds the bits.
     if board.sleeps.swap(false, SeqCst) {
-        let latch = board.latch.load(SeqCst);
-        if !latch.is_null() {
-            // SAFETY: latches live in shared memory as long as the server. Should the notifier have
-            // ended in this moment, its latch is nobody's, or wakes a process that does not mind.
-            unsafe { pg_sys::SetLatch(latch) };
-        }
+        latch::set(board.latch.load(SeqCst));
     }
 }
 
@@ -126,10 +114,8 @@ pub mod notifier {
     /// From now on this process sends for sessions of its database.
     pub fn begin() {
         let board = BOARD.get();
-        // SAFETY: reads this process' state.
-        let (database, latch) = unsafe { (pg_sys::MyDatabaseId, pg_sys::MyLatch) };
-        board.database.store(database.to_u32(), SeqCst);
-        board.latch.store(latch, SeqCst);
+        board.database.store(database::own(), SeqCst);
+        board.latch.store(latch::own(), SeqCst);
     }
 
     /// From now on sessions send for themselves.
@@ -145,7 +131,7 @@ pub mod notifier {
 
     /// Whoever commits in the next moment finds somebody sending.
     pub fn begin_sending() {
-        BOARD.get().sent_at.store(now_us(), SeqCst);
+        BOARD.get().sent_at.store(clock::now_us(), SeqCst);
     }
 
     /// The channels that wait; they are the caller's to notify now.

@@ -1,4 +1,4 @@
-//! The row that a "before" trigger on tasks lets pass, with changes.
+//! The row that a "before" trigger on a table lets pass, with changes.
 
 use std::ffi::CStr;
 

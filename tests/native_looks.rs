@@ -1,0 +1,188 @@
+//! What native functions look up and append without a statement (pg_devart/src/pg), where things are
+//! not as devart's SQL makes them.
+
+use anyhow::Result;
+use serde_json::json;
+use sqlx::Connection;
+
+use crate::support::queue::{claim, create, create_many};
+use crate::support::{Database, refusal, sqlstate};
+
+const CLAIM_INDEX: &str = "devart.tasks_claim_idx";
+
+#[tokio::test]
+async fn a_claim_refuses_an_index_that_is_not_valid_and_names_it() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    create(&db.owner, json!({"title": "waits"})).await?;
+    for flag in ["indisvalid", "indisready"] {
+        let set = |value: bool| {
+            format!(
+                "update pg_index set {flag} = {value} where indexrelid = '{CLAIM_INDEX}'::regclass"
+            )
+        };
+        let mut session = db.session().await?;
+        crate::support::run_sql(&mut session, set(false)).await?;
+        let refused = claim(&mut session, agent.id).await;
+        assert_eq!(sqlstate(&refused), "55000", "{flag}");
+        assert!(refusal(refused).contains("tasks_claim_idx"));
+        crate::support::run_sql(&mut session, set(true)).await?;
+    }
+    assert!(claim(&db.owner, agent.id).await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_claim_refuses_an_index_that_is_not_as_it_was_made() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    create(&db.owner, json!({"title": "waits"})).await?;
+    for other in [
+        "devart.tasks (lane_id, priority, ready_at desc) where status = 'TODO'",
+        "devart.tasks (lane_id, ready_at, priority) where status = 'TODO'",
+        "devart.tasks (lane_id, priority) where status = 'TODO'",
+        "devart.tasks using hash (lane_id) where status = 'TODO'",
+        "devart.task_dependencies (task_id)",
+    ] {
+        let mut session = db.session().await?;
+        let sql = format!("drop index {CLAIM_INDEX}; create index tasks_claim_idx on {other}");
+        crate::support::run_sql(&mut session, sql).await?;
+        assert_eq!(
+            sqlstate(&claim(&mut session, agent.id).await),
+            "55000",
+            "{other}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_setting_is_not_read_through_an_index_that_takes_different_texts_for_equal() -> Result<()>
+{
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    sqlx::raw_sql(
+        "create collation public.careless
+             (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
+         alter table devart.system_settings drop constraint system_settings_pkey;
+         create index system_settings_pkey on devart.system_settings (key collate public.careless)",
+    )
+    .execute(&db.owner)
+    .await?;
+    assert_eq!(sqlstate(&claim(&db.owner, agent.id).await), "55000");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_history_that_is_no_plain_table_is_refused() -> Result<()> {
+    for other in [
+        "create view devart.task_events as select * from devart.kept",
+        "create table devart.task_events (like devart.kept) partition by list (attempt)",
+        "create foreign data wrapper nothing; create server nowhere foreign data wrapper nothing;
+         create foreign table devart.task_events (task_id uuid) server nowhere",
+    ] {
+        let db = Database::create().await?;
+        let mut session = db.session().await?;
+        let sql = format!("alter table devart.task_events rename to kept; {other};");
+        crate::support::run_sql(&mut session, sql).await?;
+        let created = create(&mut session, json!({"title": "without a history"})).await;
+        assert_eq!(sqlstate(&created), "42809", "{other}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn columns_that_others_add_to_the_history_get_their_defaults() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::raw_sql(
+        "create sequence public.numbers; grant usage on schema public to public;
+         grant usage on sequence public.numbers to public;
+         alter table devart.task_events
+             add column source text not null default 'here',
+             add column number bigint not null default nextval('public.numbers'),
+             add column empty text,
+             add column doubled int not null generated always as (attempt * 2) stored",
+    )
+    .execute(&db.owner)
+    .await?;
+    create_many(&db.owner, 3).await?;
+    let rows: Vec<(String, i64, Option<String>, i32)> = sqlx::query_as(
+        "select source, number, empty, doubled from devart.task_events order by number",
+    )
+    .fetch_all(&db.owner)
+    .await?;
+    let expected = |number| ("here".to_owned(), number, None, 0);
+    assert_eq!(rows, [expected(1), expected(2), expected(3)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transaction_that_sees_the_past_is_told_that_a_task_was_taken_since() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let (mut old, mut young) = (db.session().await?, db.session().await?);
+    for end in [
+        "update devart.tasks set title = 'edited' where status = 'TODO'",
+        "delete from devart.tasks where status = 'TODO'",
+    ] {
+        create(&db.owner, json!({"title": "seen by both"})).await?;
+        let mut transaction = old.begin().await?;
+        sqlx::raw_sql("set transaction isolation level repeatable read; select now()")
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::raw_sql(end).execute(&mut young).await?;
+        let claimed = claim(&mut *transaction, agent.id).await;
+        assert_eq!(sqlstate(&claimed), "40001", "{end}");
+        transaction.rollback().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transaction_that_sees_the_past_passes_over_what_others_hold_at_the_moment() -> Result<()>
+{
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let (mut old, mut young) = (db.session().await?, db.session().await?);
+    create_many(&db.owner, 2).await?;
+    let mut holding = young.begin().await?;
+    let held = claim(&mut *holding, agent.id).await?.expect("a task");
+    let mut transaction = old.begin().await?;
+    sqlx::raw_sql("set transaction isolation level repeatable read; select now()")
+        .execute(&mut *transaction)
+        .await?;
+    let other = claim(&mut *transaction, agent.id)
+        .await?
+        .expect("the other");
+    assert_ne!(held.task_id, other.task_id);
+    transaction.commit().await?;
+    holding.rollback().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trigger_of_others_may_claim_within_a_claim() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    create_many(&db.owner, 3).await?;
+    sqlx::raw_sql(
+        "create function public.claim_more() returns trigger language plpgsql as $$
+         begin
+             perform devart.claim_next_task(new.agent_id);
+             return null;
+         end
+         $$;
+         create trigger zz_claim_more after update on devart.tasks for each row
+             when (new.status = 'IN_PROGRESS') execute function public.claim_more();
+         grant usage on schema public to public;
+         grant execute on function public.claim_more() to public",
+    )
+    .execute(&db.owner)
+    .await?;
+    assert!(claim(&db.owner, agent.id).await?.is_some());
+    let left: i64 = sqlx::query_scalar("select count(*) from devart.tasks where status = 'TODO'")
+        .fetch_one(&db.owner)
+        .await?;
+    assert_eq!(left, 0);
+    Ok(())
+}
