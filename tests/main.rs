@@ -30,6 +30,7 @@ mod dependency_races;
 mod failure;
 mod history;
 mod holds;
+mod hostile_search_path;
 mod kept_settings;
 mod lease;
 mod migrate;

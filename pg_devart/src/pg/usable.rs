@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 
+use pgrx::pg_sys::submodules::htup;
 use pgrx::prelude::*;
 
 use crate::pg::snapshot;
@@ -56,7 +57,7 @@ unsafe fn check_order(index: pg_sys::Relation, column: usize) {
 unsafe fn check_age(index: pg_sys::Relation) {
     // SAFETY: the caller's promise, see `check`.
     unsafe {
-        let made_by = pg_sys::HeapTupleHeaderGetXmin((*(*index).rd_indextuple).t_data);
+        let made_by = htup::HeapTupleHeaderGetXmin((*(*index).rd_indextuple).t_data);
         if snapshot::is_for_the_whole_transaction()
             && !pg_sys::TransactionIdPrecedes(made_by, pg_sys::TransactionXmin)
         {

@@ -44,5 +44,8 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, tidy_up: pg_sys::Datum) {
 /// Ends this process. Its exit status has the server start another one.
 pub fn end() -> ! {
     // SAFETY: the way to end a process of Postgres.
-    unsafe { pg_sys::proc_exit(1) }
+    unsafe { pg_sys::proc_exit(1) };
+    // The bindings of 18 do not say that it never returns.
+    #[cfg(feature = "pg18")]
+    unreachable!("the process has ended")
 }
