@@ -46,7 +46,7 @@ $$;
 
 select devart_private.restore_settings();
 
--- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what
+-- Sessions keep what claims ask at each turn (pg_devart/src/pg/cached.rs). Always: also for what
 -- replication brings.
 create or replace trigger system_settings_forget_cached after insert or update or delete
     on devart.system_settings

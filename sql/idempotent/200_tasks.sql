@@ -7,7 +7,7 @@ set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(distinct c order by c), '{}') from unnest(p_capabilities) c
 $$;
 
--- Sessions keep the lanes (pg_devart/src/cached.rs).
+-- Sessions keep the lanes (pg_devart/src/pg/cached.rs).
 create or replace trigger lanes_forget_cached after insert or update or delete
     on devart_private.lanes
     for each statement execute function devart_private.forget_cached();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use devart_kit::db;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -148,7 +149,7 @@ impl Lanes {
     }
 
     async fn invite(&self, lane: &str) -> anyhow::Result<()> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = db::begin(&self.pool).await?;
         // The function may take as long as the whole check.
         sqlx::query("set local statement_timeout = 0")
             .execute(&mut *transaction)

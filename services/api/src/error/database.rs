@@ -2,6 +2,7 @@
 //! devart's own functions wrote for the caller.
 
 use axum::http::StatusCode;
+use serde::Deserialize;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
@@ -30,7 +31,7 @@ impl From<sqlx::Error> for ApiError {
 
 fn from_database(error: &dyn DatabaseError) -> ApiError {
     let code = error.code().unwrap_or_default();
-    let answer = translate(&code, error.message(), named_column(error).as_deref());
+    let answer = translate(&code, error.message(), &Subject::of(error));
     match answer.status() {
         StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(sqlstate = %code, %error, "the database answered {code}: {error}");
@@ -43,8 +44,9 @@ fn from_database(error: &dyn DatabaseError) -> ApiError {
     answer
 }
 
-/// The answer for a SQLSTATE. `column` is what a violated constraint speaks of.
-fn translate(code: &str, message: &str, column: Option<&str>) -> ApiError {
+/// The answer for a SQLSTATE.
+fn translate(code: &str, message: &str, subject: &Subject) -> ApiError {
+    let column = subject.column.as_deref();
     match code {
         "P0002" => ApiError::not_found(message),
         "42501" => ApiError::forbidden("you may not do this"),
@@ -57,7 +59,7 @@ fn translate(code: &str, message: &str, column: Option<&str>) -> ApiError {
         "23505" => duplicate(column),
         "23503" => invalid(column, "names a row that does not exist"),
         "23514" | "23502" => invalid(column, "has a value that it cannot have"),
-        "22023" => our_own_message(message),
+        "22023" => our_own_message(message, subject.argument.as_deref()),
         _ if code.starts_with("22") => invalid(column, "has a value that it cannot have"),
         _ if is_temporary(code) => ApiError::unavailable(),
         _ => ApiError::internal(),
@@ -93,35 +95,50 @@ fn invalid(column: Option<&str>, what: &str) -> ApiError {
     }
 }
 
-/// devart's functions begin such a message with the argument's name: "title must be ...".
-fn our_own_message(message: &str) -> ApiError {
-    let error = ApiError::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "invalid_argument",
-        message,
-    );
-    match argument_name(message) {
+/// The message of a function of devart's, and the argument that it is about, if it is about one.
+fn our_own_message(message: &str, argument: Option<&str>) -> ApiError {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    let error = ApiError::new(status, "invalid_argument", message);
+    match argument {
         Some(name) => error.with_field(name),
         None => error,
     }
 }
 
-fn argument_name(message: &str) -> Option<&str> {
-    let (first, rest) = message.split_once(' ')?;
-    let is_name = first.starts_with(|c: char| c.is_ascii_lowercase())
-        && first
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.[]".contains(c));
-    let is_sentence = ["must ", "is ", "has ", "may ", "does ", "names ", "cannot "]
-        .iter()
-        .any(|verb| rest.starts_with(verb));
-    (is_name && is_sentence).then_some(first)
+/// What the error speaks of.
+#[derive(Default)]
+struct Subject {
+    /// The column of a violated constraint.
+    column: Option<String>,
+    /// The argument that a function of devart's refused.
+    argument: Option<String>,
+}
+
+impl Subject {
+    fn of(error: &dyn DatabaseError) -> Self {
+        let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
+            return Self::default();
+        };
+        Self {
+            column: named_column(error),
+            argument: error.detail().and_then(named_argument),
+        }
+    }
+}
+
+/// devart's own errors carry a JSON object as DETAIL; Postgres' carry sentences.
+fn named_argument(detail: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Detail {
+        field: String,
+    }
+    let detail: Detail = serde_json::from_str(detail).ok()?;
+    Some(detail.field)
 }
 
 /// The column a violated constraint speaks of: ours are called `<table>_<column>_check`, `_fkey` or
 /// `_key`.
-fn named_column(error: &dyn DatabaseError) -> Option<String> {
-    let error = error.try_downcast_ref::<PgDatabaseError>()?;
+fn named_column(error: &PgDatabaseError) -> Option<String> {
     let column = match error.column() {
         Some(column) => column,
         None => column_of(error.constraint()?, error.table())?,
@@ -144,10 +161,13 @@ fn column_of<'a>(constraint: &'a str, table: Option<&str>) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn answer(code: &str, message: &str, column: Option<&str>) -> (u16, serde_json::Value) {
-        let document = translate(code, message, column).document();
-        let status = translate(code, message, column).status().as_u16();
-        (status, document)
+    fn answer(code: &str, message: &str, detail: Option<&str>) -> (u16, serde_json::Value) {
+        let subject = Subject {
+            column: None,
+            argument: detail.and_then(named_argument),
+        };
+        let error = translate(code, message, &subject);
+        (error.status().as_u16(), error.document())
     }
 
     #[test]
@@ -175,11 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn our_messages_name_the_field_they_begin_with() {
-        let (_, document) = answer("22023", "title must be 1 to 500 characters long", None);
-        assert_eq!(document["field"], "title");
-        let (_, document) = answer("22023", "unknown key \"foo\" in changes", None);
-        assert_eq!(document.get("field"), None);
+    fn the_field_is_what_detail_says_and_not_what_the_message_begins_with() {
+        let detail = r#"{"field": "payload"}"#;
+        let (_, document) = answer("22023", "title must not be that", Some(detail));
+        assert_eq!(document["field"], "payload");
+        for detail in [None, Some("Key (id)=(1) already exists."), Some("{}")] {
+            let (_, document) = answer("22023", "title must not be that", detail);
+            assert_eq!(document.get("field"), None, "{detail:?}");
+        }
     }
 
     #[test]
