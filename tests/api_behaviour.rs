@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::budget;
-use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD};
+use crate::support::cluster::{self, DATABASE};
 use crate::support::http::send;
 use crate::support::queue::{create, create_many};
 use crate::support::wait::eventually;
@@ -81,10 +81,11 @@ async fn pages_give_every_task_once_newest_first() -> Result<()> {
     let http = api.client(db.person("viewer").await?);
     create_many(&db.owner, 25).await?;
     create(&db.owner, json!({"title": "special", "priority": "HIGH"})).await?;
-    let (mut ids, mut cursor) = (Vec::new(), String::new());
-    loop {
+    let (mut ids, mut cursor) = (Vec::new(), Some(String::new()));
+    for _page in 0..10 {
+        let Some(after) = cursor.take() else { break };
         let page = http
-            .get(&format!("/api/tasks?limit=10{cursor}"))
+            .get(&format!("/api/tasks?limit=10{after}"))
             .await?
             .expect(200);
         ids.extend(
@@ -94,10 +95,8 @@ async fn pages_give_every_task_once_newest_first() -> Result<()> {
                 .iter()
                 .map(|task| task["id"].to_string()),
         );
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
+        let next = page["next_cursor"].as_str();
+        cursor = next.map(|next| format!("&cursor={next}"));
     }
     assert_eq!(ids.len(), 26);
     assert!(ids.windows(2).all(|pair| pair[0] > pair[1]));
@@ -208,11 +207,7 @@ async fn a_stopping_api_answers_those_who_wait_and_ends_well() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_goes_on_after_a_restart_of_postgres() -> Result<()> {
     let cluster = cluster::durable().await?;
-    let api = Api::start_with(
-        &cluster.url_as("authenticator", AUTHENTICATOR_PASSWORD, "devart"),
-        &[],
-    )
-    .await?;
+    let api = Api::start_with(&cluster.authenticator_url(DATABASE), &[]).await?;
     let admin = cluster.psql(
         "devart",
         "select devart_private.put_user('a@b.c', null, 'admin')",

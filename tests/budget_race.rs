@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::future::try_join_all;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -14,6 +14,9 @@ use crate::support::budget::{
     audit, budget, charge, claim_funded, costly_task, end_window, reserve, reserve_with, service,
     service_with, settle, standing, usd, used,
 };
+
+/// More than all of the money is worth in cents.
+const MOST_TURNS: usize = 5_000;
 
 /// Whether a limit was ever seen exceeded while `work` ran; looks all the time, on a connection of its own.
 async fn watch<T>(
@@ -43,13 +46,16 @@ async fn watch<T>(
 async fn spend_all(db: &Database, service_id: Uuid, client: usize) -> Result<()> {
     let mut session = db.session().await?;
     let mut cents = client % 7 + 1;
-    while cents > 0 {
+    for _turn in 0..MOST_TURNS {
+        if cents == 0 {
+            return Ok(());
+        }
         let estimate = format!("0.{cents:02}");
         if !spend(&mut session, service_id, &estimate, cents + client).await? {
             cents -= 1;
         }
     }
-    Ok(())
+    bail!("there is money after {MOST_TURNS} turns of one client")
 }
 
 /// One charge, or one hold and its end; false when it was refused.

@@ -121,7 +121,9 @@ async fn a_started_task_is_given_again_to_its_agent_under_its_key_only() -> Resu
 
 /// Whether somebody waits for the claim of another.
 async fn somebody_waits(db: &Database) -> Result<bool> {
-    let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted)";
+    let waits = "select exists (
+        select from pg_stat_activity
+        where datname = current_database() and (wait_event_type, wait_event) = ('Lock', 'advisory'))";
     Ok(sqlx::query_scalar(waits).fetch_one(&db.owner).await?)
 }
 

@@ -1,39 +1,11 @@
 //! GitHub's deliveries: signed, taken once, and made into a review.
 
 use anyhow::{Context, Result};
-use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use crate::support::Database;
 use crate::support::api::{Api, WEBHOOK_SECRET};
-use crate::support::http::{Answer, send};
-
-pub const PAYLOAD: &str = include_str!("../services/cli/src/demo/pull_request.opened.json");
-
-pub fn sign(secret: &str, body: &str) -> Result<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
-    mac.update(body.as_bytes());
-    Ok(format!(
-        "sha256={}",
-        hex::encode(mac.finalize().into_bytes())
-    ))
-}
-
-pub async fn deliver(api: &Api, id: &str, body: &str, signature: Option<String>) -> Result<Answer> {
-    let request = api
-        .anonymous
-        .request(reqwest::Method::POST, "/api/webhooks/github")
-        .header("content-type", "application/json")
-        .header("x-github-event", "pull_request")
-        .header("x-github-delivery", id)
-        .body(body.to_owned());
-    send(match signature {
-        Some(signature) => request.header("x-hub-signature-256", signature),
-        None => request,
-    })
-    .await
-}
+use crate::support::github::{PAYLOAD, deliver, sign};
 
 #[tokio::test]
 async fn a_real_delivery_becomes_one_critical_review() -> Result<()> {

@@ -35,6 +35,7 @@ async fn many_claimers_never_hold_more_than_the_budgets_have() -> Result<()> {
                 return Ok(all);
             }
             all.extend(claimed);
+            assert!(all.len() <= 500, "more than there is");
         }
     };
     let claimed = futures::future::try_join_all(agents.iter().map(|agent| work(agent.id))).await?;

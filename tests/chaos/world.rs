@@ -19,7 +19,8 @@ use crate::support::api::Api;
 use crate::support::bridge::Bridge;
 use crate::support::broker::Broker;
 use crate::support::budget;
-use crate::support::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, Guarded};
+use crate::support::cluster::{self, DATABASE, Guarded};
+use crate::support::wait::eventually;
 
 const CONSUMERS: usize = 8;
 /// Two consumers each, as people run copies of an agent: only the lease tells those apart.
@@ -106,7 +107,7 @@ impl World {
         )
         .execute(&pool)
         .await?;
-        let database = cluster.url_as("authenticator", AUTHENTICATOR_PASSWORD, "devart");
+        let database = cluster.authenticator_url(DATABASE);
         let mut world = Self {
             consumers: Vec::new(),
             bridge: None,
@@ -130,8 +131,7 @@ impl World {
     }
 
     fn launch_bridge(&mut self) -> Result<()> {
-        let login = "devart_bridge_rabbitmq";
-        let database = self.cluster.url_as(login, BRIDGE_PASSWORD, "devart");
+        let database = self.cluster.bridge_url("rabbitmq", DATABASE);
         let variables = [("OUTBOX_LEASE_SECONDS", "5")];
         self.bridge = Some(Bridge::launch(&database, &self.broker.url(), &variables)?);
         Ok(())
@@ -178,9 +178,11 @@ impl World {
             let tasks: Vec<Value> = (0..batch)
                 .map(|n| task(self.created + n, self.service, random))
                 .collect();
-            while !self.try_create(&json!(tasks)).await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let tasks = json!(tasks);
+            eventually("the tasks are created", async || {
+                self.try_create(&tasks).await.then_some(())
+            })
+            .await;
             self.created += batch;
         }
     }

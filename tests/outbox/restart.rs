@@ -29,10 +29,10 @@ async fn survive(mode: StopMode) -> Result<()> {
     enable(&owner).await?;
     let script = Script::new(work);
     let options = OutboxOptions {
-        lease_seconds: 2,
+        lease_seconds: 5,
         ..quick()
     };
-    let url = cluster.url_as("devart_bridge_rabbitmq", cluster::BRIDGE_PASSWORD, "devart");
+    let url = cluster.bridge_url("rabbitmq", cluster::DATABASE);
     let workers = [(); 2].map(|()| Worker::start(&url, script.clone(), options));
     enqueue(&owner, None, 1, 1_500).await?;
     for delivered in [300, 900] {

@@ -113,7 +113,7 @@ async fn a_queue_that_takes_nothing_is_made_anew_and_no_other_one() -> Result<()
     queues.make_quorum_queue("tasks.todo").await?;
     broker.kill_at_once().await;
     broker.resume().await?;
-    let variables = [("BRIDGE_CONFIRM_TIMEOUT_MS", "1000"), ("RUST_LOG", "info")];
+    let variables = [("BRIDGE_CONFIRM_TIMEOUT_MS", "3000"), ("RUST_LOG", "info")];
     let mut bridge = Bridge::launch(&db.bridge_url("rabbitmq"), &broker.url(), &variables)?;
     bridge.wait_until_ready().await;
     let other = json!({"title": "t", "required_capabilities": ["a"]});

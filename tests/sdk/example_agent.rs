@@ -6,7 +6,7 @@ use super::python;
 use crate::support::Database;
 use crate::support::api::{Api, WEBHOOK_SECRET};
 use crate::support::budget::audit;
-use crate::webhooks;
+use crate::support::github;
 
 #[tokio::test]
 async fn the_example_agent_reviews_a_signed_pull_request_and_pays_for_it() -> Result<()> {
@@ -18,8 +18,8 @@ async fn the_example_agent_reviews_a_signed_pull_request_and_pays_for_it() -> Re
     )
     .fetch_one(&db.owner)
     .await?;
-    let signature = webhooks::sign(WEBHOOK_SECRET, webhooks::PAYLOAD)?;
-    webhooks::deliver(&api, "d", webhooks::PAYLOAD, Some(signature))
+    let signature = github::sign(WEBHOOK_SECRET, github::PAYLOAD)?;
+    github::deliver(&api, "d", github::PAYLOAD, Some(signature))
         .await?
         .expect(202);
 

@@ -3,18 +3,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
-use devart_cli::cluster::Cluster;
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::cluster::{self, AUTHENTICATOR_PASSWORD, BRIDGE_PASSWORD, GRAFANA_PASSWORD, TEMPLATE};
+use super::cluster::{self, DATABASE, Guarded};
 
 /// A database that goes away with this value.
 pub struct Database {
-    cluster: &'static Cluster,
+    cluster: &'static Guarded,
     name: String,
     /// Connections of the superuser.
     pub owner: PgPool,
@@ -38,7 +37,7 @@ impl Agent {
 impl Database {
     /// A migrated database without rows of its own.
     pub async fn create() -> Result<Self> {
-        Self::copy_of(TEMPLATE).await
+        Self::copy_of(DATABASE).await
     }
 
     /// A database without devart.
@@ -72,24 +71,21 @@ impl Database {
 
     /// The connection string of the API and PostgREST.
     pub fn authenticator_url(&self) -> String {
-        self.cluster
-            .url_as("authenticator", AUTHENTICATOR_PASSWORD, &self.name)
+        self.cluster.authenticator_url(&self.name)
     }
 
     /// The connection string of the bridge of this name.
     pub fn bridge_url(&self, bridge: &str) -> String {
-        let login = format!("devart_bridge_{bridge}");
-        self.cluster.url_as(&login, BRIDGE_PASSWORD, &self.name)
+        self.cluster.bridge_url(bridge, &self.name)
     }
 
     /// The connection string of Grafana.
     pub fn grafana_url(&self) -> String {
-        self.cluster
-            .url_as("devart_grafana", GRAFANA_PASSWORD, &self.name)
+        self.cluster.grafana_url(&self.name)
     }
 
     /// The cluster, for its programs.
-    pub fn cluster(&self) -> &'static Cluster {
+    pub fn cluster(&self) -> &'static Guarded {
         self.cluster
     }
 

@@ -1,13 +1,28 @@
-//! What the tests stand on: a shared cluster, a database per test, callers, the API as a process.
+//! What the tests stand on. Nothing here knows a test.
+//!
+//! | where | what |
+//! |---|---|
+//! | `../servers/` | a library, for the bench too: Postgres clusters, RabbitMQ nodes, certificates, waiting |
+//! | [`cluster`] [`database`] | the servers that tests share, and a migrated database for each test |
+//! | [`caller`] | who calls: claims and tokens of people and agents |
+//! | [`queue`] [`budget`] [`outbox_rows`] | tasks, money and messages, by SQL |
+//! | [`outbox`] | outbox workers in this process and as a process |
+//! | [`api`] [`bridge`] [`telegram`] | our services as processes; [`program`] finds and stops them |
+//! | [`http`] [`tls`] | a client, and TLS in front of a server |
+//! | [`broker`] | what an agent sees of RabbitMQ |
+//! | [`github`] | signed deliveries |
+//! | [`grafana`] [`promql`] | dashboards and their queries |
+//! | [`snapshot`] | a database's catalog and rows, to compare |
+//! | [`wait`] | waiting for a condition, with a limit and its name |
 
 pub mod api;
 pub mod bridge;
 pub mod broker;
 pub mod budget;
 pub mod caller;
-pub mod certificate;
 pub mod cluster;
 pub mod database;
+pub mod github;
 pub mod grafana;
 pub mod http;
 pub mod outbox;
@@ -18,10 +33,10 @@ pub mod queue;
 pub mod snapshot;
 pub mod telegram;
 pub mod tls;
-pub mod wait;
 
 pub use caller::Caller;
 pub use database::{Agent, Database};
+pub use devart_tests::wait;
 
 use sqlx::PgConnection;
 

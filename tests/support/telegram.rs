@@ -23,7 +23,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge from the database to a Bot API that serves everybody who has the token. Short waits, all logs.
+    /// A bridge from the database to a Bot API that serves everybody who has the token. Short waits, all logs, leases of the usual length.
     pub async fn start(database: &str, api: &str) -> Result<Self> {
         Self::start_with(database, &[("TELEGRAM_API_URL", api)]).await
     }
@@ -38,7 +38,6 @@ impl Bridge {
             .env("TELEGRAM_CHAT_ID", "-100")
             .env("OUTBOX_RETRY_BASE_MS", "1")
             .env("OUTBOX_POLL_MS", "50")
-            .env("OUTBOX_LEASE_SECONDS", "1")
             .env("RUST_LOG", "trace")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use devart_cli::random;
+use devart_tests::certificate::Certificate;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -14,8 +15,6 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-
-use super::certificate::Certificate;
 
 /// A door with a certificate that only its own authority vouches for; dropping it closes it.
 pub struct Tls {

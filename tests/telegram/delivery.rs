@@ -5,6 +5,7 @@ use devart_cli::stand_in::telegram::Trouble;
 
 use super::{Alerting, answer};
 use crate::support::outbox::count;
+use crate::support::outbox_rows::expire_leases;
 use crate::support::telegram::Bridge;
 use crate::support::wait::eventually;
 
@@ -47,6 +48,7 @@ async fn a_bridge_killed_before_it_acknowledges_tells_again() -> Result<()> {
         Some(1),
         "it was not acknowledged"
     );
+    expire_leases(&it.db.owner).await?;
     let _successor = it.bridge().await?;
     it.wait_until_all_is_told(0).await;
     let told = it.telegram.accepted();

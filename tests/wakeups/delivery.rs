@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use devart_cli::cluster::{Cluster, ClusterOptions};
+use anyhow::{Context, Result};
+use devart_cli::cluster::Cluster;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{PATIENCE, create_rows, listen, notifier, session};
+use super::{PATIENCE, create_rows, listen, session};
 use crate::support::cluster;
 
 const ROWS: i64 = 10_000;
@@ -22,20 +22,17 @@ const SESSIONS: usize = 4;
 /// wait until all are picked up, and begin again in the moment in which the consumer goes idle.
 const ROWS_PER_ROUND: i64 = 8;
 
-const LATEST_PICKUP: Duration = Duration::from_millis(500);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_wakeup_is_lost_while_the_consumer_goes_idle() -> Result<()> {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
-    notifier(&cluster).await;
-    create_rows(&cluster)?;
-    let mut pickups = consumer(&cluster).await?;
+    let cluster = cluster::notified().await;
+    create_rows(cluster)?;
+    let mut pickups = consumer(cluster).await?;
     let mut writers = Vec::new();
     for _ in 0..SESSIONS {
-        writers.push(session(&cluster).await?);
+        writers.push(session(cluster).await?);
     }
     let mut latest = Duration::ZERO;
     for first in (0..ROWS).step_by(ROWS_PER_ROUND as usize) {
@@ -46,12 +43,7 @@ async fn no_wakeup_is_lost_while_the_consumer_goes_idle() -> Result<()> {
                 .recv()
                 .await
                 .with_context(|| format!("a row was never picked up, seed {seed}"))?;
-            let late = at.saturating_duration_since(committed[&id]);
-            ensure!(
-                late < LATEST_PICKUP,
-                "row {id} was picked up after {late:?}, seed {seed}"
-            );
-            latest = latest.max(late);
+            latest = latest.max(at.saturating_duration_since(committed[&id]));
         }
     }
     println!("the latest pickup came {latest:?} after the commit");

@@ -14,8 +14,6 @@ use sqlx::postgres::{PgListener, PgNotification};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::support::wait::eventually;
-
 /// How long a notification may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,27 +55,6 @@ async fn run(connection: &mut PgConnection, statements: &str) -> sqlx::Result<()
         .execute(connection)
         .await
         .map(drop)
-}
-
-/// The process that runs now; waits for one that is ready to send.
-async fn notifier(cluster: &Cluster) -> u32 {
-    another_notifier(cluster, 0).await
-}
-
-async fn another_notifier(cluster: &Cluster, than: u32) -> u32 {
-    eventually("a notifier serves the database", async || {
-        find_notifier(cluster).filter(|pid| *pid != than)
-    })
-    .await
-}
-
-/// `None` also while the server is away.
-fn find_notifier(cluster: &Cluster) -> Option<u32> {
-    let found = cluster.psql(
-        "postgres",
-        "select pid from pg_stat_activity where backend_type = 'devart notifier' and datname = 'devart' and wait_event = 'Extension'",
-    );
-    found.ok()?.trim().parse().ok()
 }
 
 /// Twice in a moment: even where the first was sent by the session itself, the second is left to the notifier.

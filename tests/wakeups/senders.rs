@@ -1,11 +1,10 @@
 //! Who sends: the session itself or the notifier.
 
 use anyhow::Result;
-use devart_cli::cluster::ClusterOptions;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection, PgConnection};
 
-use super::{listen, next, notifier, pid, run, session, wake, wake_in_a_crowd};
+use super::{listen, next, pid, run, session, wake, wake_in_a_crowd};
 use crate::support::wait::eventually;
 use crate::support::{Database, cluster};
 
@@ -19,8 +18,7 @@ async fn without_preloading_the_session_itself_sends() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_another_database_the_session_itself_sends() -> Result<()> {
-    let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
-    notifier(&cluster).await;
+    let cluster = cluster::notified().await;
     cluster.create_database("other")?;
     cluster.psql("other", "create extension pg_devart")?;
     let mut listener = PgListener::connect(&cluster.url("other")).await?;
@@ -46,14 +44,13 @@ async fn session_sends(listener: &mut PgListener, connection: &mut PgConnection)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_after_a_quiet_moment_sends_itself() -> Result<()> {
-    let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
-    notifier(&cluster).await;
-    let mut listener = listen(&cluster, &["devart_rows"]).await?;
-    let mut connection = session(&cluster).await?;
+    let cluster = cluster::notified().await;
+    let mut listener = listen(cluster, &["devart_quiet"]).await?;
+    let mut connection = session(cluster).await?;
     let own = pid(&mut connection).await?;
     // Between two tries nobody sends.
     eventually("the session itself sends", async || {
-        wake(&mut connection, "rows").await.expect("a wake-up");
+        wake(&mut connection, "quiet").await.expect("a wake-up");
         let told = next(&mut listener).await.expect("every wake-up arrives");
         (told.process_id() == own).then_some(())
     })

@@ -1,11 +1,14 @@
 //! No wake-up comes too early, or for nothing.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use devart_cli::cluster::ClusterOptions;
 use sqlx::PgConnection;
 
-use super::{create_rows, listen, next, notifier, run, session};
+use super::{create_rows, listen, next, run, session};
 use crate::support::cluster;
+
+/// By then the notifier must have sent twenty times, however slow the machine.
+const LATEST_ROW: i64 = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_woken_before_the_rows_are_visible() -> Result<()> {
@@ -18,12 +21,12 @@ async fn nobody_is_woken_before_the_rows_are_visible() -> Result<()> {
         ..ClusterOptions::default()
     };
     let cluster = cluster::with_notifier(slow_commits).await?;
-    let pid = notifier(&cluster).await;
+    let pid = cluster.notifier(None).await;
     create_rows(&cluster)?;
     let mut listener = listen(&cluster, &["devart_rows"]).await?;
     let (mut writer, mut reader) = (session(&cluster).await?, session(&cluster).await?);
     let mut sent_by_notifier = 0;
-    for id in 1.. {
+    for id in 1..=LATEST_ROW {
         let write = insert_in_a_crowd(&mut writer, id);
         let read = async {
             let told = next(&mut listener).await?;
@@ -42,7 +45,7 @@ async fn nobody_is_woken_before_the_rows_are_visible() -> Result<()> {
             return Ok(());
         }
     }
-    unreachable!()
+    bail!("the notifier sent {sent_by_notifier} of {LATEST_ROW} times")
 }
 
 /// Directly after another wake-up, so that this one is left to the notifier unless the machine was slow.
@@ -54,10 +57,9 @@ async fn insert_in_a_crowd(connection: &mut PgConnection, id: i64) -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_transaction_wakes_nobody() -> Result<()> {
-    let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
-    notifier(&cluster).await;
-    let mut listener = listen(&cluster, &["devart_aborted", "devart_end"]).await?;
-    let mut connection = session(&cluster).await?;
+    let cluster = cluster::notified().await;
+    let mut listener = listen(cluster, &["devart_aborted", "devart_end"]).await?;
+    let mut connection = session(cluster).await?;
     for statements in [
         "begin; select devart_private.wake('aborted'); rollback",
         "begin; select devart_private.wake('aborted'); savepoint s; rollback to s; rollback",
@@ -84,10 +86,9 @@ async fn an_aborted_transaction_wakes_nobody() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subtransaction_that_rolls_back_loses_no_wakeup_of_the_outer_one() -> Result<()> {
-    let cluster = cluster::with_notifier(ClusterOptions::for_tests()).await?;
-    notifier(&cluster).await;
-    let mut listener = listen(&cluster, &["devart_outer"]).await?;
-    let mut connection = session(&cluster).await?;
+    let cluster = cluster::notified().await;
+    let mut listener = listen(cluster, &["devart_outer"]).await?;
+    let mut connection = session(cluster).await?;
     for statements in [
         "begin; select devart_private.wake('outer'); savepoint s; select devart_private.wake('outer'); rollback to s; commit",
         "begin; savepoint s; select devart_private.wake('outer'); rollback to s; select devart_private.wake('outer'); commit",

@@ -70,7 +70,10 @@ impl Cluster {
             temporary: false,
         };
         if !cluster.is_initialised() {
-            cluster.initdb()?;
+            match &options.copy_of {
+                Some(data) => cluster.copy_data(data)?,
+                None => cluster.initdb()?,
+            }
         }
         cluster.configure(&options)?;
         Ok(cluster)
@@ -84,6 +87,16 @@ impl Cluster {
         (0..FURTHER_ATTEMPTS)
             .find_map(|_| Self::attempt_temporary(options.clone()).ok())
             .map_or_else(|| Self::attempt_temporary(options), Ok)
+    }
+
+    /// As [`Self::temporary`], with what this cluster contains, its passwords too. This one must be stopped.
+    pub fn temporary_copy(&self, options: ClusterOptions) -> Result<Self> {
+        Self::temporary(ClusterOptions {
+            postgres: Some(self.postgres),
+            password: Some(self.password.clone()),
+            copy_of: Some(self.data_dir()),
+            ..options
+        })
     }
 
     fn attempt_temporary(options: ClusterOptions) -> Result<Self> {
@@ -121,6 +134,14 @@ impl Cluster {
         std::fs::remove_file(&password_file).context("removing the initial password")?;
         made.map(drop)
             .with_context(|| format!("making a Postgres cluster in {}", self.dir.display()))
+    }
+
+    fn copy_data(&self, data: &Path) -> Result<()> {
+        let mut command = self.user.command("cp");
+        command.arg("-a").arg(data).arg(self.data_dir());
+        run(&mut command)
+            .map(drop)
+            .with_context(|| format!("copying the Postgres cluster in {}", data.display()))
     }
 
     /// Writes `devart.conf` and has `postgresql.conf` include it. What people put into `postgresql.auto.conf` still wins.
@@ -339,6 +360,25 @@ mod tests {
         assert!(cluster.is_running());
         drop(cluster);
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_copy_of_a_stopped_cluster_has_what_is_in_it_and_is_another() {
+        let options = || ClusterOptions {
+            preload: false,
+            ..ClusterOptions::for_tests()
+        };
+        let original = Cluster::temporary(options()).expect("a cluster");
+        let create = "create table t as select 1 as n";
+        original.psql(OWNER, create).expect("a table");
+        original.stop(StopMode::Fast).expect("stop");
+        let copy = original.temporary_copy(options()).expect("a copy");
+        original.start().expect("both run at a time");
+        copy.psql(OWNER, "update t set n = 2").expect("an update");
+        for (cluster, expected) in [(&original, "1"), (&copy, "2")] {
+            let n = cluster.psql(OWNER, "select n from t").expect("answer");
+            assert_eq!(n.trim(), expected);
+        }
     }
 
     #[test]

@@ -2,29 +2,22 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use devart_cli::cluster::{Cluster, ClusterOptions};
-use devart_cli::migrate;
-
-/// The database that the notifier serves.
-const DATABASE: &str = "devart";
-const AUTHENTICATOR_PASSWORD: &str = "authenticator";
-const BRIDGE_ROLE: &str = "devart_bridge_rabbitmq";
-const BRIDGE_PASSWORD: &str = "bridge";
+use anyhow::{Context, Result, ensure};
+use devart_cli::cluster::ClusterOptions;
+use devart_tests::cluster::{DATABASE, Guarded, migrate_with_logins};
 
 /// A migrated database with the bare tables beside it.
 pub struct BenchCluster {
-    cluster: Arc<Cluster>,
+    cluster: Arc<Guarded>,
     database: &'static str,
 }
 
 impl BenchCluster {
     pub async fn start() -> Result<Self> {
-        let cluster = Arc::new(Cluster::temporary(ClusterOptions::default())?);
+        let cluster = Arc::new(Guarded::empty(ClusterOptions::default())?);
         let bench = Self::prepare(cluster, DATABASE).await?;
-        bench.wait_for_notifier().await?;
+        bench.cluster.notifier(None).await;
         Ok(bench)
     }
 
@@ -35,25 +28,11 @@ impl BenchCluster {
         Self::prepare(Arc::clone(&self.cluster), database).await
     }
 
-    async fn prepare(cluster: Arc<Cluster>, database: &'static str) -> Result<Self> {
-        let url = cluster.url(database);
-        migrate::migrate(&url).await?;
-        migrate::set_login_password(&url, "authenticator", AUTHENTICATOR_PASSWORD).await?;
-        migrate::set_login_password(&url, BRIDGE_ROLE, BRIDGE_PASSWORD).await?;
+    async fn prepare(cluster: Arc<Guarded>, database: &'static str) -> Result<Self> {
+        migrate_with_logins(&cluster.url(database)).await?;
         let bench = BenchCluster { cluster, database };
         bench.sql(include_str!("../sql/bare.sql"))?;
         Ok(bench)
-    }
-
-    async fn wait_for_notifier(&self) -> Result<()> {
-        for _ in 0..200 {
-            let running = "select count(*) from pg_stat_activity where backend_type = 'devart notifier' and datname is not null";
-            if self.sql(running)? == "1" {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        bail!("the notifier does not run")
     }
 
     pub fn url(&self) -> String {
@@ -61,8 +40,7 @@ impl BenchCluster {
     }
 
     pub fn authenticator_url(&self) -> String {
-        self.cluster
-            .url_as("authenticator", AUTHENTICATOR_PASSWORD, self.database)
+        self.cluster.authenticator_url(self.database)
     }
 
     /// For sessions that act for a caller from beginning to end.
@@ -76,8 +54,7 @@ impl BenchCluster {
     }
 
     pub fn bridge_url(&self) -> String {
-        self.cluster
-            .url_as(BRIDGE_ROLE, BRIDGE_PASSWORD, self.database)
+        self.cluster.bridge_url("rabbitmq", self.database)
     }
 
     /// Runs SQL as the owner and gives what it prints.

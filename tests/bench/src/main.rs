@@ -3,7 +3,6 @@
 //! Absolute figures belong to a machine; ratios travel. "Bare" is the same transactions as plain SQL
 //! on a table that has nothing but what it needs, run before and after in the same command.
 
-mod broker;
 mod cluster;
 mod compare;
 mod http_load;

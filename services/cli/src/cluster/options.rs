@@ -9,6 +9,8 @@ pub struct ClusterOptions {
     pub port: Option<u16>,
     /// Password of the superuser; a random one when none. Only used when the cluster is made.
     pub password: Option<String>,
+    /// Data directory of a stopped cluster to begin with, whose password must be given, too; an empty one when none.
+    pub copy_of: Option<PathBuf>,
     /// False turns off fsync and friends: much faster, for clusters that nobody will miss after a power cut.
     pub durable: bool,
     /// Whether `pg_devart` is in `shared_preload_libraries`. Ignored while its library is not installed.
@@ -24,6 +26,7 @@ impl Default for ClusterOptions {
         Self {
             port: None,
             password: None,
+            copy_of: None,
             durable: true,
             preload: true,
             socket_dir: None,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use devart_kit::http_client;
+use devart_tests::broker::Broker;
 use futures::{StreamExt, stream};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
@@ -20,7 +21,6 @@ use sqlx::postgres::PgPoolOptions;
 
 use super::memory::BenchApi;
 use super::pickup;
-use crate::broker::BenchBroker;
 use crate::cluster::BenchCluster;
 use crate::compare::{Compared, turns};
 use crate::latencies::Latencies;
@@ -34,7 +34,7 @@ const IN_FLIGHT: usize = 1_000;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
-    let broker = BenchBroker::start().await?;
+    let broker = Broker::start().await?;
     let pool = PgPoolOptions::new()
         .max_connections(4)
         .connect(&cluster.url())
@@ -52,7 +52,7 @@ pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> R
 
 async fn throughput(
     cluster: &BenchCluster,
-    broker: &BenchBroker,
+    broker: &Broker,
     pool: &PgPool,
     bridge: &BenchBridge,
     report: &mut Report,
@@ -147,7 +147,7 @@ async fn bridge_rate(cluster: &BenchCluster, pool: &PgPool, bridge: &BenchBridge
 
 async fn latency(
     cluster: &BenchCluster,
-    broker: &BenchBroker,
+    broker: &Broker,
     pool: &PgPool,
     seconds: u32,
     report: &mut Report,
@@ -170,7 +170,7 @@ async fn latency(
     Ok(())
 }
 
-async fn connect(broker: &BenchBroker) -> Result<Connection> {
+async fn connect(broker: &Broker) -> Result<Connection> {
     Ok(Connection::connect(&broker.url(), ConnectionProperties::default()).await?)
 }
 
@@ -214,7 +214,7 @@ struct BenchBridge {
 }
 
 impl BenchBridge {
-    async fn start(cluster: &BenchCluster, broker: &BenchBroker) -> Result<Self> {
+    async fn start(cluster: &BenchCluster, broker: &Broker) -> Result<Self> {
         let bind = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let program = std::env::current_exe()?.with_file_name("devart-rabbitmq");
         let child = Command::new(program)

@@ -10,6 +10,12 @@ pub async fn eventually<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) ->
     within(PATIENCE, what, check).await
 }
 
+/// Waits for the end of `work`; fails when it takes longer, saying what did not happen.
+pub async fn ends_within<T>(patience: Duration, what: &str, work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(patience, work).await;
+    ended.unwrap_or_else(|_| panic!("did not happen: {what}"))
+}
+
 /// As [`eventually`], with other patience.
 pub async fn within<T>(
     patience: Duration,
