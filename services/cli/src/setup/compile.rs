@@ -94,6 +94,12 @@ fn cargo(layout: &Layout, target: &Path, extension: Option<&Postgres>) -> Result
 fn pgrx_environment(postgres: &Postgres) -> Result<[(&'static str, OsString); 2]> {
     let home: PathBuf = cache_dir()?.join("pgrx");
     std::fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
+    // pgrx asks cargo to watch this file, and cargo builds again as long as it is missing.
+    let config = home.join("config.toml");
+    if !config.exists() {
+        std::fs::write(&config, "[configs]\n")
+            .with_context(|| format!("writing {}", config.display()))?;
+    }
     Ok([
         ("PGRX_PG_CONFIG_PATH", postgres.pg_config().into()),
         ("PGRX_HOME", home.into()),
