@@ -92,7 +92,6 @@ impl Cluster {
     /// As [`Self::temporary`], with what this cluster contains, its passwords too. This one must be stopped.
     pub fn temporary_copy(&self, options: ClusterOptions) -> Result<Self> {
         Self::temporary(ClusterOptions {
-            postgres: Some(self.postgres),
             password: Some(self.password.clone()),
             copy_of: Some(self.data_dir()),
             ..options
