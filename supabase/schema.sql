@@ -985,7 +985,7 @@ $$;
 
 select devart_private.restore_settings();
 
--- Sessions keep what claims ask at each turn (pg_devart/src/cached.rs). Always: also for what
+-- Sessions keep what claims ask at each turn (pg_devart/src/pg/cached.rs). Always: also for what
 -- replication brings.
 create or replace trigger system_settings_forget_cached after insert or update or delete
     on devart.system_settings
@@ -1740,7 +1740,7 @@ set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(distinct c order by c), '{}') from unnest(p_capabilities) c
 $$;
 
--- Sessions keep the lanes (pg_devart/src/cached.rs).
+-- Sessions keep the lanes (pg_devart/src/pg/cached.rs).
 create or replace trigger lanes_forget_cached after insert or update or delete
     on devart_private.lanes
     for each statement execute function devart_private.forget_cached();
@@ -4047,6 +4047,151 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/780_as_caller.sql ----
+
+begin;
+-- What the API calls most, in one round trip: each function takes the caller's role and claims on
+-- and calls its namesake in devart. Nothing is decided here; what the caller may do is checked at
+-- that call, under the caller's role.
+--
+-- The role and the claims are set for the transaction only, so called outside of BEGIN and COMMIT
+-- they end with the statement, whatever becomes of it or of whoever sent it, and the connection's
+-- next user has neither. Inside of a transaction they stay until its end. One transaction has one
+-- caller: PL/pgSQL asks once per transaction whether the role may call the function.
+--
+-- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
+
+-- Priorities are text here: a login without rights on the schema devart cannot name its types.
+create or replace function devart_private.create_task_as(
+    caller_role text, caller_claims text, title text, description text, priority text,
+    payload jsonb, parent_task_id uuid, service_id uuid, required_capabilities text[],
+    run_at timestamptz, max_retries int, estimated_cost_usd numeric, depends_on uuid[],
+    needs_approval boolean,
+    traceparent text
+)
+returns devart.tasks language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.create_task(
+        title => title, description => description, priority => priority::devart.task_priority,
+        payload => payload, parent_task_id => parent_task_id, service_id => service_id,
+        required_capabilities => required_capabilities, run_at => run_at,
+        max_retries => max_retries, estimated_cost_usd => estimated_cost_usd,
+        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent);
+end
+$$;
+
+create or replace function devart_private.complete_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, result jsonb
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.complete_task(
+        task_id => task_id, lease_token => lease_token, result => result);
+end
+$$;
+
+create or replace function devart_private.report_task_failure_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, error text,
+    retryable boolean, retry_after interval
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.report_task_failure(
+        task_id => task_id, lease_token => lease_token, error => error, retryable => retryable,
+        retry_after => retry_after);
+end
+$$;
+
+create or replace function devart_private.extend_lease_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid, seconds int
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.extend_lease(
+        task_id => task_id, lease_token => lease_token, seconds => seconds);
+end
+$$;
+
+create or replace function devart_private.agent_heartbeat_as(
+    caller_role text, caller_claims text, detail jsonb
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.agent_heartbeat(detail => detail);
+end
+$$;
+
+create or replace function devart_private.charge_service_as(
+    caller_role text, caller_claims text, service_id uuid, amount_usd numeric, task_id uuid,
+    idempotency_key text
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.charge_service(
+        service_id => service_id, amount_usd => amount_usd, task_id => task_id,
+        idempotency_key => idempotency_key);
+end
+$$;
+
+create or replace function devart_private.dispatch_task_as(
+    caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
+    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.dispatch_task(
+        service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
+        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
+end
+$$;
+
+create or replace function devart_private.settle_charge_as(
+    caller_role text, caller_claims text, hold_id uuid, amount_usd numeric, usage jsonb
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.settle_charge(hold_id => hold_id, amount_usd => amount_usd, usage => usage);
+end
+$$;
+
+create or replace function devart_private.release_charge_as(
+    caller_role text, caller_claims text, hold_id uuid
+)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.release_charge(hold_id => hold_id);
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
@@ -4455,7 +4600,12 @@ grant execute on function
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),
-    devart_private.maintain(), devart_private.is_ready()
+    devart_private.maintain(), devart_private.is_ready(),
+    devart_private.create_task_as, devart_private.complete_task_as,
+    devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
+    devart_private.dispatch_task_as, devart_private.settle_charge_as,
+    devart_private.release_charge_as
     to authenticator;
 
 -- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.

@@ -95,7 +95,12 @@ grant execute on function
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),
-    devart_private.maintain(), devart_private.is_ready()
+    devart_private.maintain(), devart_private.is_ready(),
+    devart_private.create_task_as, devart_private.complete_task_as,
+    devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
+    devart_private.dispatch_task_as, devart_private.settle_charge_as,
+    devart_private.release_charge_as
     to authenticator;
 
 -- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.

@@ -8,6 +8,7 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticated", "select devart.get_my_role(), devart.is_supervisor()"),
     ("service_role", "select devart_private.setting('lease_seconds')"),
     ("service_role", "select devart_private.setting_number('lease_seconds')"),
+    ("devart_owner", "update devart_private.setting_defaults set value = value"),
     // accounts
     ("service_role", "select devart_private.put_user('new@example.org', null, 'viewer')"),
     ("service_role", "select devart_private.bootstrap_admin('admin@example.org', null)"),

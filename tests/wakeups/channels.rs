@@ -58,24 +58,23 @@ async fn each_topic_reaches_its_own_channel_also_when_the_notifier_has_no_room_l
     Ok(())
 }
 
-/// Reads what has arrived, at least one notification, until this sender tells of the channel. No
-/// channel may be told more often than it is owed; less often it may be, as the notifier tells once of
-/// what came together.
+/// Reads until this sender tells of the channel, or others have told of it as often as it is owed. No
+/// channel may be told more often than it is owed; less often it may be, as the notifier tells once
+/// of what came together.
 async fn told_by(
     listener: &mut PgListener,
     channel: &str,
     sender: u32,
     owed: &mut HashMap<String, u32>,
 ) -> Option<()> {
-    let mut arrived = Some(next(listener).await.expect("every wake-up arrives"));
-    while let Some(told) = arrived {
+    while owed[channel] > 0 {
+        let told = next(listener).await.expect("every wake-up arrives");
         let left = owed.get_mut(told.channel()).filter(|left| **left > 0);
         *left.unwrap_or_else(|| panic!("{} told in vain", told.channel())) -= 1;
         assert_eq!(told.payload(), "");
         if (told.channel(), told.process_id()) == (channel, sender) {
             return Some(());
         }
-        arrived = listener.next_buffered();
     }
     None
 }

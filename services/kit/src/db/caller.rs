@@ -60,7 +60,7 @@ impl Caller {
 }
 
 /// A connection that has no caller's role, and the caller for whom one of the functions in
-/// `sql/idempotent/960_as_caller.sql` is to be called over it: they take on role and claims in the
+/// `sql/idempotent/780_as_caller.sql` is to be called over it: they take on role and claims in the
 /// call itself.
 pub struct AsCaller<'a> {
     /// The connection to call over.

@@ -11,9 +11,10 @@
 
 -- Priorities are text here: a login without rights on the schema devart cannot name its types.
 create or replace function devart_private.create_task_as(
-    caller_role text, caller_claims text, title text, description text, priority text, payload jsonb,
-    parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
-    max_retries int, estimated_cost_usd numeric, depends_on uuid[], needs_approval boolean,
+    caller_role text, caller_claims text, title text, description text, priority text,
+    payload jsonb, parent_task_id uuid, service_id uuid, required_capabilities text[],
+    run_at timestamptz, max_retries int, estimated_cost_usd numeric, depends_on uuid[],
+    needs_approval boolean,
     traceparent text
 )
 returns devart.tasks language plpgsql
@@ -136,18 +137,3 @@ begin
     return devart.release_charge(hold_id => hold_id);
 end
 $$;
-
-revoke execute on function
-    devart_private.create_task_as, devart_private.complete_task_as,
-    devart_private.report_task_failure_as, devart_private.extend_lease_as,
-    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
-    devart_private.dispatch_task_as, devart_private.settle_charge_as,
-    devart_private.release_charge_as
-    from public;
-grant execute on function
-    devart_private.create_task_as, devart_private.complete_task_as,
-    devart_private.report_task_failure_as, devart_private.extend_lease_as,
-    devart_private.agent_heartbeat_as, devart_private.charge_service_as,
-    devart_private.dispatch_task_as, devart_private.settle_charge_as,
-    devart_private.release_charge_as
-    to authenticator;
