@@ -25,7 +25,7 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
--- Budgets first, then the service.
+-- Budgets first, then the service. (Who may approve is decided in 420_approvals.sql.)
 create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$

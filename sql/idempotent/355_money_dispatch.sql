@@ -1,0 +1,63 @@
+-- The gate of an agent that works on a task: a refusal makes the task wait for budget.
+
+-- The gate before a call that costs money: reserves as reserve_charge does and answers the same.
+-- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
+-- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
+-- lease is over. ask false leaves the task with its agent, which may shrink its request to
+-- max_affordable_units. An unknown price never makes a task wait: it is the request that must
+-- change. Errors: as reserve_charge.
+-- (Dropped: its form without ttl, beside which calls would be ambiguous.)
+drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
+create or replace function devart.dispatch_task(
+    service_id uuid,
+    estimate_usd numeric default null,
+    usage jsonb default null,
+    task_id uuid default null,
+    lease_token uuid default null,
+    idempotency_key text default null,
+    ask boolean default true,
+    ttl interval default '10 minutes'
+)
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_answer jsonb;
+    v_agent_id uuid;
+begin
+    select t.agent_id into v_agent_id from devart.tasks t
+    where t.id = dispatch_task.task_id for no key update;
+    perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
+    v_answer := devart.reserve_charge(
+        dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
+        dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
+        dispatch_task.ttl);
+    if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
+       or v_answer ->> 'code' = 'price_unknown' then
+        return v_answer;
+    end if;
+    return v_answer || jsonb_build_object(
+        'task_status', 'AWAITING_APPROVAL',
+        'approval_id', devart_private.park_task(
+            dispatch_task.task_id, v_agent_id,
+            v_answer || jsonb_build_object('service_id', dispatch_task.service_id), false));
+end
+$$;
+
+-- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
+-- now: given back, to be reserved anew in the same transaction.
+create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_granted uuid[];
+begin
+    v_granted := array(
+        select h.id from devart.holds h
+        where h.task_id = p_task_id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+        for no key update);
+    if v_granted <> '{}' then
+        perform devart_private.lock_budgets(devart_private.budgets_of(p_agent_id, p_task_id), true);
+        perform devart_private.release_holds(v_granted, 'RELEASED');
+    end if;
+end
+$$;
