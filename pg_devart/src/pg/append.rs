@@ -120,11 +120,10 @@ impl Target {
             }
             // SAFETY: all is open, see `Table::append`; the column has a default.
             unsafe {
-                let value = *default.value.get_or_insert_with(|| {
-                    let table = (*self.table).ri_RelationDesc;
-                    let value = pg_sys::build_column_default(table, default.column);
-                    pg_sys::ExecPrepareExpr(value.cast(), self.state)
-                });
+                let (table, state) = (self.table, self.state);
+                let value = *default
+                    .value
+                    .get_or_insert_with(|| prepare_default(table, state, default.column));
                 let mut is_null = false;
                 let datum = pg_sys::ExecEvalExpr(value, context, &mut is_null);
                 values.put(default.column, (!is_null).then_some(datum));
@@ -140,6 +139,21 @@ impl Target {
             pg_sys::ExecCloseIndices(self.table);
             pg_sys::FreeExecutorState(self.state);
         }
+    }
+}
+
+/// In memory that outlives the row: constants of the expression are used for each.
+unsafe fn prepare_default(
+    table: *mut pg_sys::ResultRelInfo,
+    state: *mut pg_sys::EState,
+    column: i32,
+) -> *mut pg_sys::ExprState {
+    // SAFETY: the caller has both open.
+    unsafe {
+        PgMemoryContexts::For((*state).es_query_cxt).switch_to(|_| {
+            let value = pg_sys::build_column_default((*table).ri_RelationDesc, column);
+            pg_sys::ExecPrepareExpr(value.cast(), state)
+        })
     }
 }
 
