@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use devart_kit::config::PoolArgs;
-use devart_kit::db::{self, AsCaller, Caller, Role};
+use devart_kit::db::{self, AsCaller, Caller, OneTrip, Role};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -59,9 +59,8 @@ impl World {
 
     /// Calls one function that takes the caller on itself.
     async fn call(&self) -> sqlx::Result<()> {
-        let connection = &mut *self.pool.acquire().await?;
         let as_caller = AsCaller {
-            connection,
+            connection: OneTrip::Alone(&self.pool),
             caller: &self.caller,
         };
         sqlx::query(HEARTBEAT)

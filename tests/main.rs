@@ -30,6 +30,7 @@ mod claim_recall;
 mod creation;
 mod dashboards;
 mod database_urls;
+mod dead_connections;
 mod dependencies;
 mod dependency_races;
 mod failure;

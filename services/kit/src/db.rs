@@ -1,6 +1,8 @@
 //! The door to Postgres: one pool per process, one role per transaction.
 
 mod caller;
+mod one_trip;
+mod suspicion;
 mod transaction;
 
 use std::time::Duration;
@@ -14,10 +16,12 @@ use crate::config::PoolArgs;
 use crate::listener::Listener;
 
 pub use caller::{AsCaller, Caller, Role};
+pub use one_trip::OneTrip;
 pub use transaction::{Transaction, begin, begin_as};
 
-/// A connection idle for longer is tried before it is handed out. Busy ones are not: that would be
-/// one more round trip for every request, and [`retrying`] copes with a dead one.
+/// A connection idle for longer is tried before it is handed out. Busy ones are not, unless another
+/// was found dead meanwhile: that would be one more round trip for every request, and [`retrying`]
+/// and [`OneTrip`] cope with a dead one.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// Postgres ends a transaction that its process has forgotten, so that it cannot hold locks for
@@ -56,8 +60,11 @@ pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for > TEST_AFTER_IDLE {
-                    connection.ping().await?;
+                if meta.idle_for > TEST_AFTER_IDLE || suspicion::falls_on(meta.idle_for) {
+                    connection
+                        .ping()
+                        .await
+                        .inspect_err(|_| suspicion::raise())?;
                 }
                 Ok(true)
             })
@@ -99,7 +106,13 @@ where
     let mut attempts_left = pool.options().get_max_connections();
     loop {
         match attempt().await {
-            Err(error) if attempts_left > 0 && is_connection_error(&error) => attempts_left -= 1,
+            Err(error) if is_connection_error(&error) => {
+                suspicion::raise();
+                if attempts_left == 0 {
+                    return Err(error);
+                }
+                attempts_left -= 1;
+            }
             result => return result,
         }
     }

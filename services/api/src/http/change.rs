@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
-use devart_kit::db::{self, AsCaller};
+use devart_kit::db::{self, AsCaller, OneTrip};
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
@@ -75,7 +75,7 @@ impl<T> Change<T> {
     {
         let caller = &self.session.caller;
         let Some(key) = self.key else {
-            let connection = &mut *self.session.pool.acquire().await?;
+            let connection = OneTrip::Alone(&self.session.pool);
             let reply = work(AsCaller { connection, caller }, self.body).await?;
             return Ok(reply.into_response());
         };
@@ -83,7 +83,7 @@ impl<T> Change<T> {
             Reservation::New(reserved) => reserved,
             Reservation::Done(answer) => return Ok(answer),
         };
-        let connection = &mut *reserved.transaction;
+        let connection = OneTrip::Within(&mut reserved.transaction);
         let reply = work(AsCaller { connection, caller }, self.body).await?;
         reserved.commit(reply).await
     }

@@ -1,7 +1,8 @@
 //! Who a transaction acts for.
 
 use serde_json::Value;
-use sqlx::PgConnection;
+
+use super::one_trip::OneTrip;
 
 /// The roles that a request can take on, as PostgREST does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +64,8 @@ impl Caller {
 /// `sql/idempotent/780_as_caller.sql` is to be called over it: they take on role and claims in the
 /// call itself.
 pub struct AsCaller<'a> {
-    /// The connection to call over.
-    pub connection: &'a mut PgConnection,
+    /// What to call over.
+    pub connection: OneTrip<'a>,
     /// Whose role and claims are the call's first two arguments.
     pub caller: &'a Caller,
 }
