@@ -91,6 +91,85 @@ async fn a_history_that_is_no_plain_table_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Reading or writing a number where a text stands would end the server.
+#[tokio::test]
+async fn a_column_whose_type_was_changed_is_refused_and_named() -> Result<()> {
+    for (table, column, other) in [
+        ("task_events", "attempt", "text"),
+        ("task_events", "actor", "bigint"),
+        ("task_events", "at", "text"),
+        ("system_settings", "value", "bigint"),
+        ("tasks", "payload", "bigint"),
+        ("tasks", "created_by", "bigint"),
+        ("tasks", "attempt", "text"),
+    ] {
+        let db = Database::create().await?;
+        let mut session = db.session().await?;
+        create(&mut session, json!({"title": "before"})).await?;
+        let sql = format!(
+            "alter table devart.{table} drop column {column} cascade;
+             alter table devart.{table} add column {column} {other}"
+        );
+        let agent = db.agent(&[]).await?;
+        crate::support::run_sql(&mut session, sql).await?;
+        let refused = sqlx::query("insert into devart.tasks (title) values ('after')")
+            .execute(&mut session)
+            .await;
+        let refused = match table {
+            "system_settings" => claim(&mut session, agent.id).await.map(drop),
+            _ => refused.map(drop),
+        };
+        assert_eq!(sqlstate(&refused), "42804", "{table}.{column}");
+        let message = refusal(refused);
+        // Without its schema where that is in the search path.
+        let named = format!("{table} is of type");
+        assert!(
+            message.starts_with(&format!("column {column} of ")),
+            "{message}"
+        );
+        assert!(message.contains(&named), "{message}");
+        sqlx::query("select 1").execute(&mut session).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_knows_a_column_notices_that_its_type_was_changed() -> Result<()> {
+    let db = Database::create().await?;
+    let mut session = db.session().await?;
+    create(&mut session, json!({"title": "before"})).await?;
+    sqlx::raw_sql("alter table devart.task_events alter column attempt type text")
+        .execute(&db.owner)
+        .await?;
+    let created = create(&mut session, json!({"title": "after"})).await;
+    assert_eq!(sqlstate(&created), "42804");
+    sqlx::raw_sql(
+        "alter table devart.task_events alter column attempt type int using attempt::int",
+    )
+    .execute(&db.owner)
+    .await?;
+    create(&mut session, json!({"title": "changed back"})).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_column_of_a_type_that_looks_the_same_is_taken() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::raw_sql(
+        "create domain public.counted as int;
+         alter table devart.task_events alter column attempt type public.counted;
+         alter table devart.task_events alter column actor type varchar",
+    )
+    .execute(&db.owner)
+    .await?;
+    create(&db.owner, json!({"title": "as before"})).await?;
+    let events: i64 = sqlx::query_scalar("select count(*) from devart.task_events")
+        .fetch_one(&db.owner)
+        .await?;
+    assert_eq!(events, 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn columns_that_others_add_to_the_history_get_their_defaults() -> Result<()> {
     let db = Database::create().await?;

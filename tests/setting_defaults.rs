@@ -113,3 +113,67 @@ async fn a_topic_is_enabled_although_the_row_of_topics_was_deleted() -> Result<(
     assert_eq!(messages, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_counts_as_its_default() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    for odd in [
+        r#""60""#, "null", "1e308", "1e400", "-1", "true", "[]", "{}",
+    ] {
+        sqlx::query(
+            "update devart.system_settings set value = $1::jsonb
+             where key in ('lease_seconds', 'priority_aging_seconds', 'retry_base_seconds',
+                           'retry_max_seconds')",
+        )
+        .bind(odd)
+        .execute(&db.owner)
+        .await?;
+        create(&db.owner, json!({"title": odd})).await?;
+        let lease: f64 = sqlx::query_scalar(
+            "select extract(epoch from c.lease_expires_at - now())::float8
+             from devart.claim_next_task($1) c",
+        )
+        .bind(agent.id)
+        .fetch_one(&db.owner)
+        .await?;
+        assert_eq!(lease, 60.0, "{odd}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn topics_that_are_no_list_count_as_none() -> Result<()> {
+    let db = Database::create().await?;
+    for odd in [r#""rabbitmq.task""#, "null", r#"{"rabbitmq.task": 1}"#] {
+        sqlx::query(
+            "update devart.system_settings set value = $1::jsonb where key = 'outbox_topics'",
+        )
+        .bind(odd)
+        .execute(&db.owner)
+        .await?;
+        create(&db.owner, json!({"title": odd})).await?;
+        let messages: i64 = sqlx::query_scalar("select count(*) from devart_private.outbox")
+            .fetch_one(&db.owner)
+            .await?;
+        assert_eq!(messages, 0, "{odd}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_table_of_defaults_settings_are_read_and_missing_ones_named() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    // As a database is whose servers run a newer library than its last `devart migrate` knew.
+    sqlx::raw_sql("drop table devart_private.setting_defaults cascade")
+        .execute(&db.owner)
+        .await?;
+    create(&db.owner, json!({"title": "in the gap"})).await?;
+    assert!(claim(&db.owner, agent.id).await?.is_some());
+    sqlx::query("delete from devart.system_settings where key = 'lease_seconds'")
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(sqlstate(&claim(&db.owner, agent.id).await), "55000");
+    Ok(())
+}

@@ -2,9 +2,12 @@
 //! `devart_private.setting` is for SQL. Both read a setting's row in devart.system_settings, or its
 //! default in devart_private.setting_defaults where that row was deleted.
 
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use devart_core::backoff::Backoff;
+use pgrx::JsonB;
+use pgrx::prelude::*;
 
 use crate::pg::cached;
 use crate::pg::index::{Index, Key};
@@ -34,36 +37,76 @@ pub struct Settings {
     pub task_messages: bool,
 }
 
+/// Longer times, in seconds, are taken for mistakes: they would overflow what is reckoned in
+/// microseconds.
+const LONGEST_SECONDS: f64 = 1e9;
+
 /// The settings as they are now. Sessions keep them until a row of either table changes; a change
 /// of the defaults is told as one of the settings.
+///
+/// A value that makes no sense counts as its default, with a warning. Raises 55000 when there is no
+/// default either.
 pub fn current(session: &Session) -> Rc<Settings> {
     cached::get(session, &SETTINGS, "settings", |session| Settings {
-        lease_seconds: number(session, "lease_seconds"),
-        aging_us: (number(session, "priority_aging_seconds") * 1e6) as i64,
+        lease_seconds: seconds(session, "lease_seconds"),
+        aging_us: (seconds(session, "priority_aging_seconds") * 1e6) as i64,
         retry: Backoff {
-            base_seconds: number(session, "retry_base_seconds"),
-            max_seconds: number(session, "retry_max_seconds"),
+            base_seconds: seconds(session, "retry_base_seconds"),
+            max_seconds: seconds(session, "retry_max_seconds"),
         },
-        task_messages: lists(session, "outbox_topics", "rabbitmq.task"),
+        task_messages: topics(session).contains("rabbitmq.task"),
     })
 }
 
-fn number(session: &Session, key: &str) -> f64 {
-    let number = value(session, key).number();
-    number.unwrap_or_else(|| panic!("the setting {key} is null"))
+fn seconds(session: &Session, key: &str) -> f64 {
+    let schema = default_of::<JsonB>(session, key, c"schema");
+    let limit = |name| schema.as_ref().and_then(|schema| schema.0[name].as_f64());
+    let least = limit("minimum").unwrap_or(0.0);
+    let most = limit("maximum").unwrap_or(LONGEST_SECONDS);
+    sensible(session, key, |value| {
+        let number = value.number();
+        number.filter(|number| (least..=most.min(LONGEST_SECONDS)).contains(number))
+    })
 }
 
-fn lists(session: &Session, key: &str, element: &str) -> bool {
-    value(session, key).contains(element)
+fn topics(session: &Session) -> RawJsonb {
+    sensible(session, "outbox_topics", |value| {
+        value.is_list().then(|| value.clone())
+    })
 }
 
-fn value(session: &Session, key: &str) -> RawJsonb {
-    let in_table = |table: &Index| {
-        table.first(session, &[Key::equals(key)], |found| {
-            found.required(c"value")
-        })
-    };
-    in_table(&SETTINGS)
-        .or_else(|| in_table(&DEFAULTS))
-        .unwrap_or_else(|| panic!("there is no setting {key}"))
+/// What `read` makes of the setting, or of its default where it makes nothing of the setting.
+fn sensible<T>(session: &Session, key: &str, read: impl Fn(&RawJsonb) -> Option<T>) -> T {
+    let set = SETTINGS.first(session, &[Key::equals(key)], |found| {
+        found.required::<RawJsonb>(c"value")
+    });
+    if let Some(value) = set {
+        match read(&value) {
+            Some(value) => return value,
+            None => warning!("the setting {key} makes no sense: its default is used"),
+        }
+    }
+    let default = default_of::<RawJsonb>(session, key, c"value");
+    let default = default.and_then(|value| read(&value));
+    default.unwrap_or_else(|| no_default(key))
+}
+
+/// `None` before `devart migrate` has made the defaults.
+fn default_of<T>(session: &Session, key: &str, column: &'static CStr) -> Option<T>
+where
+    T: FromDatum + IntoDatum,
+{
+    if !DEFAULTS.has_table() {
+        return None;
+    }
+    DEFAULTS.first(session, &[Key::equals(key)], |found| found.required(column))
+}
+
+fn no_default(key: &str) -> ! {
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the setting {key} has no default"),
+        "The database is older than the extension's library. Run: devart migrate"
+    );
 }

@@ -196,11 +196,11 @@ impl NewValues {
         }
     }
 
-    /// Sets a column, which must be of that type.
-    pub fn set(&mut self, column: &'static CStr, value: impl IntoDatum) {
+    /// Sets a column. Raises 42804 for a column of another type.
+    pub fn set<T: IntoDatum>(&mut self, column: &'static CStr, value: T) {
         // SAFETY: the number is that of a column of the slot's row.
         unsafe {
-            let number = columns::number((*self.slot).tts_tupleDescriptor, column);
+            let number = columns::number::<T>((*self.slot).tts_tupleDescriptor, column);
             self.put(number, value.into_datum());
         }
     }

@@ -5,10 +5,15 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::prelude::*;
 
-/// A column's name in the code, and its number in a row type.
+use crate::pg::labels::Label;
+
+/// A column's name and type in the code, and what a row type has for it.
 struct Known {
     row_type: pg_sys::Oid,
     column: *const c_char,
+    /// The type that the code takes it for, which `found` fits.
+    wanted: pg_sys::Oid,
+    found: pg_sys::Oid,
     number: i32,
 }
 
@@ -18,27 +23,40 @@ thread_local! {
     static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The number of a column, from 1 on.
+/// The number of a column, from 1 on, whose values are those of `T`.
+///
+/// Raises 42804 for a column of another type: its values would be taken for what they are not.
 ///
 /// # Safety
 /// The descriptor must be that of an open table.
-pub unsafe fn number(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> i32 {
+pub unsafe fn number<T: IntoDatum>(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        let row_type = (*descriptor).tdtypeid;
-        let is_this = |one: &&Known| one.row_type == row_type && one.column == column.as_ptr();
-        let known = KNOWN.with_borrow(|known| known.iter().find(is_this).map(|one| one.number));
-        // The column may have been dropped, and another made in its name.
-        if let Some(number) = known.filter(|&number| is_named(descriptor, number, column)) {
+        let (row_type, wanted) = ((*descriptor).tdtypeid, T::type_oid());
+        let is_this = |one: &&Known| {
+            one.row_type == row_type && one.column == column.as_ptr() && one.wanted == wanted
+        };
+        let known = KNOWN.with_borrow(|known| {
+            let one = known.iter().find(is_this);
+            one.map(|one| (one.number, one.found))
+        });
+        // The column may have been dropped, and another made in its name, or its type changed.
+        if let Some((number, found)) = known
+            && is_as_known(descriptor, number, column, found)
+        {
             return number;
         }
         let number = pg_sys::SPI_fnumber(descriptor, column.as_ptr());
         assert!(number > 0, "no column {column:?}");
+        let found = (*attribute(descriptor, number)).atttypid;
+        refuse_unless_fits(row_type, column, wanted, found);
         KNOWN.with_borrow_mut(|known| {
             known.retain(|one| !is_this(&one));
             known.push(Known {
                 row_type,
                 column: column.as_ptr(),
+                wanted,
+                found,
                 number,
             });
         });
@@ -46,14 +64,67 @@ pub unsafe fn number(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> i3
     }
 }
 
-unsafe fn is_named(descriptor: pg_sys::TupleDesc, number: i32, column: &CStr) -> bool {
+unsafe fn is_as_known(
+    descriptor: pg_sys::TupleDesc,
+    number: i32,
+    column: &CStr,
+    found: pg_sys::Oid,
+) -> bool {
     // SAFETY: the caller's promise; the number is checked.
     unsafe {
         number <= (*descriptor).natts && {
             let attribute = attribute(descriptor, number);
-            CStr::from_ptr((*attribute).attname.data.as_ptr()) == column
+            (*attribute).atttypid == found
+                && CStr::from_ptr((*attribute).attname.data.as_ptr()) == column
         }
     }
+}
+
+/// Raises 42804, naming table and column.
+fn refuse_unless_fits(
+    row_type: pg_sys::Oid,
+    column: &CStr,
+    wanted: pg_sys::Oid,
+    found: pg_sys::Oid,
+) {
+    if fits(wanted, found) {
+        return;
+    }
+    let (table, column) = (name_of(row_type), column.to_string_lossy());
+    let wanted = match is_label(wanted) {
+        true => "an enumerated type".to_owned(),
+        false => name_of(wanted),
+    };
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        format!(
+            "column {column} of {table} is of type {}, not {wanted}",
+            name_of(found)
+        ),
+        "Give the column the type that devart's SQL gives it."
+    );
+}
+
+/// Whether values of the column type `found` look in memory as those of `wanted`, a type of the
+/// code. Those of a domain look as those of its base type, and labels are OIDs.
+fn fits(wanted: pg_sys::Oid, found: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the catalog's caches.
+    let base = unsafe { pg_sys::getBaseType(found) };
+    let is_text = wanted == pg_sys::TEXTOID && base == pg_sys::VARCHAROID;
+    // SAFETY: as above.
+    let is_enumerated = is_label(wanted) && unsafe { pg_sys::type_is_enum(base) };
+    wanted == base || is_text || is_enumerated
+}
+
+fn is_label(wanted: pg_sys::Oid) -> bool {
+    wanted == pg_sys::OIDOID || wanted == Label::type_oid()
+}
+
+fn name_of(sql_type: pg_sys::Oid) -> String {
+    // SAFETY: gives a zero-terminated text, also for a type that does not exist.
+    let name = unsafe { CStr::from_ptr(pg_sys::format_type_be(sql_type)) };
+    name.to_string_lossy().into_owned()
 }
 
 /// What is known of a column.
@@ -73,27 +144,31 @@ pub unsafe fn attribute(
     }
 }
 
-/// The type of a column.
+/// The enumerated type of a column. Raises 42804 for a column of another type.
 ///
 /// # Safety
 /// The descriptor must be that of an open table.
-pub unsafe fn type_of(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> pg_sys::Oid {
+pub unsafe fn enumeration_of(descriptor: pg_sys::TupleDesc, column: &'static CStr) -> pg_sys::Oid {
     // SAFETY: the caller's promise.
-    unsafe { pg_sys::SPI_gettypeid(descriptor, number(descriptor, column)) }
+    unsafe {
+        let number = number::<Label>(descriptor, column);
+        pg_sys::getBaseType((*attribute(descriptor, number)).atttypid)
+    }
 }
 
-/// The value of a column of the row in a slot, `None` for SQL null. The column must be of that type.
+/// The value of a column of the row in a slot, `None` for SQL null. Raises 42804 for a column of
+/// another type.
 ///
 /// # Safety
 /// The slot must hold a row of an open table.
-pub unsafe fn get<T: FromDatum>(
+pub unsafe fn get<T: FromDatum + IntoDatum>(
     slot: *mut pg_sys::TupleTableSlot,
     column: &'static CStr,
 ) -> Option<T> {
     let mut is_null = false;
     // SAFETY: the caller's promise.
     unsafe {
-        let number = number((*slot).tts_tupleDescriptor, column);
+        let number = number::<T>((*slot).tts_tupleDescriptor, column);
         let datum = pg_sys::slot_getattr(slot, number, &mut is_null);
         T::from_datum(datum, is_null)
     }

@@ -101,12 +101,21 @@ impl Index {
         self.oid_of(self.table)
     }
 
-    fn oid_of(&self, relation: &CStr) -> pg_sys::Oid {
+    /// Whether there is such a table. An older devart may not have it yet.
+    pub fn has_table(&self) -> bool {
+        self.find(self.table) != pg_sys::InvalidOid
+    }
+
+    fn find(&self, relation: &CStr) -> pg_sys::Oid {
         // SAFETY: look-ups in the catalog's caches.
-        let oid = unsafe {
+        unsafe {
             let namespace = pg_sys::get_namespace_oid(self.schema.as_ptr(), false);
             pg_sys::get_relname_relid(relation.as_ptr(), namespace)
-        };
+        }
+    }
+
+    fn oid_of(&self, relation: &CStr) -> pg_sys::Oid {
+        let oid = self.find(relation);
         if oid == pg_sys::InvalidOid {
             let message = format!("relation {relation:?} does not exist in {:?}", self.schema);
             ereport!(ERROR, PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message);
@@ -216,10 +225,10 @@ impl Scan {
         }
     }
 
-    /// The type of a column of the table.
-    pub fn type_of(&self, column: &'static CStr) -> pg_sys::Oid {
+    /// The enumerated type of a column of the table.
+    pub fn enumeration_of(&self, column: &'static CStr) -> pg_sys::Oid {
         // SAFETY: the table is open.
-        unsafe { columns::type_of((*self.table).rd_att, column) }
+        unsafe { columns::enumeration_of((*self.table).rd_att, column) }
     }
 
     /// The next row that the snapshot sees.
@@ -260,19 +269,19 @@ pub struct Found<'s> {
 }
 
 impl Found<'_> {
-    /// The value of a column, which must be of that type; `None` for SQL null.
-    pub fn get<T: FromDatum>(&self, column: &'static CStr) -> Option<T> {
+    /// The value of a column, `None` for SQL null. Raises 42804 for a column of another type.
+    pub fn get<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> Option<T> {
         // SAFETY: the slot holds a row of the table.
         unsafe { columns::get(self.scan.found, column) }
     }
 
-    /// The type of a column.
-    pub fn type_of(&self, column: &'static CStr) -> pg_sys::Oid {
-        self.scan.type_of(column)
+    /// The enumerated type of a column.
+    pub fn enumeration_of(&self, column: &'static CStr) -> pg_sys::Oid {
+        self.scan.enumeration_of(column)
     }
 
     /// The value of a column that is never null.
-    pub fn required<T: FromDatum>(&self, column: &'static CStr) -> T {
+    pub fn required<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> T {
         self.get(column)
             .unwrap_or_else(|| panic!("{column:?} is null"))
     }

@@ -44,15 +44,21 @@ impl NewRow {
         }
     }
 
-    /// The value of a column, which must be of that type; `None` for SQL null.
-    pub fn get<T: FromDatum>(&self, column: &'static CStr) -> Option<T> {
+    /// The value of a column, `None` for SQL null. Raises 42804 for a column of another type.
+    pub fn get<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> Option<T> {
         let mut is_null = false;
         // SAFETY: the tuple belongs to the descriptor; both live while the trigger runs.
         unsafe {
-            let number = self.number(column);
+            let number = self.number::<T>(column);
             let datum = pg_sys::SPI_getbinval(self.tuple, self.descriptor, number, &mut is_null);
             T::from_datum(datum, is_null)
         }
+    }
+
+    /// The value of a column that is never null.
+    pub fn required<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> T {
+        self.get(column)
+            .unwrap_or_else(|| panic!("{column:?} is null"))
     }
 
     /// Whether a column of an enumerated type has this label.
@@ -62,18 +68,19 @@ impl NewRow {
 
     fn label_oid(&self, column: &'static CStr, label: &CStr) -> pg_sys::Oid {
         // SAFETY: the descriptor lives while the trigger runs.
-        let enumeration = unsafe { columns::type_of(self.descriptor, column) };
+        let enumeration = unsafe { columns::enumeration_of(self.descriptor, column) };
         labels::oid(enumeration, label)
     }
 
-    fn number(&self, column: &'static CStr) -> i32 {
+    fn number<T: IntoDatum>(&self, column: &'static CStr) -> i32 {
         // SAFETY: the descriptor lives while the trigger runs.
-        unsafe { columns::number(self.descriptor, column) }
+        unsafe { columns::number::<T>(self.descriptor, column) }
     }
 
-    pub fn set(&mut self, column: &'static CStr, value: impl IntoDatum) {
+    /// Sets a column. Raises 42804 for a column of another type.
+    pub fn set<T: IntoDatum>(&mut self, column: &'static CStr, value: T) {
         let datum = value.into_datum().expect("no column is set to null");
-        self.changed.push(self.number(column));
+        self.changed.push(self.number::<T>(column));
         self.values.push(datum);
     }
 

@@ -2,6 +2,8 @@
 //! Payloads and results can be 256 KiB; parsing them only to print them again would cost more than
 //! the claim that carries them.
 
+use std::ffi::CStr;
+
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{Datum, UnboxDatum};
 use pgrx::direct_function_call;
@@ -36,22 +38,30 @@ impl RawJsonb {
 
     /// Length in bytes as text.
     pub fn text_len(&self) -> usize {
+        self.with_text(|text| text.count_bytes())
+    }
+
+    fn with_text<R>(&self, read: impl FnOnce(&CStr) -> R) -> R {
         let value: *const u8 = self.words.as_ptr().cast();
         // SAFETY: behind the header comes the container, which is only read; the text is
         // zero-terminated, and palloc'ed.
         unsafe {
             let container = value.add(pg_sys::VARHDRSZ).cast_mut().cast();
             let text = pg_sys::JsonbToCString(std::ptr::null_mut(), container, self.len() as i32);
-            let length = std::ffi::CStr::from_ptr(text).count_bytes();
+            let result = read(CStr::from_ptr(text));
             pg_sys::pfree(text.cast());
-            length
+            result
         }
     }
 
-    /// The number that this is. Raises an error (22023) when it is none.
-    pub fn number(self) -> Option<f64> {
-        // SAFETY: the argument is a jsonb.
-        unsafe { direct_function_call(pg_sys::jsonb_float8, &[self.into_datum()]) }
+    /// The number that this is; infinite when too large for a double.
+    pub fn number(&self) -> Option<f64> {
+        self.with_text(|text| text.to_str().ok()?.parse().ok())
+    }
+
+    /// Whether this is a list.
+    pub fn is_list(&self) -> bool {
+        self.with_text(|text| text.to_bytes().starts_with(b"["))
     }
 
     /// Whether `text` is an element of this list, or a key of this object.

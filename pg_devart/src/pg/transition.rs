@@ -38,14 +38,14 @@ pub struct NewTableRow {
 }
 
 impl NewTableRow {
-    /// The value of a column, which must be of that type; `None` for SQL null.
-    pub fn get<T: FromDatum>(&self, column: &'static CStr) -> Option<T> {
+    /// The value of a column, `None` for SQL null. Raises 42804 for a column of another type.
+    pub fn get<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> Option<T> {
         // SAFETY: the slot holds a row of the trigger's table.
         unsafe { columns::get(self.slot, column) }
     }
 
     /// The value of a column that is never null.
-    pub fn required<T: FromDatum>(&self, column: &'static CStr) -> T {
+    pub fn required<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> T {
         self.get(column)
             .unwrap_or_else(|| panic!("{column:?} is null"))
     }

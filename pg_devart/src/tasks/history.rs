@@ -5,15 +5,16 @@
 
 use devart_core::status::TaskStatus;
 use devart_core::status_change::{Consequences, Dependents, Message, consequences};
+use pgrx::AllocatedByRust;
 use pgrx::datum::Uuid;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::{AllocatedByRust, WhoAllocated};
 
 use super::events::{self, Event};
 use crate::pg::index::{Index, Key};
 use crate::pg::labels::Label;
+use crate::pg::new_row::NewRow;
 use crate::pg::spi::{self, Session, statement};
 use crate::pg::transition;
 use crate::{settings, wake};
@@ -73,15 +74,14 @@ mod devart_private {
     fn tasks_after_status_change<'a>(
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
-        let old = trigger.old().expect("an update has an old row");
-        let new = trigger.new().expect("an update has a new row");
-        let (from, to): (Label, Label) = (column(&old, "status"), column(&new, "status"));
+        let (old, new) = (NewRow::replaced(trigger), NewRow::of(trigger));
+        let (from, to): (Label, Label) = (old.required(c"status"), new.required(c"status"));
         if from != to {
             spi::connect(|session| {
                 record(trigger, &old, &new);
-                let has_service = optional::<Uuid>(&new, "service_id").is_some();
+                let has_service = new.get::<Uuid>(c"service_id").is_some();
                 let consequences = consequences(status_of(from), status_of(to), has_service);
-                apply(session, column(&new, "id"), &consequences);
+                apply(session, new.required(c"id"), &consequences);
             });
         }
         Ok(None)
@@ -142,19 +142,15 @@ fn request_approval(session: &Session, task_id: Uuid) {
     REQUEST_APPROVAL.with(|statement| statement.rows(session, &[task_id.into()]).len());
 }
 
-fn record(
-    trigger: &PgTrigger,
-    old: &PgHeapTuple<impl WhoAllocated>,
-    new: &PgHeapTuple<impl WhoAllocated>,
-) {
-    let new_error: Option<String> = optional(new, "last_error");
+fn record(trigger: &PgTrigger, old: &NewRow, new: &NewRow) {
+    let new_error: Option<String> = new.get(c"last_error");
     let event = Event {
-        task_id: column(new, "id"),
-        from: Some(column::<Label>(old, "status").0),
-        to: column::<Label>(new, "status").0,
-        agent_id: optional(new, "agent_id").or_else(|| optional(old, "agent_id")),
-        attempt: column(new, "attempt"),
-        error: new_error.filter(|error| optional(old, "last_error").as_ref() != Some(error)),
+        task_id: new.required(c"id"),
+        from: Some(old.required::<Label>(c"status").0),
+        to: new.required::<Label>(c"status").0,
+        agent_id: new.get(c"agent_id").or_else(|| old.get(c"agent_id")),
+        attempt: new.required(c"attempt"),
+        error: new_error.filter(|error| old.get(c"last_error").as_ref() != Some(error)),
     };
     spi::as_owner(trigger, || events::append(&[event]));
 }
@@ -196,21 +192,6 @@ fn if_has_dependents(
     if DEPENDENTS.any(session, &[Key::equals(task_id)]) {
         action.with(|statement| statement.rows(session, &[task_id.into()]));
     }
-}
-
-fn column<T>(row: &PgHeapTuple<impl WhoAllocated>, name: &str) -> T
-where
-    T: FromDatum + IntoDatum + for<'t> pgrx::datum::UnboxDatum<As<'t> = T> + 'static,
-{
-    optional(row, name).unwrap_or_else(|| panic!("tasks.{name} is null"))
-}
-
-fn optional<T>(row: &PgHeapTuple<impl WhoAllocated>, name: &str) -> Option<T>
-where
-    T: FromDatum + IntoDatum + for<'t> pgrx::datum::UnboxDatum<As<'t> = T> + 'static,
-{
-    row.get_by_name(name)
-        .unwrap_or_else(|error| panic!("cannot read tasks.{name}: {error}"))
 }
 
 fn status_of(label: Label) -> TaskStatus {

@@ -69,7 +69,7 @@ pub fn pick(session: &Session, search: &Search) -> Picks {
 }
 
 fn priority_values(scan: &Scan) -> [pg_sys::Oid; PRIORITIES] {
-    let sql_type = scan.type_of(c"priority");
+    let sql_type = scan.enumeration_of(c"priority");
     std::array::from_fn(|index| labels::oid(sql_type, TaskPriority::ALL[index].as_c_str()))
 }
 

@@ -57,7 +57,7 @@ fn is_deactivated(agent: &Found) -> bool {
     let status: pg_sys::Oid = agent.required(c"status");
     status
         == labels::oid(
-            agent.type_of(c"status"),
+            agent.enumeration_of(c"status"),
             AgentStatus::Deactivated.as_c_str(),
         )
 }
