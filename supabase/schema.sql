@@ -967,7 +967,8 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
     ('outbox_topics', '[]',
      'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
-     '{"type": "array"}')
+     '{"type": "array", "maxItems": 100, "items": {"type": "string",
+       "pattern": "^[a-z][a-z0-9_]{0,30}[.][a-z][a-z0-9_.]{0,30}$"}}')
 on conflict (key) do update
     set value = excluded.value, description = excluded.description, schema = excluded.schema
     where (d.value, d.description, d.schema)
@@ -1040,6 +1041,14 @@ set search_path = pg_catalog, pg_temp as $$
             then format('must be at most %s', p_schema ->> 'maximum')
         when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value)
             then format('must be one of %s', p_schema ->> 'enum')
+        when jsonb_typeof(p_value) = 'array'
+             and jsonb_array_length(p_value) > (p_schema ->> 'maxItems')::int
+            then format('must have at most %s elements', p_schema ->> 'maxItems')
+        when jsonb_typeof(p_value) = 'array' and exists (
+             select from jsonb_array_elements(p_value) e
+             where jsonb_typeof(e) <> p_schema #>> '{items,type}'
+                or (e #>> '{}') !~ (p_schema #>> '{items,pattern}'))
+            then format('must have elements of the form %s', p_schema #>> '{items,pattern}')
     end
 $$;
 
@@ -1059,7 +1068,11 @@ begin
         perform devart_private.refuse_argument(
             'key', format('names no setting: %s', set_setting.key), 'P0002');
     end if;
-    v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
+    -- The schema of today: the row's own is as old as the row.
+    v_violation := devart_private.schema_violation(
+        coalesce((select d.schema from devart_private.setting_defaults d
+                  where d.key = set_setting.key), v_setting.schema),
+        set_setting.value);
     if set_setting.value is null or v_violation is not null then
         perform devart_private.refuse_argument('value', coalesce(v_violation, 'must be given'));
     end if;
@@ -1712,7 +1725,8 @@ begin;
 
 -- Writes an alert: one message of the outbox for each enabled topic that takes alerts. Alerts of
 -- one key are delivered in order. p_payload: a JSON object; the message is that with the member
--- kind.
+-- kind. What was put into the setting by hand and is no such topic is passed over: nothing there
+-- may hinder the charge that has something to tell.
 create or replace function devart_private.alert(p_kind text, p_key text, p_payload jsonb)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
@@ -1722,7 +1736,7 @@ set search_path = pg_catalog, pg_temp as $$
         select distinct e #>> '{}' as topic
         from jsonb_path_query(
             devart_private.setting('outbox_topics'),
-            '$[*] ? (@ like_regex "^[^.]+[.]alert$")') e
+            '$[0 to 99] ? (@ like_regex "^[a-z][a-z0-9_]{0,30}[.]alert$")') e
     ) t
 $$;
 reset role;
@@ -2319,7 +2333,8 @@ commit;
 begin;
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
--- a service carries its own limit, the others are rows of devart.budgets.
+-- a service carries its own limit, the others are rows of devart.budgets. Whether a window has ended
+-- is asked where limits are locked (320_money_scopes.sql).
 -- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
 -- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
 -- So nobody waits in a circle.
@@ -3190,66 +3205,10 @@ create constraint trigger budgets_wake
 reset role;
 commit;
 
--- ---- sql/idempotent/360_money_functions.sql ----
+-- ---- sql/idempotent/355_money_dispatch.sql ----
 
 begin;
--- What supervisors and agents do about money beyond reserving and settling, which is native
--- (pg_devart/src/money).
-
--- The service, locked, in the window of this moment. Errors: P0002.
-create or replace function devart_private.service_to_change(p_service_id uuid)
-returns devart.service_registry language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_service devart.service_registry;
-begin
-    perform devart_private.lock_services(array[p_service_id], true);
-    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
-    if not found then
-        perform devart_private.refuse_argument(
-            'service_id', format('names no service: %s', p_service_id), 'P0002');
-    end if;
-    return v_service;
-end
-$$;
-
--- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives
--- the service. A suspension ends when there is room again, and waiting tasks go on. (Lowering a
--- budget is an edit of the service, for admins.) Errors: P0002 no such service, 22023 neither or
--- both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
-create or replace function devart.increase_budget(
-    service_id uuid, amount_usd numeric default null, budget_usd numeric default null
-)
-returns devart.service_registry language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_service devart.service_registry;
-begin
-    perform devart_private.require_supervisor();
-    if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
-        perform devart_private.refuse_argument(
-            'amount_usd', 'or budget_usd must be given, and only one of them');
-    end if;
-    if increase_budget.amount_usd <= 0 then
-        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
-    end if;
-    v_service := devart_private.service_to_change(increase_budget.service_id);
-    if v_service.budget_usd is null then
-        perform devart_private.refuse_argument(
-            'service_id', 'names a service without a limit', '55000');
-    end if;
-    if increase_budget.budget_usd < v_service.budget_usd then
-        perform devart_private.refuse_argument(
-            'budget_usd',
-            format('must not be less than the budget, which is %s', v_service.budget_usd));
-    end if;
-    update devart.service_registry s
-    set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
-    where s.id = increase_budget.service_id
-    returning s.* into v_service;
-    return v_service;
-end
-$$;
+-- The gate of an agent that works on a task: a refusal makes the task wait for budget.
 
 -- The gate before a call that costs money: reserves as reserve_charge does and answers the same.
 -- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
@@ -3310,6 +3269,70 @@ begin
         perform devart_private.lock_budgets(devart_private.budgets_of(p_agent_id, p_task_id), true);
         perform devart_private.release_holds(v_granted, 'RELEASED');
     end if;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/360_budget_changes.sql ----
+
+begin;
+-- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services and
+-- budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval in
+-- 420_approvals.sql.)
+
+-- The service, locked, in the window of this moment. Errors: P0002.
+create or replace function devart_private.service_to_change(p_service_id uuid)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.lock_services(array[p_service_id], true);
+    select s.* into v_service from devart.service_registry s where s.id = p_service_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', p_service_id), 'P0002');
+    end if;
+    return v_service;
+end
+$$;
+
+-- Raises a service's budget by amount_usd, or to budget_usd (US dollars; one of the two), and gives
+-- the service. A suspension ends when there is room again, and waiting tasks go on. (Lowering a
+-- budget is an edit of the service, for admins.) Errors: P0002 no such service, 22023 neither or
+-- both, or not an increase, 55000 the service has no limit, 42501 not a supervisor.
+create or replace function devart.increase_budget(
+    service_id uuid, amount_usd numeric default null, budget_usd numeric default null
+)
+returns devart.service_registry language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    perform devart_private.require_supervisor();
+    if num_nonnulls(increase_budget.amount_usd, increase_budget.budget_usd) <> 1 then
+        perform devart_private.refuse_argument(
+            'amount_usd', 'or budget_usd must be given, and only one of them');
+    end if;
+    if increase_budget.amount_usd <= 0 then
+        perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
+    end if;
+    v_service := devart_private.service_to_change(increase_budget.service_id);
+    if v_service.budget_usd is null then
+        perform devart_private.refuse_argument(
+            'service_id', 'names a service without a limit', '55000');
+    end if;
+    if increase_budget.budget_usd < v_service.budget_usd then
+        perform devart_private.refuse_argument(
+            'budget_usd',
+            format('must not be less than the budget, which is %s', v_service.budget_usd));
+    end if;
+    update devart.service_registry s
+    set budget_usd = coalesce(increase_budget.budget_usd, s.budget_usd + increase_budget.amount_usd)
+    where s.id = increase_budget.service_id
+    returning s.* into v_service;
+    return v_service;
 end
 $$;
 
@@ -3756,7 +3779,7 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
--- Budgets first, then the service.
+-- Budgets first, then the service. (Who may approve is decided in 420_approvals.sql.)
 create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::support::Database;
 use crate::support::budget::{charge, service};
+use crate::support::{Database, sqlstate};
 
 /// The messages about alerts: topic, key and payload.
 async fn messages(db: &Database) -> Result<Vec<(String, String, Value)>> {
@@ -60,5 +60,32 @@ async fn an_alert_that_nobody_delivers_is_not_written_and_hinders_no_charge() ->
         charge(&db.owner, id, "1", None).await?;
     }
     assert!(messages(&db).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_topic_is_refused_and_when_put_there_by_hand_hinders_no_charge() -> Result<()> {
+    let db = Database::create().await?;
+    let long = format!("{}.alert", "0123456789abcdef".repeat(600));
+    for topics in [
+        json!([long]),
+        json!(["a b.alert"]),
+        json!([".alert"]),
+        json!(["telegram"]),
+        json!([7]),
+        json!(vec!["telegram.alert"; 101]),
+    ] {
+        let refused = db.set("outbox_topics", topics.clone()).await;
+        assert_eq!(sqlstate(&refused), "22023", "{topics}");
+    }
+    let id = service(&db.owner, "model", "10").await?;
+    sqlx::query("update devart.system_settings set value = $1 where key = 'outbox_topics'")
+        .bind(json!([long, "a b.alert", "telegram.alert"]))
+        .execute(&db.owner)
+        .await?;
+    charge(&db.owner, id, "9", None).await?;
+    let told = messages(&db).await?;
+    let topics: Vec<&str> = told.iter().map(|(topic, _, _)| topic.as_str()).collect();
+    assert_eq!(topics, ["telegram.alert"]);
     Ok(())
 }

@@ -28,7 +28,8 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
     ('outbox_topics', '[]',
      'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
-     '{"type": "array"}')
+     '{"type": "array", "maxItems": 100, "items": {"type": "string",
+       "pattern": "^[a-z][a-z0-9_]{0,30}[.][a-z][a-z0-9_.]{0,30}$"}}')
 on conflict (key) do update
     set value = excluded.value, description = excluded.description, schema = excluded.schema
     where (d.value, d.description, d.schema)
@@ -101,6 +102,14 @@ set search_path = pg_catalog, pg_temp as $$
             then format('must be at most %s', p_schema ->> 'maximum')
         when p_schema ? 'enum' and not p_schema -> 'enum' @> jsonb_build_array(p_value)
             then format('must be one of %s', p_schema ->> 'enum')
+        when jsonb_typeof(p_value) = 'array'
+             and jsonb_array_length(p_value) > (p_schema ->> 'maxItems')::int
+            then format('must have at most %s elements', p_schema ->> 'maxItems')
+        when jsonb_typeof(p_value) = 'array' and exists (
+             select from jsonb_array_elements(p_value) e
+             where jsonb_typeof(e) <> p_schema #>> '{items,type}'
+                or (e #>> '{}') !~ (p_schema #>> '{items,pattern}'))
+            then format('must have elements of the form %s', p_schema #>> '{items,pattern}')
     end
 $$;
 
@@ -120,7 +129,11 @@ begin
         perform devart_private.refuse_argument(
             'key', format('names no setting: %s', set_setting.key), 'P0002');
     end if;
-    v_violation := devart_private.schema_violation(v_setting.schema, set_setting.value);
+    -- The schema of today: the row's own is as old as the row.
+    v_violation := devart_private.schema_violation(
+        coalesce((select d.schema from devart_private.setting_defaults d
+                  where d.key = set_setting.key), v_setting.schema),
+        set_setting.value);
     if set_setting.value is null or v_violation is not null then
         perform devart_private.refuse_argument('value', coalesce(v_violation, 'must be given'));
     end if;

@@ -25,6 +25,9 @@ pub enum LibpqUrlError {
     /// Hosts to try one after the other.
     #[error("it names several hosts; one is supported")]
     SeveralHosts,
+    /// What looks like parameters is the rest of a password that has a bare `?` in it. Not shown.
+    #[error("it has an @ behind a ?; in a user's name or a password write ? as %3F and @ as %40")]
+    MisplacedQuestionMark,
     /// A part of the query without `=`, or with two.
     #[error("its parameter {0} is not written as name=value")]
     NotAPair(String),
@@ -152,6 +155,13 @@ fn read_server(server: &str) -> Result<(&str, &str), LibpqUrlError> {
 
 /// `name=value&...`; of two with the same name the later counts.
 fn read_query(query: &str, parameters: &mut Parameters) -> Result<(), LibpqUrlError> {
+    let is_known = |pair: &str| {
+        pair.split_once('=')
+            .is_some_and(|(name, _)| is_libpqs(name))
+    };
+    if query.contains('@') && !query.split('&').all(is_known) {
+        return Err(LibpqUrlError::MisplacedQuestionMark);
+    }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
         let not_a_pair = || LibpqUrlError::NotAPair(name.to_owned());
@@ -201,6 +211,11 @@ fn check(parameters: &mut Parameters) -> Result<(), LibpqUrlError> {
 
 fn is_understood(name: &str) -> bool {
     UNDERSTOOD.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
+}
+
+fn is_libpqs(name: &str) -> bool {
+    let is_harmless = HARMLESS_VALUES.iter().any(|(known, _)| *known == name);
+    name == "ssl" || is_understood(name) || is_harmless
 }
 
 fn require_supported(name: &str, value: &str) -> Result<(), LibpqUrlError> {
@@ -386,6 +401,8 @@ mod tests {
             ("postgres://host/db?sslmode", NotAPair(named("sslmode"))),
             ("postgres://host/db?user=a=b", NotAPair(named("user"))),
             ("postgres://host/db?uzer=x", Unknown(named("uzer"))),
+            ("postgres://me:ab?hunter2@host/db", MisplacedQuestionMark),
+            ("postgres://me:ab?hunter2=1@host/db", MisplacedQuestionMark),
             ("postgres://host/db?HOST=x", Unknown(named("HOST"))),
             (
                 "postgres://host/db?channel_binding=require",

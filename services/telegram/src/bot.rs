@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use devart_kit::http_client::{HttpAnswer, HttpClient, HttpOptions};
 use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
+
+/// Telegram may ask for so long a silence, and nobody between it and us for a longer one.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 
 /// Somebody who can write messages.
 pub struct Bot {
     api: HttpClient,
+    token: SecretString,
     is_heard: AtomicBool,
 }
 
@@ -58,6 +63,7 @@ impl Bot {
     pub fn new(url: &str, token: &str, options: HttpOptions) -> anyhow::Result<Self> {
         Ok(Self {
             api: HttpClient::new(&format!("{url}/bot{token}"), options)?,
+            token: token.into(),
             is_heard: AtomicBool::new(true),
         })
     }
@@ -75,7 +81,9 @@ impl Bot {
             "link_preview_options": {"is_disabled": true},
         });
         let answer = match self.api.post_json("sendMessage", &message).await {
-            Ok(HttpAnswer { status, body, .. }) => understand(status, &body),
+            Ok(HttpAnswer { status, body, .. }) => {
+                understand(status, &body, self.token.expose_secret())
+            }
             Err(error) => Answer::Failed {
                 error: format!("Telegram {error}"),
             },
@@ -99,7 +107,7 @@ impl Bot {
 }
 
 /// What Telegram, or something between it and us, means.
-fn understand(status: StatusCode, body: &[u8]) -> Answer {
+fn understand(status: StatusCode, body: &[u8], token: &str) -> Answer {
     let reply = serde_json::from_slice(body).unwrap_or(Reply {
         ok: false,
         description: None,
@@ -109,13 +117,13 @@ fn understand(status: StatusCode, body: &[u8]) -> Answer {
         return Answer::Accepted;
     }
     let said = match &reply.description {
-        Some(description) => format!("Telegram: {description}"),
+        Some(description) => format!("Telegram: {}", without(description, token)),
         None => format!("Telegram answered {status}"),
     };
     match status {
         StatusCode::TOO_MANY_REQUESTS => Answer::Limited {
             error: said,
-            after: reply.parameters.retry_after.map(Duration::from_secs),
+            after: reply.parameters.retry_after.map(silence),
         },
         _ if status.is_client_error() => Answer::Refused {
             reason: with_new_chat(said, reply.parameters.migrate_to_chat_id),
@@ -123,6 +131,21 @@ fn understand(status: StatusCode, body: &[u8]) -> Answer {
         },
         _ => Answer::Failed { error: said },
     }
+}
+
+fn silence(seconds: u64) -> Duration {
+    LONGEST_SILENCE.min(Duration::from_secs(seconds))
+}
+
+/// Who answers may repeat the address that was asked, and the token is a part of it.
+fn without(text: &str, token: &str) -> String {
+    [
+        token.to_owned(),
+        token.replace(':', "%3A"),
+        token.replace(':', "%3a"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, form| text.replace(form, "<token>"))
 }
 
 fn with_new_chat(reason: String, migrated_to: Option<i64>) -> String {
@@ -140,7 +163,30 @@ mod tests {
         understand(
             StatusCode::from_u16(status).expect("a status"),
             body.as_bytes(),
+            "12345:SECRET",
         )
+    }
+
+    #[test]
+    fn a_token_that_the_other_side_repeats_is_not_told() {
+        for form in ["12345:SECRET", "12345%3ASECRET", "12345%3aSECRET"] {
+            let body = json!({"ok": false, "description": format!("no /bot{form}/sendMessage")});
+            let Answer::Refused { reason, .. } = answer(404, &body.to_string()) else {
+                panic!("not refused");
+            };
+            assert_eq!(reason, "Telegram: no /bot<token>/sendMessage");
+        }
+    }
+
+    #[test]
+    fn no_silence_is_longer_than_an_hour() {
+        for seconds in [3601, 9_223_372_036_854, u64::MAX] {
+            let body = json!({"ok": false, "parameters": {"retry_after": seconds}});
+            let Answer::Limited { after, .. } = answer(429, &body.to_string()) else {
+                panic!("not limited");
+            };
+            assert_eq!(after, Some(LONGEST_SILENCE));
+        }
     }
 
     #[test]
