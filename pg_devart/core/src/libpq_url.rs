@@ -63,6 +63,16 @@ const UNDERSTOOD: [&str; 18] = [
     "user",
 ];
 
+/// libpq's.
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
 /// Parameters whose absence changes no outcome, only how long one is waited for.
 const IGNORED: [&str; 13] = [
     "client_encoding",
@@ -155,22 +165,19 @@ fn read_server(server: &str) -> Result<(&str, &str), LibpqUrlError> {
 
 /// `name=value&...`; of two with the same name the later counts.
 fn read_query(query: &str, parameters: &mut Parameters) -> Result<(), LibpqUrlError> {
-    let is_known = |pair: &str| {
-        pair.split_once('=')
-            .is_some_and(|(name, _)| is_libpqs(name))
-    };
-    if query.contains('@') && !query.split('&').all(is_known) {
+    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+    if query.contains('@') && !pairs().all(is_libpqs) {
         return Err(LibpqUrlError::MisplacedQuestionMark);
     }
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in pairs() {
         let name = pair.split('=').next().unwrap_or_default();
-        let not_a_pair = || LibpqUrlError::NotAPair(name.to_owned());
+        let not_a_pair = || LibpqUrlError::NotAPair(shown(name));
         let (_, value) = pair.split_once('=').ok_or_else(not_a_pair)?;
         if value.contains('=') {
             return Err(not_a_pair());
         }
         let name = decode("name of a parameter", name)?;
-        let value = decode(&name, value)?;
+        let value = decode(&shown(&name), value)?;
         // JDBC's way of asking for it, which libpq takes, too.
         if (name.as_str(), value.as_str()) == ("ssl", "true") {
             parameters.insert("sslmode".to_owned(), "require".to_owned());
@@ -213,17 +220,38 @@ fn is_understood(name: &str) -> bool {
     UNDERSTOOD.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
 }
 
-fn is_libpqs(name: &str) -> bool {
+/// Whether this is a parameter as libpq knows it, and not the rest of a password.
+fn is_libpqs(pair: &str) -> bool {
+    let Some(Ok(name)) = pair.split_once('=').map(|(name, _)| decode("", name)) else {
+        return false;
+    };
     let is_harmless = HARMLESS_VALUES.iter().any(|(known, _)| *known == name);
-    name == "ssl" || is_understood(name) || is_harmless
+    name == "ssl" || is_understood(&name) || is_harmless || IGNORED.contains(&name.as_str())
+}
+
+/// The name of a parameter, unless it looks as if it were something else, such as a password's rest.
+fn shown(name: &str) -> String {
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_alphabetic() || c == '_' || c == '-');
+    let is_short = name.len() <= 40;
+    if is_name && is_short {
+        name.to_owned()
+    } else {
+        "(not shown)".to_owned()
+    }
 }
 
 fn require_supported(name: &str, value: &str) -> Result<(), LibpqUrlError> {
+    // The driver would repeat the value.
+    if matches!(name, "sslmode" | "ssl-mode") && !SSL_MODES.contains(&value) {
+        return Err(LibpqUrlError::Unsupported(name.to_owned()));
+    }
     if is_understood(name) {
         return Ok(());
     }
     match HARMLESS_VALUES.iter().find(|(known, _)| *known == name) {
-        None => Err(LibpqUrlError::Unknown(name.to_owned())),
+        None => Err(LibpqUrlError::Unknown(shown(name))),
         Some((_, harmless)) if harmless.contains(&value) => Ok(()),
         Some(_) => Err(LibpqUrlError::Unsupported(name.to_owned())),
     }
@@ -296,6 +324,17 @@ mod tests {
         let mut expected: Vec<_> = expected.iter().map(owned).collect();
         expected.sort();
         assert_eq!(parameters(url), expected, "{url}");
+    }
+
+    #[test]
+    fn an_at_sign_in_a_parameters_value_is_no_password() {
+        for url in [
+            "postgres://h/db?user=me@corp&connect_timeout=5",
+            "postgres://h/db?user=me@corp&",
+            "postgres://h/db?%75ser=me@corp",
+        ] {
+            assert!(rewrite(url).is_ok(), "{url}");
+        }
     }
 
     #[test]
@@ -403,6 +442,18 @@ mod tests {
             ("postgres://host/db?uzer=x", Unknown(named("uzer"))),
             ("postgres://me:ab?hunter2@host/db", MisplacedQuestionMark),
             ("postgres://me:ab?hunter2=1@host/db", MisplacedQuestionMark),
+            (
+                "postgres://me:ab?hunter2%40host/db",
+                NotAPair(named("(not shown)")),
+            ),
+            (
+                "postgres://host/db?hunter2=1",
+                Unknown(named("(not shown)")),
+            ),
+            (
+                "postgres://host/db?sslmode=s3cret",
+                Unsupported(named("sslmode")),
+            ),
             ("postgres://host/db?HOST=x", Unknown(named("HOST"))),
             (
                 "postgres://host/db?channel_binding=require",
