@@ -2333,8 +2333,8 @@ commit;
 begin;
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
--- a service carries its own limit, the others are rows of devart.budgets. Whether a window has ended
--- is asked where limits are locked (320_money_scopes.sql).
+-- a service carries its own limit, the others are rows of devart.budgets. Whether a window has
+-- ended is asked where limits are locked (320_money_scopes.sql).
 -- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
 -- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
 -- So nobody waits in a circle.
@@ -3277,9 +3277,9 @@ commit;
 -- ---- sql/idempotent/360_budget_changes.sql ----
 
 begin;
--- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services and
--- budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval in
--- 420_approvals.sql.)
+-- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services
+-- and budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval
+-- in 420_approvals.sql.)
 
 -- The service, locked, in the window of this moment. Errors: P0002.
 create or replace function devart_private.service_to_change(p_service_id uuid)

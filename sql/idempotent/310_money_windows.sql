@@ -1,7 +1,7 @@
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
--- a service carries its own limit, the others are rows of devart.budgets. Whether a window has ended
--- is asked where limits are locked (320_money_scopes.sql).
+-- a service carries its own limit, the others are rows of devart.budgets. Whether a window has
+-- ended is asked where limits are locked (320_money_scopes.sql).
 -- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
 -- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
 -- So nobody waits in a circle.

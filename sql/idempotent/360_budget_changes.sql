@@ -1,6 +1,6 @@
--- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services and
--- budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval in
--- 420_approvals.sql.)
+-- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services
+-- and budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval
+-- in 420_approvals.sql.)
 
 -- The service, locked, in the window of this moment. Errors: P0002.
 create or replace function devart_private.service_to_change(p_service_id uuid)
