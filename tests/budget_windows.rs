@@ -207,6 +207,23 @@ async fn each_threshold_alerts_once_per_window_in_the_charge_that_crosses_it() -
 }
 
 #[tokio::test]
+async fn what_costs_nothing_crosses_no_limit_even_of_nothing() -> Result<()> {
+    let db = Database::create().await?;
+    db.set("outbox_topics", json!(["telegram.alert"])).await?;
+    let id = service(&db.owner, "model", "0").await?;
+    let hold = hold_of(&reserve(&db.owner, id, "0").await?);
+    charge(&db.owner, id, "0", None).await?;
+    settle(&db.owner, hold, "0").await?;
+    assert_eq!(standing(&db.owner, id).await?.status, "ACTIVE");
+    assert!(alerts(&db.owner).await?.is_empty());
+    let hold = hold_of(&reserve(&db.owner, id, "0").await?);
+    settle(&db.owner, hold, "0.000001").await?;
+    assert_eq!(standing(&db.owner, id).await?.status, "SUSPENDED");
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_settlement_crosses_thresholds_as_a_charge_does() -> Result<()> {
     let db = Database::create().await?;
     db.set("outbox_topics", json!(["telegram.alert"])).await?;

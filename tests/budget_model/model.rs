@@ -91,7 +91,7 @@ impl Model {
         for scope in [billed, AGENT] {
             self.current(scope).spent += cents;
         }
-        self.suspend_if_spent(billed);
+        self.suspend_if_spent(billed, cents);
         self.with_remaining(verdict)
     }
 
@@ -122,7 +122,7 @@ impl Model {
             self.windows[window].held -= held;
         }
         if self.scopes[hold.service].window == hold.windows[0] {
-            self.suspend_if_spent(hold.service);
+            self.suspend_if_spent(hold.service, cents);
         }
         let settled = Settled {
             charged: cents,
@@ -255,8 +255,9 @@ impl Model {
         &mut self.windows[self.scopes[scope].window]
     }
 
-    fn suspend_if_spent(&mut self, service: usize) {
-        if self.current(service).spent >= self.scopes[service].limit {
+    /// What spends nothing suspends nobody.
+    fn suspend_if_spent(&mut self, service: usize, cents: i64) {
+        if cents > 0 && self.current(service).spent >= self.scopes[service].limit {
             self.scopes[service].suspended = true;
         }
     }
