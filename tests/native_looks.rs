@@ -9,6 +9,7 @@ use crate::support::queue::{claim, create, create_many};
 use crate::support::{Database, refusal, sqlstate};
 
 const CLAIM_INDEX: &str = "devart.tasks_claim_idx";
+const FEATURE_NOT_SUPPORTED: &str = "0A000";
 
 #[tokio::test]
 async fn a_claim_refuses_an_index_that_is_not_valid_and_names_it() -> Result<()> {
@@ -61,10 +62,19 @@ async fn a_setting_is_not_read_through_an_index_that_takes_different_texts_for_e
 {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
-    sqlx::raw_sql(
+    let careless = sqlx::raw_sql(
         "create collation public.careless
-             (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
-         alter table devart.system_settings drop constraint system_settings_pkey;
+             (provider = icu, locale = 'und-u-ks-level1', deterministic = false)",
+    )
+    .execute(&db.owner)
+    .await;
+    if sqlstate(&careless) == FEATURE_NOT_SUPPORTED {
+        // Only ICU has such collations, and this server was built without it.
+        return Ok(());
+    }
+    careless?;
+    sqlx::raw_sql(
+        "alter table devart.system_settings drop constraint system_settings_pkey;
          create index system_settings_pkey on devart.system_settings (key collate public.careless)",
     )
     .execute(&db.owner)

@@ -1,19 +1,27 @@
 -- What a caller may do, and the accounts of people.
 -- (Who is calling in the narrow sense, my_user_id and my_agent_id, is native:
 -- pg_devart/src/caller.rs.)
+--
+-- What policies ask is PL/pgSQL, which keeps its plan: Postgres up to 17 parses and plans the body
+-- of a SQL function that it cannot inline in every statement (a quarter of what creating a task
+-- took).
 
 -- The app role of the person who calls; null for agents and for people without one.
 create or replace function devart.get_my_role()
-returns devart.app_role language sql stable security definer
+returns devart.app_role language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select r.role from devart.user_roles r where r.user_id = devart.my_user_id()
+begin
+    return (select r.role from devart.user_roles r where r.user_id = devart.my_user_id());
+end
 $$;
 
 -- Whether the caller may manage work: the one predicate behind policies and functions.
 create or replace function devart.is_supervisor()
-returns boolean language sql stable security definer
+returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select coalesce(devart.get_my_role() in ('supervisor', 'admin'), false)
+begin
+    return coalesce(devart.get_my_role() in ('supervisor', 'admin'), false);
+end
 $$;
 
 -- Refuses people and agents who are not supervisors; operators pass. Errors: 42501.

@@ -48,7 +48,7 @@ create or replace trigger tasks_before_edit before update of priority, run_at, r
     on devart.tasks
     for each row execute function devart_private.tasks_before_edit();
 
--- No WHEN: Postgres reads such a condition anew in each statement, which costs more than the look
+-- No WHEN: Postgres parses such a condition again in each statement, which costs more than the look
 -- that the function takes.
 create or replace trigger tasks_before_requeue before update of status on devart.tasks
     for each row execute function devart_private.tasks_before_requeue();

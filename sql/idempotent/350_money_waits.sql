@@ -80,7 +80,7 @@ begin
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks anew if
+-- An edit of what a waiting task costs makes the question moot: it tries again, and asks again if
 -- need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer

@@ -44,7 +44,7 @@ end
 $$;
 
 -- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
--- now: given back, to be reserved anew in the same transaction.
+-- now: given back, to be reserved again in the same transaction.
 create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$

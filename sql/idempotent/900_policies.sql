@@ -28,23 +28,25 @@ $$;
 -- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
 -- tasks.
 create or replace function devart.is_my_task(task_id uuid)
-returns boolean language sql stable security definer
+returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (
+begin
+    return exists (
         select from devart.tasks t
-        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by)
-    )
+        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by));
+end
 $$;
 
 -- Whether the agent works on the task at this moment.
 create or replace function devart.is_my_task_in_progress(task_id uuid)
-returns boolean language sql stable security definer
+returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (
+begin
+    return exists (
         select from devart.tasks t
         where t.id = is_my_task_in_progress.task_id and t.status = 'IN_PROGRESS'
-          and t.agent_id = devart.my_agent_id()
-    )
+          and t.agent_id = devart.my_agent_id());
+end
 $$;
 
 -- tasks

@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
     });
     let mut agent = Agent::from_environment()?;
     loop {
-        // Whatever it was: begin anew.
+        // Whatever it was: begin again.
         let _ = agent.consume().await;
         sleep(RETRY_INTERVAL).await;
     }

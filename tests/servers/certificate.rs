@@ -1,4 +1,4 @@
-//! A certificate of 127.0.0.1 and the authority that signed it, made anew by openssl.
+//! A certificate of 127.0.0.1 and the authority that signed it, made by openssl.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

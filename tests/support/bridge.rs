@@ -65,7 +65,7 @@ impl Bridge {
         .await;
     }
 
-    /// How many queues it has made anew.
+    /// How many queues it has recreated.
     pub async fn replaced_queues(&self) -> Option<u32> {
         self.counter("devart_rabbitmq_queues_replaced_total").await
     }

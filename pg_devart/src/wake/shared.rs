@@ -1,4 +1,4 @@
-//! What sessions and the notifier share: which channels wait for a NOTIFY, and how to rouse the notifier.
+//! What sessions and the notifier share: which channels wait for a NOTIFY, and how to wake the notifier.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::pg::{clock, database, latch, shared_memory};
 /// One bit each.
 const MAX_CHANNELS: usize = u64::BITS as usize;
 /// How long nobody may have sent for the next one to be alone. So one session in two milliseconds sends for itself at the
-/// most; when more of them commit, the notifier is roused and sends for all.
+/// most; when more of them commit, the notifier is woken and sends for all.
 const QUIET: Duration = Duration::from_millis(2);
 
 static BOARD: PgAtomic<Board> = shared_memory::atomic(c"devart wake-ups");
@@ -27,7 +27,7 @@ static IS_THERE: AtomicBool = AtomicBool::new(false);
 struct Board {
     /// Channels that wait for a NOTIFY.
     waiting: AtomicU64,
-    /// Whether the notifier sleeps, and has to be roused; it looks by itself while it is busy.
+    /// Whether the notifier sleeps, and has to be woken; it looks by itself while it is busy.
     sleeps: AtomicBool,
     /// When the notifier or a first one last began to send, in microseconds since 2000.
     sent_at: AtomicI64,
@@ -100,7 +100,7 @@ pub fn tell_notifier(bits: u64) {
     }
     let board = BOARD.get();
     board.waiting.fetch_or(bits, SeqCst);
-    // One of us rouses it: a signal for each commit would cost more than the wake-up. The notifier looks at the bits after
+    // One of us wakes it: a signal for each commit would cost more than the wake-up. The notifier looks at the bits after
     // it has said that it sleeps, so either it sees ours or we see that. Without a latch the next one finds the bits.
     if board.sleeps.swap(false, SeqCst) {
         latch::set(board.latch.load(SeqCst));
@@ -123,7 +123,7 @@ pub mod notifier {
         BOARD.get().latch.store(std::ptr::null_mut(), SeqCst);
     }
 
-    /// From now on whoever sets a bit rouses this process. False when bits are set already.
+    /// From now on whoever sets a bit wakes this process. False when bits are set already.
     pub fn may_sleep() -> bool {
         BOARD.get().sleeps.store(true, SeqCst);
         BOARD.get().waiting.load(SeqCst) == 0

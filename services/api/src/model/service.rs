@@ -20,7 +20,7 @@ pub enum ServiceState {
     Disabled,
 }
 
-/// How often a budget starts anew.
+/// How often a budget starts again.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema,
 )]
@@ -77,7 +77,7 @@ pub struct ServiceStatus {
     pub hard_limit: bool,
     pub created_at: Timestamp,
     pub window_start: Timestamp,
-    /// When the budget starts anew; null: never.
+    /// When the budget starts again; null: never.
     pub window_end: Option<Timestamp>,
 }
 

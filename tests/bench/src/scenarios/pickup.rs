@@ -44,7 +44,7 @@ async fn connect(cluster: &BenchCluster) -> Result<PgPool> {
 
 /// On a bare table, through the notifier and by plain NOTIFY in many short turns; who goes first changes from turn to
 /// turn. Nothing else happens meanwhile, not even the preparation of a turn. Each queue has a database of its own, since a
-/// NOTIFY rouses every session of its database that listens, to whatever channel.
+/// NOTIFY wakes every session of its database that listens, to whatever channel.
 async fn by_sql(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     let bare = cluster.with_plain_notify("bare").await?;
     let plain = cluster.with_plain_notify("plain_notify").await?;
