@@ -4090,9 +4090,6 @@ begin;
 -- next user has neither. Inside of a transaction they stay until its end. One transaction has one
 -- caller: PL/pgSQL asks once per transaction whether the role may call the function.
 --
--- They have their caller's rights, and no pinned search_path, which would cost each call a
--- twentieth: every name is qualified instead.
---
 -- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
 
 -- Priorities are text here: a login without rights on the schema devart cannot name its types.
@@ -4103,10 +4100,11 @@ create or replace function devart_private.create_task_as(
     needs_approval boolean,
     traceparent text
 )
-returns devart.tasks language plpgsql as $$
+returns devart.tasks language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.create_task(
         title => title, description => description, priority => priority::devart.task_priority,
         payload => payload, parent_task_id => parent_task_id, service_id => service_id,
@@ -4119,10 +4117,11 @@ $$;
 create or replace function devart_private.complete_task_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, result jsonb
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.complete_task(
         task_id => task_id, lease_token => lease_token, result => result);
 end
@@ -4132,10 +4131,11 @@ create or replace function devart_private.report_task_failure_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, error text,
     retryable boolean, retry_after interval
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.report_task_failure(
         task_id => task_id, lease_token => lease_token, error => error, retryable => retryable,
         retry_after => retry_after);
@@ -4145,10 +4145,11 @@ $$;
 create or replace function devart_private.extend_lease_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, seconds int
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.extend_lease(
         task_id => task_id, lease_token => lease_token, seconds => seconds);
 end
@@ -4157,10 +4158,11 @@ $$;
 create or replace function devart_private.agent_heartbeat_as(
     caller_role text, caller_claims text, detail jsonb
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.agent_heartbeat(detail => detail);
 end
 $$;
@@ -4169,10 +4171,11 @@ create or replace function devart_private.charge_service_as(
     caller_role text, caller_claims text, service_id uuid, amount_usd numeric, task_id uuid,
     idempotency_key text
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.charge_service(
         service_id => service_id, amount_usd => amount_usd, task_id => task_id,
         idempotency_key => idempotency_key);
@@ -4183,10 +4186,11 @@ create or replace function devart_private.dispatch_task_as(
     caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
     task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.dispatch_task(
         service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
         lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
@@ -4196,10 +4200,11 @@ $$;
 create or replace function devart_private.settle_charge_as(
     caller_role text, caller_claims text, hold_id uuid, amount_usd numeric, usage jsonb
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.settle_charge(hold_id => hold_id, amount_usd => amount_usd, usage => usage);
 end
 $$;
@@ -4207,10 +4212,11 @@ $$;
 create or replace function devart_private.release_charge_as(
     caller_role text, caller_claims text, hold_id uuid
 )
-returns boolean language plpgsql as $$
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.release_charge(hold_id => hold_id);
 end
 $$;
