@@ -5,11 +5,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::approval_of;
-use crate::support::Database;
 use crate::support::budget::{
     amount, audit, budget, claim_funded, costly_task, service, settle, standing, usd,
 };
 use crate::support::queue::{create, history, start, status};
+use crate::support::{Database, sqlstate};
 
 #[tokio::test]
 async fn a_claim_sets_the_estimate_aside_and_names_the_hold() -> Result<()> {
@@ -128,5 +128,29 @@ async fn another_agents_budget_has_nothing_to_do_with_a_task_that_this_ones_refu
     let claimed = claim_funded(&db.owner, rich.id, 2).await?;
     assert_eq!((claimed[0].task_id, claimed[0].attempt), (task, 1));
     audit(&db.owner).await;
+    Ok(())
+}
+
+/// One that stays in a failed transaction would refuse whoever gets the connection next.
+#[tokio::test]
+async fn an_error_while_money_is_set_aside_leaves_the_session_as_it_was() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let id = service(&db.owner, "model", "100").await?;
+    let task = costly_task(&db.owner, "unlucky", id, "13").await?;
+    sqlx::raw_sql(
+        "create function public.unlucky() returns trigger language plpgsql as $$
+         begin raise exception 'another attempt may do' using errcode = '40P01'; end $$;
+         create trigger unlucky before insert on devart.holds
+             for each row execute function public.unlucky()",
+    )
+    .execute(&db.owner)
+    .await?;
+    let mut session = db.session().await?;
+    for _ in 0..2 {
+        let refused = claim_funded(&mut session, agent.id, 1).await.map(drop);
+        assert_eq!(sqlstate(&refused), "40P01");
+        assert_eq!(status(&mut session, task).await?, "TODO");
+    }
     Ok(())
 }
