@@ -74,7 +74,7 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"amount_usd": 0.1}"#,
         "----+",
     ),
-    ("POST", "/api/charges/{hold}/release", "{}", "----+"),
+    ("POST", "/api/charges/{hold}/release", "{}", "--+++"),
     (
         "POST",
         "/api/services/{service}/increase-budget",

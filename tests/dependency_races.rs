@@ -95,17 +95,22 @@ async fn what_waits_for_a_failed_task_waits_on_for_its_retry() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_task_that_others_wait_for_is_not_deleted_and_a_cancelled_one_not_waited_for()
+async fn what_waits_for_a_deleted_task_is_cancelled_and_a_cancelled_one_not_waited_for()
 -> Result<()> {
     let db = Database::create().await?;
-    let first = create(&db.owner, json!({"title": "first"})).await?;
-    create(&db.owner, json!({"title": "next", "depends_on": [first]})).await?;
-    let deleted = sqlx::query("select devart.delete_task($1)")
-        .bind(first)
-        .execute(&db.owner)
-        .await;
-    assert_eq!(sqlstate(&deleted), "55000");
+    for delete in [
+        "select devart.delete_task($1)",
+        "delete from devart.tasks where id = $1",
+    ] {
+        let first = create(&db.owner, json!({"title": "first"})).await?;
+        let next = create(&db.owner, json!({"title": "next", "depends_on": [first]})).await?;
+        let last = create(&db.owner, json!({"title": "last", "depends_on": [next]})).await?;
+        sqlx::query(delete).bind(first).execute(&db.owner).await?;
+        assert_eq!(status(&db.owner, next).await?, "CANCELLED", "{delete}");
+        assert_eq!(status(&db.owner, last).await?, "CANCELLED", "{delete}");
+    }
 
+    let first = create(&db.owner, json!({"title": "first"})).await?;
     sqlx::query("select devart.cancel_task($1)")
         .bind(first)
         .execute(&db.owner)
@@ -116,5 +121,146 @@ async fn a_task_that_others_wait_for_is_not_deleted_and_a_cancelled_one_not_wait
     )
     .await;
     assert_eq!(sqlstate(&hopeless), "22023");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_depended_on_a_done_task_outlives_it() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let first = create(&db.owner, json!({"title": "first"})).await?;
+    let second = create(&db.owner, json!({"title": "second"})).await?;
+    let next = create(
+        &db.owner,
+        json!({"title": "next", "depends_on": [first, second]}),
+    )
+    .await?;
+    complete(&db.owner, &take(&db, &agent, first).await?).await?;
+    sqlx::query("select devart.delete_task($1)")
+        .bind(first)
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(status(&db.owner, next).await?, "BLOCKED");
+    complete(&db.owner, &take(&db, &agent, second).await?).await?;
+    assert_eq!(status(&db.owner, next).await?, "TODO");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_whose_dependency_is_cancelled_is_retried_only_after_it() -> Result<()> {
+    let db = Database::create().await?;
+    let first = create(&db.owner, json!({"title": "first"})).await?;
+    let next = create(&db.owner, json!({"title": "next", "depends_on": [first]})).await?;
+    sqlx::query("select devart.cancel_task($1)")
+        .bind(first)
+        .execute(&db.owner)
+        .await?;
+    let retry = "select (devart.retry_task($1)).status::text";
+    let early = sqlx::query(retry).bind(next).execute(&db.owner).await;
+    assert_eq!(sqlstate(&early), "55000");
+    for (id, then) in [(first, "TODO"), (next, "BLOCKED")] {
+        let status: String = sqlx::query_scalar(retry)
+            .bind(id)
+            .fetch_one(&db.owner)
+            .await?;
+        assert_eq!(status, then);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_given_back_by_its_worker_does_not_wait_for_what_was_cancelled() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let task_id = create(&db.owner, json!({"title": "t"})).await?;
+    let held = take(&db, &agent, task_id).await?;
+    let other = create(&db.owner, json!({"title": "other"})).await?;
+    sqlx::query("insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)")
+        .bind(task_id)
+        .bind(other)
+        .execute(&db.owner)
+        .await?;
+    sqlx::query("select devart.cancel_task($1)")
+        .bind(other)
+        .execute(&db.owner)
+        .await?;
+    fail(&db.owner, &held, true).await?;
+    assert_eq!(status(&db.owner, task_id).await?, "CANCELLED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chain_of_ten_thousand_is_made_and_cancelled() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::raw_sql(
+        "do $$
+         declare
+             v_last uuid;
+         begin
+             for i in 1..10000 loop
+                 v_last := (devart.create_task(
+                     'link', depends_on => array_remove(array[v_last], null))).id;
+             end loop;
+         end $$;
+         select devart.cancel_task((select id from devart.tasks order by id limit 1));",
+    )
+    .execute(&db.owner)
+    .await?;
+    let cancelled: i64 =
+        sqlx::query_scalar("select count(*) from devart.tasks where status = 'CANCELLED'")
+            .fetch_one(&db.owner)
+            .await?;
+    assert_eq!(cancelled, 10_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_depends_only_on_what_it_may_see_and_learns_nothing_of_the_rest() -> Result<()> {
+    let db = Database::create().await?;
+    let (agent, other) = (db.agent(&[]).await?, db.agent(&[]).await?);
+    let parent = create(&db.owner, json!({"title": "parent"})).await?;
+    take(&db, &agent, parent).await?;
+    let ids = [
+        create(
+            &db.owner,
+            json!({"title": "waiting", "run_at": "2999-01-01T00:00:00Z"}),
+        )
+        .await?,
+        create(&db.owner, json!({"title": "cancelled"})).await?,
+        create(&db.owner, json!({"title": "others"})).await?,
+        Uuid::now_v7(),
+    ];
+    sqlx::query("select devart.cancel_task($1)")
+        .bind(ids[1])
+        .execute(&db.owner)
+        .await?;
+    take(&db, &other, ids[2]).await?;
+    let mut session = db.session_as(agent.caller()).await?;
+    for id in ids {
+        let made = create(
+            &mut session,
+            json!({"title": "child", "parent_task_id": parent, "depends_on": [id]}),
+        )
+        .await;
+        assert_eq!(sqlstate(&made), "23503");
+        let added = sqlx::query(
+            "insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)",
+        )
+        .bind(parent)
+        .bind(id)
+        .execute(&mut session)
+        .await;
+        assert_eq!(sqlstate(&added), "23503");
+    }
+    let child = create(
+        &mut session,
+        json!({"title": "child", "parent_task_id": parent}),
+    )
+    .await?;
+    create(
+        &mut session,
+        json!({"title": "next", "parent_task_id": parent, "depends_on": [child]}),
+    )
+    .await?;
     Ok(())
 }

@@ -109,7 +109,7 @@ async fn a_column_whose_type_was_changed_is_refused_and_named() -> Result<()> {
         ("task_events", "actor", "bigint"),
         ("task_events", "at", "text"),
         ("system_settings", "value", "bigint"),
-        ("tasks", "payload", "bigint"),
+        ("tasks", "run_at", "bigint"),
         ("tasks", "created_by", "bigint"),
         ("tasks", "attempt", "text"),
     ] {

@@ -9,6 +9,7 @@ mod api_keys;
 mod caller;
 mod error;
 mod ids;
+mod json;
 mod money;
 mod pg;
 mod row_reader;

@@ -58,6 +58,10 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.end_budget_wait(old.id);
     perform devart_private.end_holds_of_task(old.id);
+    -- Unless the lines of others go on there.
+    delete from devart_private.task_lines l
+    where l.task_id = old.id
+      and not exists (select from devart_private.task_lines o where o.continues_at = old.id);
     return null;
 end
 $$;
@@ -71,7 +75,7 @@ returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
     update devart.tasks t
-    set status = devart_private.ready_status(t.id)
+    set status = 'TODO'
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
@@ -80,13 +84,23 @@ begin
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks again if
--- need be.
+-- An edit of what a task costs voids what people granted it, which was for another service or
+-- amount, and makes the question of a waiting one moot: it tries again, and asks again if need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_granted uuid[];
 begin
-    if exists (select from devart_private.budget_waits w where w.task_id = new.id) then
+    v_granted := array(
+        select h.id from devart.holds h
+        where h.task_id = new.id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+        for no key update);
+    if v_granted <> '{}' then
+        perform devart_private.release_holds(v_granted, 'RELEASED');
+    end if;
+    if new.status = 'AWAITING_APPROVAL'
+        and exists (select from devart_private.budget_waits w where w.task_id = new.id) then
         perform devart_private.resume_task(new.id);
     end if;
     return null;
@@ -96,9 +110,8 @@ $$;
 create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd
     on devart.tasks
     for each row when (
-        new.status = 'AWAITING_APPROVAL' and old.status = 'AWAITING_APPROVAL'
-        and (new.service_id, new.estimated_cost_usd)
-            is distinct from (old.service_id, old.estimated_cost_usd)
+        (new.service_id, new.estimated_cost_usd)
+        is distinct from (old.service_id, old.estimated_cost_usd)
     )
     execute function devart_private.tasks_after_cost_edit();
 

@@ -48,6 +48,43 @@ begin
 end
 $$;
 
+-- Ends attempts that ran for longer than their task allows, whatever their workers say: each counts
+-- as a failure, with the backoff of report_task_failure.
+create or replace function devart_private.end_overdue_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_base float8 := devart_private.setting_number('retry_base_seconds');
+    v_max float8 := devart_private.setting_number('retry_max_seconds');
+    v_count int;
+begin
+    update devart.tasks t
+    set status = case when t.retry_count < t.max_retries then 'SCHEDULED' else 'FAILED' end
+            ::devart.task_status,
+        retry_count = t.retry_count + (t.retry_count < t.max_retries)::int,
+        run_at = case
+            when t.retry_count < t.max_retries then clock_timestamp() + make_interval(
+                secs => least(v_max, v_base * 2.0 ^ least(t.retry_count, 60))
+                    * (1 + 0.2 * random()))
+            else t.run_at
+        end,
+        finished_at = case when t.retry_count < t.max_retries then null else now() end,
+        agent_id = case when t.retry_count < t.max_retries then null else t.agent_id end,
+        lease_token = null, lease_expires_at = null,
+        last_error = format('attempt %s ran for longer than timeout_seconds, which is %s',
+                            t.attempt, t.timeout_seconds)
+    where t.id in (
+        select o.id from devart.tasks o
+        where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
+          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
+        order by o.id limit p_limit
+        for no key update skip locked
+    );
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- Writes what agents do where it differs from what is stored: silent ones are OFFLINE.
 create or replace function devart_private.refresh_agent_status()
 returns int language plpgsql
@@ -76,45 +113,126 @@ begin
 end
 $$;
 
+-- Forgets keys that name no row: those of HTTP requests after a day, those of charges when no hold
+-- that was made under them can be open any more.
 create or replace function devart_private.forget_old_requests()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_count int;
+    v_charges int;
 begin
+    delete from devart_private.charge_keys k
+    where (k.principal, k.key) in (
+        select o.principal, o.key from devart_private.charge_keys o
+        where o.created_at < now() - interval '31 days' limit 1000
+    );
+    get diagnostics v_charges = row_count;
     delete from devart_private.idempotency i
     where (i.principal, i.key) in (
         select o.principal, o.key from devart_private.idempotency o
         where o.created_at < now() - interval '1 day' limit 1000
     );
     get diagnostics v_count = row_count;
-    return v_count;
+    return v_count + v_charges;
 end
 $$;
 
--- Does all of it; returns how much of each. busy: somebody else is at it.
+-- How long ago maintain() last did all of its work, in seconds; up to five more than it is.
+create or replace function devart_private.seconds_since_maintenance()
+returns float8 language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select greatest(extract(epoch from clock_timestamp() - m.succeeded_at), 0)::float8
+    from devart_private.maintenance m
+$$;
+
+-- Does all of it; returns how much of each. A step that meets an error is taken back and told in
+-- failed, with its SQLSTATE; the others are done all the same. busy: somebody else is at it.
+-- seconds_since_success: how long ago all of it was last done. The lock is one that only devart's
+-- own functions can take.
 create or replace function devart_private.maintain()
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_steps constant text[] := array[
+        -- First: it takes longest, and holds no lock of a task.
+        'titles_indexed', 'index_titles(3000)',
+        'promoted', 'promote_due_tasks(1000)',
+        'timed_out', 'end_overdue_tasks(1000)',
+        'lanes_deleted', 'tidy_lanes(100)',
+        'rescued', 'rescue_expired_leases(1000)',
+        'agents_refreshed', 'refresh_agent_status()',
+        'approvals_expired', 'expire_approvals()',
+        'holds_expired', 'expire_holds(1000)',
+        'tasks_resumed', 'resume_waiting_tasks()',
+        'requests_forgotten', 'forget_old_requests()'];
+    v_done jsonb := '{}';
+    v_failed jsonb := '{}';
+    v_count int;
 begin
-    if not pg_try_advisory_xact_lock(hashtext('devart maintain')) then
-        return '{"busy": true}';
+    if not devart_private.try_lock(hashtext('devart maintain')) then
+        return jsonb_build_object(
+            'busy', true, 'seconds_since_success', devart_private.seconds_since_maintenance());
     end if;
-    return jsonb_build_object(
-        'promoted', devart_private.promote_due_tasks(1000),
-        'rescued', devart_private.rescue_expired_leases(1000),
-        'agents_refreshed', devart_private.refresh_agent_status(),
-        'approvals_expired', devart_private.expire_approvals(),
-        'holds_expired', devart_private.expire_holds(1000),
-        'tasks_resumed', devart_private.resume_waiting_tasks(),
-        'requests_forgotten', devart_private.forget_old_requests()
-    );
+    for v_step in 1 .. cardinality(v_steps) by 2 loop
+        begin
+            execute 'select devart_private.' || v_steps[v_step + 1] into v_count;
+            v_done := v_done || jsonb_build_object(v_steps[v_step], v_count);
+        exception
+        -- Nothing else has room, either: whoever asked must know.
+        when disk_full then raise;
+        when others then
+            v_failed := v_failed || jsonb_build_object(v_steps[v_step], sqlstate);
+            raise log 'maintain(): % met %: %', v_steps[v_step + 1], sqlstate, sqlerrm;
+        end;
+    end loop;
+    if v_failed <> '{}' then
+        v_done := v_done || jsonb_build_object('failed', v_failed);
+    else
+        update devart_private.maintenance m set succeeded_at = clock_timestamp()
+        where m.succeeded_at
+            not between clock_timestamp() - interval '5 seconds' and clock_timestamp();
+    end if;
+    return v_done || jsonb_build_object(
+        'seconds_since_success', devart_private.seconds_since_maintenance());
 end
 $$;
 
--- Whether the schema is complete: asked by the API before it says that it is ready.
+-- Why the database cannot serve a program that was built for these files of sql/incremental; null
+-- when it can. A newer schema serves as well: migrate comes first, then the programs one by one.
+create or replace function devart_private.readiness(migrations text[])
+returns text language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when pg_is_in_recovery() then 'the database is a standby, which only reads'
+        when current_setting('transaction_read_only')::boolean then 'the database is read-only'
+        when not exists (select from devart_private.migrations)
+            or exists (
+                select from unnest(readiness.migrations) as known (name)
+                where known.name not in (select m.name from devart_private.migrations m))
+            then 'the schema of the database is older than this program: run devart migrate'
+    end
+$$;
+
+-- The same as yes or no, for whoever knows no file.
 create or replace function devart_private.is_ready()
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (select from devart_private.migrations)
+    select devart_private.readiness('{}') is null
+$$;
+
+-- Whether the disk has room for new pages: writes half a megabyte into a new file and takes it
+-- back. For whoever was refused for want of room (53100) and wants to know whether that is over.
+create or replace function devart_private.can_grow()
+returns boolean language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    truncate devart_private.disk_probe;
+    insert into devart_private.disk_probe (id, filler)
+    select n, repeat('x', 7000) from generate_series(1, 64) n;
+    raise sqlstate 'DV000';
+exception
+    when sqlstate 'DV000' then return true;
+    when disk_full then return false;
+end
 $$;

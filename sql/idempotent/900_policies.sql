@@ -8,7 +8,7 @@ declare
 begin
     for v_table in
         select c.oid::regclass from pg_class c
-        where c.relkind in ('r', 'p')
+        where c.relkind in ('r', 'p') and not c.relrowsecurity
           and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
     loop
         execute format('alter table %s enable row level security', v_table);
@@ -76,7 +76,7 @@ create policy task_dependencies_create on devart.task_dependencies for insert to
 create policy task_dependencies_read_own on devart.task_dependencies for select to devart_agent
     using (devart.is_my_task(task_id));
 create policy task_dependencies_create_own on devart.task_dependencies for insert to devart_agent
-    with check (devart.is_my_task(task_id));
+    with check (devart.is_my_task(task_id) and devart.is_my_task(depends_on));
 
 -- task_events, charges
 create policy task_events_read on devart.task_events for select to authenticated
@@ -145,3 +145,20 @@ create policy charges_read_all on devart.charges for select to devart_grafana us
 create policy service_registry_read_all on devart.service_registry for select to devart_grafana
     using (true);
 create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);
+
+-- Members of devart_operator see and change what service_role does, which bypasses policies.
+do $$
+declare
+    v_table regclass;
+begin
+    for v_table in
+        select c.oid::regclass from pg_class c
+        where c.relkind in ('r', 'p') and c.relnamespace = 'devart'::regnamespace
+    loop
+        execute format(
+            'create policy operators on %s for all to devart_operator
+                using (true) with check (true)',
+            v_table);
+    end loop;
+end
+$$;

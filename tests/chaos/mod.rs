@@ -4,7 +4,7 @@
 //! `DEVART_CHAOS_TASKS=100000 cargo test --release --locked -- chaos --nocapture`
 
 mod accounts;
-mod network;
+pub(crate) mod network;
 mod world;
 
 use std::collections::BTreeMap;

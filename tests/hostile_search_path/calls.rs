@@ -34,11 +34,13 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticated", "select devart.retry_task(id) from devart.tasks where title = 'a'"),
     ("authenticated", "select devart.delete_task(id) from devart.tasks where title = 'edited'"),
     ("authenticated", "delete from devart.tasks where title = 'child by insert'"),
+    ("authenticated", "update devart.tasks set description = 'edited' where title = 'refused'"),
     ("service_role", "select devart_private.task_in_state(id, '{TODO}', 'seen') from devart.tasks where title = 'open'"),
     ("second", "select devart.decide_approval(a.id, 'approve') from devart.approvals a
         join devart.tasks t on t.id = a.subject_id where t.title = 'asking'"),
     ("authenticated", "select devart.decide_approval(a.id, 'reject') from devart.approvals a
-        join devart.tasks t on t.id = a.subject_id where t.title = 'refused'"),
+        join devart.tasks t on t.id = a.subject_id
+        where t.title = 'refused' and a.status = 'PENDING'"),
     // agents
     ("authenticated", "select devart.register_agent('new', '{go,c}')"),
     ("authenticated", "select devart.revoke_agent_key(a.id, k ->> 'key_id')
@@ -101,6 +103,7 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart_private.claim_outbox('telegram.alert', 1, '1 minute') c"),
     ("service_role", "select devart_private.outbox_depth('telegram.alert')"),
     ("service_role", "select devart_private.outbox_topics()"),
+    ("service_role", "select devart_private.buried_outbox_ids('telegram.alert')"),
     ("service_role", "select devart_private.replay_outbox('telegram.alert', array[r.id])
         from devart_private.outbox_rows('telegram.alert', true, 1) r"),
     ("service_role", "select devart_private.purge_outbox('telegram.alert', array[r.id])
@@ -109,10 +112,17 @@ pub const CALLS: &[(&str, &str)] = &[
     ("service_role", "select devart_private.send_task_messages('invite', array['{message}']::uuid[])"),
     ("service_role", "select devart_private.task_lanes(0)"),
     ("service_role", "select devart_private.invite_waiting_tasks()"),
+    ("service_role", "select devart_private.invite_waiting_tasks('todo')"),
+    ("service_role", "select devart_private.retired_lanes()"),
+    // Its trigger is for each statement.
+    ("devart_owner", "delete from devart_private.lanes l where l.id operator(pg_catalog.=) -1"),
+    ("service_role", "select devart_private.forget_retired_lanes('{todo}')"),
     // the API and time
     ("authenticator", "select devart_private.begin_idempotent('p', 'k', '\\x00')"),
     ("authenticator", "select devart_private.finish_idempotent('p', 'k', 200, '{}')"),
     ("authenticator", "select devart_private.receive_github_delivery('1', 'pull_request', '{pull_request}')"),
     ("authenticator", "select devart_private.is_ready()"),
+    ("authenticator", "select devart_private.can_grow()"),
+    ("authenticated", "select devart.find_tasks('task')"),
     ("authenticator", "select devart_private.maintain()"),
 ];

@@ -45,6 +45,18 @@ pub const MAY: &[(&str, &str)] = &[
     ("read: select from devart.service_registry", "-++++"),
     ("read: select from devart.service_status", "-++++"),
     ("read: select from devart.queue_depth", "-+++-"),
+    (
+        "read: select from devart.find_tasks('') f where f = '{task}'",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.find_tasks() f where f = '{task}'",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.find_tasks() f where f = '{own}'",
+        "-++++",
+    ),
     ("read: select from devart.agent_status_summary", "-+++-"),
     ("read: select from devart.approvals", "-+++-"),
     ("read: select from devart.approval_votes", "-+++-"),
@@ -126,9 +138,9 @@ pub const MAY: &[(&str, &str)] = &[
         "----+",
     ),
     ("select devart.settle_charge('{hold}', 1)", "----+"),
-    ("select devart.release_charge('{hold}')", "----+"),
+    ("select devart.release_charge('{hold}')", "--+++"),
     ("select devart.settle_charge('{others_hold}', 1)", "-----"),
-    ("select devart.release_charge('{others_hold}')", "-----"),
+    ("select devart.release_charge('{others_hold}')", "--++-"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -211,6 +223,12 @@ pub const MAY: &[(&str, &str)] = &[
     // harmless
     ("select devart.uuid_v7()", "+++++"),
     ("select devart.render_template('t', '{}')", "+++++"),
+    (
+        "select devart.task_request_digest(
+            't', null, null, null, null, null, null, null, null, null, null, null, null)",
+        "-++++",
+    ),
+    ("select devart.readable_json('{}')", "+++++"),
     ("select devart.get_my_role()", "+++++"),
     ("select devart.is_supervisor()", "+++++"),
     ("select devart.my_user_id()", "+++++"),

@@ -1,5 +1,6 @@
 //! Tasks over RabbitMQ, with a real broker, the real bridge and the real API.
 
+mod harm;
 mod invitations;
 mod lanes;
 mod messages;
@@ -23,7 +24,9 @@ use crate::support::{Agent, Database};
 struct Push {
     db: Database,
     queues: Queues,
-    _bridge: Bridge,
+    bridge: Bridge,
+    /// The virtual host.
+    url: String,
 }
 
 impl Push {
@@ -35,7 +38,8 @@ impl Push {
         Ok(Self {
             db,
             queues,
-            _bridge: bridge,
+            bridge,
+            url: broker,
         })
     }
 

@@ -34,6 +34,18 @@ suites! {
         "sdk" ["tests/test_heartbeat.py"]
     the_sdk_asks_again_for_lost_answers:
         "sdk" ["tests/test_failing_network.py", "tests/test_lost_claims.py"]
+    the_sdk_takes_verdicts_from_devart_only:
+        "sdk" ["tests/test_verdicts.py"]
+    the_sdk_keeps_the_failure_of_one_task_from_others:
+        "sdk" ["tests/test_innocent_tasks.py", "tests/test_lost_leases.py"]
+    the_sdk_stops_and_closes_when_it_is_told_to:
+        "sdk" ["tests/test_stopping.py"]
+    the_sdk_works_in_other_processes:
+        "sdk" ["tests/test_processes.py"]
+    the_sdk_works_on_an_event_loop:
+        "sdk" ["tests/test_async_agent.py"]
+    the_sdk_checks_arguments_and_values_where_they_are_given:
+        "sdk" ["tests/test_arguments.py", "tests/test_json_form.py"]
     the_sdk_takes_tasks_by_message:
         "sdk" ["tests/test_consume.py"]
     the_sdk_connects_again_to_a_lost_broker:

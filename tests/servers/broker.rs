@@ -156,6 +156,21 @@ impl Broker {
         Ok(())
     }
 
+    /// Asks something of the node with rabbitmqctl.
+    pub fn control(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = std::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        for (name, value) in self.node.server_command().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.args(arguments).output().context("rabbitmqctl")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "rabbitmqctl {arguments:?}: {said}");
+        Ok(())
+    }
+
     /// Stops the node in order.
     pub async fn stop(&mut self) {
         self.end(libc::SIGTERM).await;

@@ -70,6 +70,21 @@ impl Bridge {
         self.counter("devart_rabbitmq_queues_replaced_total").await
     }
 
+    /// How often it has connected to the broker.
+    pub async fn connections(&self) -> Option<u32> {
+        self.counter("devart_rabbitmq_connections_total").await
+    }
+
+    /// The value of a gauge.
+    pub async fn gauge(&self, name: &str) -> Option<u32> {
+        self.counter(name).await
+    }
+
+    /// What it says of its readiness.
+    pub async fn readiness(&self) -> Option<String> {
+        Some(self.health.get("/readyz").await.ok()?.text)
+    }
+
     /// A metric's value; none as long as nothing was counted.
     async fn counter(&self, name: &str) -> Option<u32> {
         let metrics = self.health.get("/metrics").await.ok()?.text;

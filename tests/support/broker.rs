@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use devart_tests::broker::connect;
 pub use devart_tests::broker::{Broker, nobodys_url};
-use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use serde_json::Value;
@@ -144,6 +146,45 @@ impl Queues {
         );
         let made = self.channel.queue_declare(queue.into(), options, arguments);
         made.await.map(drop)
+    }
+
+    /// Holds a queue, so that nobody else may use it, until this is dropped.
+    pub async fn hold(&self, queue: &str) -> lapin::Result<()> {
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let held = self
+            .channel
+            .queue_declare(queue.into(), options, FieldTable::default());
+        held.await.map(drop)
+    }
+
+    /// Makes an exchange of this kind.
+    pub async fn make_exchange(&self, name: &str, kind: lapin::ExchangeKind) -> lapin::Result<()> {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let made = self
+            .channel
+            .exchange_declare(name.into(), kind, options, FieldTable::default());
+        made.await
+    }
+
+    /// Deletes an exchange.
+    pub async fn delete_exchange(&self, name: &str) -> lapin::Result<()> {
+        self.channel
+            .exchange_delete(name.into(), Default::default())
+            .await
+    }
+
+    /// Waits until messages wait in a queue.
+    pub async fn wait_for_some(&self, queue: &str) {
+        eventually(&format!("messages wait in {queue}"), async || {
+            self.count(queue).await.filter(|count| *count > 0).map(drop)
+        })
+        .await;
     }
 
     /// Deletes a queue with all that is in it.

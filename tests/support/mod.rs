@@ -11,6 +11,7 @@
 //! | [`http`] [`tls`] | a client, and TLS in front of a server |
 //! | [`broker`] | what an agent sees of RabbitMQ |
 //! | [`github`] | signed deliveries |
+//! | [`pooler`] | PgBouncer |
 //! | [`grafana`] [`promql`] | dashboards and their queries |
 //! | [`snapshot`] | a database's catalog and rows, to compare |
 //! | [`wait`] | waiting for a condition, with a limit and its name |
@@ -27,6 +28,7 @@ pub mod grafana;
 pub mod http;
 pub mod outbox;
 pub mod outbox_rows;
+pub mod pooler;
 pub mod program;
 pub mod promql;
 pub mod queue;

@@ -40,7 +40,8 @@ const CREATE: &str = "
         depends_on => array(select jsonb_array_elements_text($1 -> 'depends_on')::uuid),
         needs_approval => coalesce(($1 ->> 'needs_approval')::boolean, false),
         idempotency_key => $1 ->> 'idempotency_key',
-        traceparent => $1 ->> 'traceparent'
+        traceparent => $1 ->> 'traceparent',
+        timeout_seconds => ($1 ->> 'timeout_seconds')::int
     )).id";
 
 /// Creates a task from the arguments of `create_task`.

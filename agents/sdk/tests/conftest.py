@@ -17,6 +17,7 @@ import pytest
 from admin import Admin, Agent
 from broker import Broker
 from consuming import RecordingSDK
+from stand_in import StandIn, stand_in
 
 from devart import Client
 
@@ -51,6 +52,12 @@ def admin() -> Iterator[Admin]:
 @pytest.fixture
 def agent(admin: Admin) -> Agent:
     return admin.register_agent()
+
+
+@pytest.fixture
+def api() -> Iterator[StandIn]:
+    with stand_in() as api:
+        yield api
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from flaky_server import BROKEN_OFF, Answer, flaky_server
+from flaky_server import BROKEN_OFF, Answer, flaky_server, problem
 
 from devart import Client, Forbidden, ServerError, Unauthorized, Unavailable
 from devart.testing import make_task
@@ -66,14 +66,18 @@ def test_a_failure_is_reported_with_a_key_of_its_lease() -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden)])
 def test_a_refusal_is_not_tried_again(status: int, kind: type[Exception]) -> None:
-    with flaky_server(Answer(status)) as (url, server), _client(url) as client, pytest.raises(kind):
+    with (
+        flaky_server(problem(status)) as (url, server),
+        _client(url) as client,
+        pytest.raises(kind),
+    ):
         client.claim()
     assert len(server.bodies) == 1
 
 
 def test_the_api_is_given_the_time_it_asks_for() -> None:
     with (
-        flaky_server(Answer(429, headers={"Retry-After": "1"}), _CLAIMED) as (url, _),
+        flaky_server(problem(429, **{"Retry-After": "1"}), _CLAIMED) as (url, _),
         _client(url) as client,
     ):
         started = time.monotonic()
@@ -102,7 +106,7 @@ def test_an_absent_api_fails_a_heartbeat_at_once() -> None:
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"items":[{}]}', b'{"items":3}'])
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"items":[{}]}', b'{"items":3}'])
 def test_an_answer_that_makes_no_sense_is_a_server_error(body: bytes) -> None:
     with (
         flaky_server(Answer(200, body)) as (url, _),
@@ -113,7 +117,7 @@ def test_an_answer_that_makes_no_sense_is_a_server_error(body: bytes) -> None:
 
 
 def test_the_key_is_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), flaky_server(Answer(503), Answer(401)) as (url, _):
+    with caplog.at_level(logging.DEBUG), flaky_server(problem(503), problem(401)) as (url, _):
         with _client(url) as client, pytest.raises(Unauthorized) as error:
             client.claim()
         assert "dva_key" not in caplog.text + repr(client) + repr(error.value)
@@ -128,7 +132,7 @@ def test_a_client_needs_a_url_and_a_key(url: str, key: str) -> None:
 
 
 def test_a_result_is_kept_until_the_api_is_back() -> None:
-    away = [Answer(503)] * 3
+    away = [problem(503)] * 3
     with (
         flaky_server(_CLAIMED, *away, _DONE) as (url, server),
         _client(url, retry_seconds=0) as client,

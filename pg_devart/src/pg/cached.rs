@@ -35,6 +35,11 @@ pub fn get<T: 'static>(
     name: &'static str,
     read: impl FnOnce(&Session) -> T,
 ) -> Rc<T> {
+    get_by(index, name, || read(session))
+}
+
+/// The same for what is not read at once, or without a session.
+pub fn get_by<T: 'static>(index: &Index, name: &'static str, read: impl FnOnce() -> T) -> Rc<T> {
     listen();
     let key = (index.table_oid(), name);
     if FORGET_ALL.take() {
@@ -44,7 +49,7 @@ pub fn get<T: 'static>(
         return kept.downcast().expect("each name stands for one type");
     }
     let forgotten_before = FORGOTTEN.get();
-    let value = Rc::new(read(session));
+    let value = Rc::new(read());
     // Not what changed while it was read, and nothing from an old snapshot: it would be kept too long.
     if FORGOTTEN.get() == forgotten_before && !snapshot::is_for_the_whole_transaction() {
         KEPT.with_borrow_mut(|kept| kept.insert(key, value.clone()));

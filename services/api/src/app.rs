@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::error::ApiError;
-use crate::http::{client_address, observe, timeout};
+use crate::http::{client_address, observe, security_headers, timeout};
 use crate::openapi::{ApiDocument, DOCS_PATH, DOCUMENT_PATH};
 use crate::routes;
 use crate::state::AppState;
@@ -30,7 +30,10 @@ pub fn router(state: AppState, cors_origins: &[String]) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn(observe::observe)).with_state(state)
+    router
+        .layer(from_fn(security_headers::add))
+        .layer(from_fn(observe::observe))
+        .with_state(state)
 }
 
 fn endpoints() -> OpenApiRouter<AppState> {

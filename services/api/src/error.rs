@@ -63,8 +63,12 @@ impl ApiError {
 
     /// 503: the database cannot answer just now; trying again is right.
     pub fn unavailable() -> Self {
-        let detail = "the database cannot answer just now; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        Self::unavailable_because("the database cannot answer just now; try again")
+    }
+
+    /// 503 for a reason that people can do something about.
+    pub fn unavailable_because(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason)
     }
 
     /// 500: our fault. The reason is in the log, not in the answer.

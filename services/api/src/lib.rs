@@ -4,6 +4,7 @@
 mod app;
 mod auth;
 pub mod config;
+mod connections;
 mod data;
 mod error;
 mod http;
@@ -11,9 +12,12 @@ mod limits;
 mod maintenance;
 mod model;
 mod openapi;
+mod patient;
+mod pools;
 mod routes;
 mod server;
 mod state;
+mod turns;
 mod waiting_room;
 
 pub use server::serve;

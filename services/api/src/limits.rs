@@ -1,4 +1,5 @@
-//! Rate limits per person or agent, per address, and for logins.
+//! Rate limits per person or agent, per address, and for logins; and what one person may have under
+//! way at the same time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,29 +7,45 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::LimitArgs;
 use crate::error::{ApiError, ApiResult};
+use crate::turns::Turns;
 
 /// Keys that have been quiet for long enough are forgotten this often.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One search of a person at a time: with two connections for all, a second one would take those
+/// of others.
+const SEARCHES_AT_ONCE: usize = 1;
 
 /// The limiters of this process.
 pub struct Limits {
     principals: DefaultKeyedRateLimiter<Uuid>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     logins: DefaultKeyedRateLimiter<IpAddr>,
+    /// By a hash of the address of e-mail, which may be of any length.
+    logins_to: DefaultKeyedRateLimiter<[u8; 32]>,
+    /// Requests of people.
+    pub people: Turns,
+    /// Searches of people.
+    pub searches: Turns,
 }
 
 impl Limits {
-    /// Limiters with the configured rates; bursts of one period's worth are let through.
-    pub fn new(args: &LimitArgs) -> Self {
+    /// Limiters with the configured rates; bursts of one period's worth are let through. Who waits
+    /// for a turn does so for `patience`.
+    pub fn new(args: &LimitArgs, patience: Duration) -> Self {
         Self {
             principals: RateLimiter::keyed(Quota::per_second(args.requests_per_principal)),
             addresses: RateLimiter::keyed(Quota::per_second(args.requests_per_address)),
             logins: RateLimiter::keyed(Quota::per_minute(args.logins_per_address)),
+            logins_to: RateLimiter::keyed(Quota::per_minute(args.logins_per_account)),
+            people: Turns::new(args.requests_at_once_per_person.get(), patience),
+            searches: Turns::new(SEARCHES_AT_ONCE, patience),
         }
     }
 
@@ -48,12 +65,14 @@ impl Limits {
         self.addresses.check_key(&address).map_err(|_| too_many())
     }
 
-    /// Counts an attempt to log in.
+    /// Counts an attempt to log in from this address to the account of this e-mail.
     ///
     /// # Errors
     /// 429 when there were too many.
-    pub fn count_login(&self, address: IpAddr) -> ApiResult<()> {
-        self.logins.check_key(&address).map_err(|_| too_many())
+    pub fn count_login(&self, address: IpAddr, email: &str) -> ApiResult<()> {
+        let account = Sha256::digest(email.trim().to_lowercase()).into();
+        self.logins.check_key(&address).map_err(|_| too_many())?;
+        self.logins_to.check_key(&account).map_err(|_| too_many())
     }
 
     /// Forgets quiet keys until shutdown, so that memory does not grow with every caller ever seen.
@@ -67,30 +86,36 @@ impl Limits {
                 self.principals.retain_recent();
                 self.addresses.retain_recent();
                 self.logins.retain_recent();
+                self.logins_to.retain_recent();
+                self.people.forget_quiet_keys();
+                self.searches.forget_quiet_keys();
             }
         });
     }
 }
 
-fn too_many() -> ApiError {
+pub(crate) fn too_many() -> ApiError {
     let detail = "too many requests; slow down";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
+    use std::num::{NonZeroU32, NonZeroUsize};
 
     use super::*;
 
     fn limits(per_principal: u32) -> Limits {
         let rate = NonZeroU32::new(per_principal).expect("positive");
-        Limits::new(&LimitArgs {
+        let args = LimitArgs {
             requests_per_principal: rate,
             requests_per_address: rate,
-            logins_per_address: rate,
+            requests_at_once_per_person: NonZeroUsize::MIN,
+            logins_per_address: NonZeroU32::MAX,
+            logins_per_account: rate,
             trust_forwarded_for: false,
-        })
+        };
+        Limits::new(&args, Duration::ZERO)
     }
 
     #[test]
@@ -104,5 +129,15 @@ mod tests {
             .expect_err("the third is too many");
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(limits.count_principal(quiet).is_ok());
+    }
+
+    #[test]
+    fn attempts_on_one_account_are_counted_wherever_they_come_from() {
+        let limits = limits(2);
+        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+        assert!(limits.count_login(from(1), "ada@example.org").is_ok());
+        assert!(limits.count_login(from(2), " Ada@example.org").is_ok());
+        assert!(limits.count_login(from(3), "ADA@example.org").is_err());
+        assert!(limits.count_login(from(3), "eve@example.org").is_ok());
     }
 }

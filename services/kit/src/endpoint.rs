@@ -12,8 +12,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Says whether the process can do its work at this moment.
-pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+/// Says why the process cannot do its work at this moment; none when it can.
+pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
 /// Serves `/healthz`, `/readyz` and `/metrics` on `bind` until the handle is dropped.
 ///
@@ -43,10 +43,12 @@ fn router(metrics: PrometheusHandle, ready: ReadyCheck) -> Router {
         .route("/metrics", get(async move || metrics.render()))
 }
 
-fn readiness(ready: bool) -> (StatusCode, &'static str) {
-    if ready {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+fn readiness(trouble: Option<String>) -> (StatusCode, String) {
+    match trouble {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(trouble) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {trouble}"),
+        ),
     }
 }

@@ -5,6 +5,7 @@
 pub mod auth;
 pub mod config;
 pub mod db;
+pub mod descriptors;
 pub mod endpoint;
 pub mod health;
 pub mod http_client;

@@ -14,7 +14,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// A connection that was silent for so long is asked whether it still lives: a cut network says nothing.
 const ASK_AFTER_SILENCE: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Each question, and connecting with all of its channels.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tells its holder that something may have changed since it last looked.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ async fn listen_for_ever(
     let mut subscriptions = vec![first];
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match connect(&options, &subscriptions).await {
+        match in_time(connect(&options, &subscriptions)).await {
             Ok(mut listener) => {
                 backoff = FIRST_BACKOFF;
                 let lost = serve(&mut listener, &mut subscriptions, &mut requests).await;
@@ -118,7 +119,7 @@ async fn connect(
 
 /// What was missed before it was listened to counts as a wake-up.
 async fn listen(listener: &mut PgListener, subscription: &Subscription) -> Result<(), sqlx::Error> {
-    listener.listen(&subscription.channel).await?;
+    in_time(listener.listen(&subscription.channel)).await?;
     tracing::info!(
         channel = subscription.channel,
         "listening on {}",
@@ -161,10 +162,12 @@ fn wake(subscriptions: &[Subscription], channel: &str) {
 
 async fn ask(listener: &mut PgListener) -> Result<(), sqlx::Error> {
     let answer = sqlx::query("select 1").execute(listener);
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer.map(drop),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+    in_time(answer).await.map(drop)
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    done.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 #[cfg(test)]

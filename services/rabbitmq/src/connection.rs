@@ -1,13 +1,13 @@
 //! The connection to the broker: re-established, with backoff, whenever it is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::StreamExt;
+use lapin::options::BasicPublishOptions;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
@@ -21,9 +21,16 @@ use crate::topology::Topology;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// A connection that lasted for so long was a good one: the next one is made at once. A mere
+/// connect proves nothing, since whatever ended the last connection may end this one, too.
+const GOOD_AFTER: Duration = Duration::from_secs(30);
 /// Not every way in which a connection ends is reported as an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Of a memory or disk alarm the broker tells only those who publish, so something is published now
+/// and then to nobody.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE: &str = "devart.probe";
 
 /// A broker that can be published to until it is lost.
 pub struct Broker {
@@ -31,7 +38,6 @@ pub struct Broker {
     pub publisher: Publisher,
     connection: Arc<Connection>,
     lost: CancellationToken,
-    has_lanes: AtomicBool,
 }
 
 impl Broker {
@@ -48,7 +54,6 @@ impl Broker {
             publisher,
             connection,
             lost,
-            has_lanes: AtomicBool::new(false),
         })
     }
 
@@ -57,14 +62,14 @@ impl Broker {
         self.lost.is_cancelled()
     }
 
-    /// Notes that every lane has its queue.
-    pub fn set_has_lanes(&self) {
-        self.has_lanes.store(true, Ordering::Relaxed);
+    /// Whether the connection is there, by its own word.
+    pub fn is_connected(&self) -> bool {
+        self.connection.status().connected()
     }
 
-    /// Whether agents find their queues, and messages their way.
-    pub fn is_ready(&self) -> bool {
-        !self.is_lost() && self.has_lanes.load(Ordering::Relaxed)
+    /// Whether the broker, out of memory or disk space, takes nothing from anybody.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
     }
 
     /// Gives the connection up, for somebody found that it does not work.
@@ -83,15 +88,50 @@ impl Broker {
 async fn tell_loss(connection: Arc<Connection>, lost: CancellationToken) {
     let mut events = connection.events_listener();
     let mut ticks = interval(STATUS_INTERVAL);
+    let mut probe = Probe::default();
     while connection.status().connected() && !lost.is_cancelled() {
         tokio::select! {
             // Channels report their ends too; the connection's status says which it was.
             _ = events.next() => {}
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => probe.send_when_due(&connection).await,
             () = lost.cancelled() => {}
         }
+        let is_blocked = f64::from(u8::from(connection.status().blocked()));
+        metrics::gauge!("devart_rabbitmq_blocked").set(is_blocked);
     }
+    metrics::gauge!("devart_rabbitmq_blocked").set(0.0);
     lost.cancel();
+}
+
+/// What makes the broker tell of an alarm.
+#[derive(Default)]
+struct Probe {
+    channel: Option<Channel>,
+    sent_at: Option<Instant>,
+}
+
+impl Probe {
+    async fn send_when_due(&mut self, connection: &Connection) {
+        let is_due = self.sent_at.is_none_or(|it| it.elapsed() >= PROBE_INTERVAL);
+        if is_due && !connection.status().blocked() {
+            self.sent_at = Some(Instant::now());
+            // What goes wrong with the connection is noticed elsewhere.
+            let _ = timeout(STATUS_INTERVAL, self.send(connection)).await;
+        }
+    }
+
+    async fn send(&mut self, connection: &Connection) -> lapin::Result<()> {
+        let is_open = |it: &Channel| it.status().connected();
+        let channel = match self.channel.take().filter(is_open) {
+            Some(channel) => channel,
+            None => connection.create_channel().await?,
+        };
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let sent = channel.basic_publish("".into(), PROBE.into(), options, b"", properties);
+        sent.await?;
+        self.channel = Some(channel);
+        Ok(())
+    }
 }
 
 /// The broker of the moment; none while it is away.
@@ -140,8 +180,11 @@ async fn run(
     while !stop.is_cancelled() {
         match connect(&address, confirm_timeout).await {
             Ok(broker) => {
-                backoff = FIRST_BACKOFF;
+                let connected_at = Instant::now();
                 serve(Arc::new(broker), &brokers, &stop).await;
+                if connected_at.elapsed() >= GOOD_AFTER {
+                    backoff = FIRST_BACKOFF;
+                }
             }
             Err(error) => {
                 metrics::counter!("devart_rabbitmq_connection_failures_total").increment(1);
@@ -171,6 +214,7 @@ async fn serve(
     stop: &CancellationToken,
 ) {
     tracing::info!(queues = ?broker.topology.queue_type(), "connected to RabbitMQ");
+    metrics::counter!("devart_rabbitmq_connections_total").increment(1);
     metrics::gauge!("devart_rabbitmq_connected").set(1.0);
     brokers.send_replace(Some(Arc::clone(&broker)));
     tokio::select! {

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use devart_kit::db;
+use devart_kit::db::{self, OneTrip};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::{Broker, BrokerWatch};
+use crate::failure::{Harm, harm};
 use crate::route::Route;
 use crate::topology::Found;
 
@@ -24,6 +25,9 @@ const WAITING_SECONDS: f64 = 60.0;
 
 /// A million waiting tasks take a while to invite.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Lanes invited to with one call: few enough that the first need not wait for the last.
+const LANES_AT_ONCE: usize = 100;
 
 /// After a check that failed, the database being away for instance.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,10 +98,7 @@ impl Lanes {
             let pause = match broker {
                 None => interval,
                 Some(broker) => match self.check_in_time(&broker).await {
-                    Ok(()) => {
-                        broker.set_has_lanes();
-                        interval
-                    }
+                    Ok(()) => interval,
                     Err(error) => {
                         tracing::warn!(%error, "cannot compare lanes and queues: {error}");
                         RETRY_INTERVAL
@@ -123,13 +124,23 @@ impl Lanes {
         let lanes: Vec<Lane> =
             sqlx::query_as("select routing_key, has_waiting from devart_private.task_lanes($1)")
                 .bind(WAITING_SECONDS)
-                .fetch_all(&self.pool)
+                .fetch_all(OneTrip::Alone(&self.pool))
                 .await?;
+        let mut unusable = 0;
+        let mut uninvited = Vec::new();
         for lane in lanes {
-            let found = broker
-                .topology
-                .look_at(&Route::Lane(lane.routing_key.clone()))
-                .await?;
+            let route = Route::Lane(lane.routing_key.clone());
+            let found = match broker.topology.look_at(&route).await {
+                Ok(found) => found,
+                // One bad queue keeps no other lane waiting.
+                Err(error) if harm(&error, broker.is_connected()) != Harm::Connection => {
+                    unusable += 1;
+                    let queue = route.queue();
+                    tracing::warn!(queue, %error, "the queue {queue} cannot be used: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if found == Found::Missing {
                 // Remembered until they are invited, since next time the queue is there.
                 self.lost.with(|lost| lost.insert(lane.routing_key.clone()));
@@ -138,34 +149,75 @@ impl Lanes {
             // invitation.
             let is_lost = self.lost.with(|lost| lost.remove(&lane.routing_key));
             let is_empty = found == Found::Existing { messages: 0 };
-            if (is_lost || (is_empty && lane.has_waiting))
-                && let Err(error) = self.invite(&lane.routing_key).await
-            {
-                self.lost.with(|lost| lost.insert(lane.routing_key));
+            if is_lost || (is_empty && lane.has_waiting) {
+                uninvited.push(lane.routing_key);
+            }
+            if uninvited.len() == LANES_AT_ONCE {
+                self.invite(std::mem::take(&mut uninvited)).await?;
+            }
+        }
+        self.invite(uninvited).await?;
+        metrics::gauge!("devart_rabbitmq_unusable_queues").set(f64::from(unusable));
+        self.remove_retired(broker).await
+    }
+
+    /// Deletes the queues of lanes that are no more, as soon as nothing is in them.
+    async fn remove_retired(&self, broker: &Broker) -> anyhow::Result<()> {
+        let retired: Vec<String> = sqlx::query_scalar("select devart_private.retired_lanes()")
+            .fetch_all(OneTrip::Alone(&self.pool))
+            .await?;
+        let mut gone = Vec::new();
+        for lane in retired {
+            match broker.topology.remove_unused(&lane).await {
+                Ok(true) => gone.push(lane),
+                Ok(false) => {}
+                Err(error) if harm(&error, broker.is_connected()) != Harm::Connection => {
+                    tracing::warn!(lane, %error, "cannot delete the queue of lane {lane}: {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !gone.is_empty() {
+            sqlx::query("select devart_private.forget_retired_lanes($1)")
+                .bind(gone)
+                .execute(OneTrip::Alone(&self.pool))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lanes that cannot be invited to now are lost, until they can.
+    async fn invite(&self, lanes: Vec<String>) -> anyhow::Result<()> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let invited = self.invite_now(&lanes).await;
+        match invited {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(
+                count,
+                "invited to {count} waiting tasks of {} lanes again",
+                lanes.len()
+            ),
+            Err(error) => {
+                self.lost.with(|lost| lost.extend(lanes));
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    async fn invite(&self, lane: &str) -> anyhow::Result<()> {
+    async fn invite_now(&self, lanes: &[String]) -> anyhow::Result<i64> {
         let mut transaction = db::begin(&self.pool).await?;
         // The function may take as long as the whole check.
         sqlx::query("set local statement_timeout = 0")
             .execute(&mut *transaction)
             .await?;
-        let count: i64 = sqlx::query_scalar("select devart_private.invite_waiting_tasks($1)")
-            .bind(lane)
+        let count = sqlx::query_scalar("select devart_private.invite_waiting_tasks($1)")
+            .bind(lanes)
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        if count > 0 {
-            tracing::info!(
-                lane,
-                count,
-                "invited to {count} waiting tasks of lane {lane} again"
-            );
-        }
-        Ok(())
+        Ok(count)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod connection;
+mod failure;
 mod greeting;
 mod handler;
 mod lanes;

@@ -6,6 +6,9 @@ use lapin::ExchangeKind;
 pub const TASKS: &str = "devart.tasks";
 const DEAD: &str = "devart.dead";
 
+/// Names and routing keys have a byte for their length.
+pub const LONGEST_NAME: usize = 255;
+
 /// The way of a message: an exchange, a routing key, and the queue that it ends up in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Route {
@@ -39,6 +42,14 @@ impl Route {
             Self::Lane(lane) => format!("tasks.{lane}"),
             Self::Delay { seconds, .. } => format!("tasks.retry.{seconds}"),
             Self::Dead => "tasks.dead".to_owned(),
+        }
+    }
+
+    /// The length of the longest name of a queue that the message comes through.
+    pub fn longest_queue_name(&self) -> usize {
+        match self {
+            Self::Delay { lane, .. } => Self::Lane(lane.clone()).queue().len(),
+            Self::Lane(_) | Self::Dead => self.queue().len(),
         }
     }
 

@@ -12,10 +12,10 @@ use std::time::Instant;
 use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ErrorKind};
+use lapin::{Channel, Connection};
 
+use crate::failure::is_not_found;
 use crate::queue_type::QueueType;
 use crate::route::Route;
 
@@ -43,8 +43,9 @@ pub struct Topology {
     queues: QueueType,
     /// Queues that have been there.
     known: Mutex<HashMap<String, Known>>,
-    /// Held while looking: of many messages for a queue, the first one does it.
-    looking: tokio::sync::Mutex<()>,
+    /// Held while looking: of many messages for a queue, the first one does it. The channel that
+    /// it is done over; none after an answer "no", which closes it.
+    looking: tokio::sync::Mutex<Option<Channel>>,
 }
 
 impl Topology {
@@ -82,12 +83,12 @@ impl Topology {
         if self.is_certain(route) {
             return Ok(false);
         }
-        let _looking = self.looking.lock().await;
+        let mut looking = self.looking.lock().await;
         if self.is_certain(route) {
             return Ok(false);
         }
         let was_there = self.known().contains_key(&route.queue());
-        let found = self.look(route).await?;
+        let found = self.look(&mut looking, route).await?;
         Ok(was_there && found == Found::Missing)
     }
 
@@ -96,15 +97,15 @@ impl Topology {
     /// # Errors
     /// When the broker refuses or is gone.
     pub async fn look_at(&self, route: &Route) -> lapin::Result<Found> {
-        let _looking = self.looking.lock().await;
-        self.look(route).await
+        let mut looking = self.looking.lock().await;
+        self.look(&mut looking, route).await
     }
 
-    async fn look(&self, route: &Route) -> lapin::Result<Found> {
-        let found = match self.find(route).await? {
+    async fn look(&self, looking: &mut Option<Channel>, route: &Route) -> lapin::Result<Found> {
+        let found = match self.find(looking, route).await? {
             Some(messages) => Found::Existing { messages },
             None => {
-                self.declare(route).await?;
+                self.declare(looking, route).await?;
                 tracing::info!(queue = route.queue(), "made the queue {}", route.queue());
                 Found::Missing
             }
@@ -125,19 +126,57 @@ impl Topology {
     /// When the broker refuses or is gone: some end all connections that wait for the queue's
     /// confirms.
     pub async fn replace(&self, route: &Route) -> lapin::Result<()> {
-        let _looking = self.looking.lock().await;
+        let mut looking = self.looking.lock().await;
         let queue = route.queue();
         tracing::warn!(
             queue,
             "making the queue {queue} anew, since it takes nothing"
         );
         metrics::counter!("devart_rabbitmq_queues_replaced_total").increment(1);
-        let channel = self.connection.create_channel().await?;
+        let channel = self.channel(&mut looking).await?;
         channel
             .queue_delete(queue.into(), QueueDeleteOptions::default())
             .await?;
-        channel.close(200, "done".into()).await?;
-        self.declare(route).await
+        *looking = Some(channel);
+        self.declare(&mut looking, route).await
+    }
+
+    /// Deletes the lane's queue, unless something is in it or somebody consumes from it. Gives
+    /// whether it is gone.
+    ///
+    /// # Errors
+    /// When the broker refuses for another reason, or is gone.
+    pub async fn remove_unused(&self, lane: &str) -> lapin::Result<bool> {
+        let mut looking = self.looking.lock().await;
+        let queue = Route::Lane(lane.to_owned()).queue();
+        let options = QueueDeleteOptions {
+            if_unused: true,
+            if_empty: true,
+            ..QueueDeleteOptions::default()
+        };
+        let channel = self.channel(&mut looking).await?;
+        match channel.queue_delete(queue.clone().into(), options).await {
+            Ok(_) => {
+                *looking = Some(channel);
+                // Should its lane come back: not lost, but to be made.
+                self.known().remove(&queue);
+                tracing::info!(
+                    queue,
+                    "deleted the queue {queue}, which nobody needs any more"
+                );
+                Ok(true)
+            }
+            Err(error) if is_in_use(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The channel for looking, while whoever took it out brings it back only if it still works.
+    async fn channel(&self, looking: &mut Option<Channel>) -> lapin::Result<Channel> {
+        match looking.take().filter(|it| it.status().connected()) {
+            Some(channel) => Ok(channel),
+            None => self.connection.create_channel().await,
+        }
     }
 
     /// Notes that the queues on the route may be gone.
@@ -151,12 +190,15 @@ impl Topology {
     }
 
     /// How many messages wait in the queue; none when it or its exchange is missing.
-    async fn find(&self, route: &Route) -> lapin::Result<Option<u32>> {
-        // A channel of its own, since the answer "no" closes it.
-        let channel = self.connection.create_channel().await?;
+    async fn find(
+        &self,
+        looking: &mut Option<Channel>,
+        route: &Route,
+    ) -> lapin::Result<Option<u32>> {
+        let channel = self.channel(looking).await?;
         match Self::peek(&channel, route).await {
             Ok(messages) => {
-                channel.close(200, "done".into()).await?;
+                *looking = Some(channel);
                 Ok(Some(messages))
             }
             Err(error) if is_not_found(&error) => Ok(None),
@@ -176,8 +218,8 @@ impl Topology {
         establish(channel, route, exchange, queue, FieldTable::default()).await
     }
 
-    async fn declare(&self, route: &Route) -> lapin::Result<()> {
-        let channel = self.connection.create_channel().await?;
+    async fn declare(&self, looking: &mut Option<Channel>, route: &Route) -> lapin::Result<()> {
+        let channel = self.channel(looking).await?;
         let queue = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
@@ -195,7 +237,8 @@ impl Topology {
         )
         .await?;
         self.known().entry(route.queue()).or_default().made_at = Some(Instant::now());
-        channel.close(200, "done".into()).await
+        *looking = Some(channel);
+        Ok(())
     }
 
     fn is_certain(&self, route: &Route) -> bool {
@@ -244,7 +287,11 @@ async fn bind(channel: &Channel, route: &Route) -> lapin::Result<()> {
         .await
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+/// Whether a queue was not deleted since it has messages or consumers, or somebody holds it.
+fn is_in_use(error: &lapin::Error) -> bool {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if matches!(
+        error.kind(),
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::RESOURCELOCKED)
+    ))
 }

@@ -13,6 +13,9 @@ use crate::rate_limit::RateLimit;
 /// UTF-16 units with it, which are never fewer.
 pub const LONGEST_MESSAGE: usize = 4096;
 
+/// A group becomes a supergroup once. Who is sent on and on is refused.
+const MOST_MOVES: u32 = 3;
+
 const BETWEEN_ALERTS: &str = "\n\n";
 
 /// The way to one chat.
@@ -54,9 +57,10 @@ impl Chat {
     }
 }
 
-async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Waiting>) {
+async fn run(bot: Arc<Bot>, mut id: String, mut arriving: mpsc::UnboundedReceiver<Waiting>) {
     let mut queue = VecDeque::new();
     let mut rate = RateLimit::new();
+    let mut moves = 0;
     loop {
         if queue.is_empty() {
             let Some(first) = arriving.recv().await else {
@@ -75,7 +79,20 @@ async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Wa
         }
         let answer = bot.send(&id, &merge(&batch)).await;
         rate.answered(&answer);
-        tell_outcome(&id, batch, answer, &mut queue);
+        match answer {
+            Answer::Moved { to, .. } if moves < MOST_MOVES => {
+                moves += 1;
+                tracing::warn!(
+                    "chat {id} is now chat {to}, which is told from now on: change TELEGRAM_CHAT_ID"
+                );
+                id = to.to_string();
+                batch.into_iter().rev().for_each(|it| queue.push_front(it));
+            }
+            answer => {
+                moves = 0;
+                tell_outcome(&id, batch, answer, &mut queue);
+            }
+        }
     }
 }
 
@@ -123,7 +140,9 @@ fn tell_outcome(chat: &str, batch: Vec<Waiting>, answer: Answer, queue: &mut Vec
         } if batch.len() > 1 => {
             return again_one_by_one(batch, queue);
         }
-        Answer::Refused { reason, .. } => Err(HandlerError::Permanent(reason)),
+        Answer::Refused { reason, .. } | Answer::Moved { reason, .. } => {
+            Err(HandlerError::Permanent(reason))
+        }
     };
     for waiting in batch {
         // Nobody listens when the lease was lost meanwhile: then it comes again.

@@ -59,8 +59,12 @@ impl OutboxHandler for Alerts {
         way.tell(id, &text.markdown()).await
     }
 
-    async fn is_ready(&self) -> bool {
-        self.way.as_ref().is_none_or(|way| way.bot.is_heard())
+    async fn trouble(&self) -> Option<String> {
+        let way = self.way.as_ref().filter(|way| !way.bot.is_heard())?;
+        Some(format!(
+            "the last message to Telegram failed, of {} chats",
+            way.chats.len()
+        ))
     }
 }
 

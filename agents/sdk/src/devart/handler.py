@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from devart.logs import get_logger
+from devart.lost_lease import LostLease
 from devart.models import Task
 
-Handler = Callable[[Task], Any]
+_log = get_logger("devart.handler")
+
+Handler = Callable[[Task[Any]], Any]
 """Takes a task and returns its result: anything with a JSON form, or None.
 
 May be an `async` function.
@@ -24,28 +29,35 @@ _MAX_ERROR_CHARACTERS = 4000
 class HandlerRunner:
     """Calls a handler, from any number of threads.
 
-    Async handlers all run on one event loop, in a thread of its own, so that they may share
-    connections and locks. The loop starts with the first of them.
+    Async handlers all run on one event loop, so that they may share connections and locks: the
+    given one, or else one in a thread of its own, which starts with the first of them. One whose
+    task's lease is lost is cancelled.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._handler = handler
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
         self._loop_thread: threading.Thread | None = None
 
     def run(self, task: Task) -> object:
         """Call the handler and wait for its result. Raises what the handler raises."""
         result = self._handler(task)
-        if inspect.isawaitable(result):
-            return asyncio.run_coroutine_threadsafe(_awaited(result), self._started_loop()).result()
-        return result
+        if not inspect.isawaitable(result):
+            return result
+        running = asyncio.run_coroutine_threadsafe(
+            _outcome(result, task.lease_lost), self._started_loop()
+        )
+        value, error = running.result()
+        if error is not None:
+            raise error
+        return value
 
     def close(self) -> None:
         """Cancel the async handlers that still run, and end their loop."""
         with self._lock:
             if self._loop is None or self._loop_thread is None:
-                return
+                return  # no async handler ran, or the loop is another's
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).add_done_callback(
                 self._stop_loop
             )
@@ -69,13 +81,40 @@ class HandlerRunner:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while not _ran_to_its_end(loop):
+            pass
     finally:
         loop.close()
 
 
-async def _awaited(result: Awaitable[object]) -> object:
-    return await result
+def _ran_to_its_end(loop: asyncio.AbstractEventLoop) -> bool:
+    """Run the loop; return False when something ended it that must not, such as `sys.exit`."""
+    try:
+        loop.run_forever()
+    except BaseException:  # of an asyncio task that a handler started
+        _log.exception("something on the handlers' event loop tried to end it; it goes on")
+        return False
+    return True
+
+
+async def _outcome(
+    awaitable: Awaitable[object], lease_lost: LostLease
+) -> tuple[object, BaseException | None]:
+    """Await a handler and return what it returned and what it raised.
+
+    Raised through the loop, SystemExit and KeyboardInterrupt would end it for all handlers.
+    """
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(work.cancel)  # type: ignore[union-attr]
+
+    lease_lost.on_loss(cancel)
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
 
 
 async def _cancel_others() -> None:

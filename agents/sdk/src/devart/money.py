@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from devart import arguments
 from devart.answers import read_answer
 from devart.errors import BudgetRefused
 from devart.models import Charge, Hold, Settlement, Task, TaskRecord, Units
@@ -62,6 +63,9 @@ class Money:
         """
         if estimate is not None and units is not None:
             raise ValueError("estimate or units must be given, not both")
+        arguments.idempotency_key("idempotency_key", idempotency_key)
+        if ttl is not None:
+            arguments.seconds("ttl", ttl)
         task = task or task_in_hand()
         service_id = service_id or (task.service_id if task else None)
         if service_id is None:
@@ -120,8 +124,8 @@ class Money:
             "usage": None if units is None else dict(units),
             "task_id": task.id if task else None,
             "lease_token": task.lease_token if task else None,
-            "idempotency_key": idempotency_key,
-            "ttl_seconds": None if ttl is None else math.ceil(ttl),
+            "idempotency_key": arguments.idempotency_key("idempotency_key", idempotency_key),
+            "ttl_seconds": None if ttl is None else math.ceil(arguments.seconds("ttl", ttl)),
             "ask": ask,
         }
         # The key in the body remembers holds only. That of the request makes a lost refusal be
@@ -206,10 +210,11 @@ class Money:
             NotFound: there is no such service.
             TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
         """
+        key = arguments.idempotency_key("idempotency_key", idempotency_key) or str(uuid.uuid4())
         body = {
             "amount_usd": exact_usd("amount_usd", amount_usd),
             "task_id": task.id if task else None,
-            "idempotency_key": idempotency_key or str(uuid.uuid4()),
+            "idempotency_key": key,
         }
         path = f"/api/services/{quote(service_id, safe='')}/charges"
         try:

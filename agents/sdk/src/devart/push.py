@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 
 from devart.agent_api import TaskApi
 from devart.errors import InvalidArgument, NotFound
 from devart.invitations import Invitation
+from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, Task
 from devart.rabbitmq import RabbitMq
 from devart.source import Pull
 
-_log = logging.getLogger("devart.push")
+_log = get_logger("devart.push")
 
 _FIRST_TRY_SECONDS = 2.0
 _SWEEP_SECONDS = 30.0

@@ -6,7 +6,6 @@ A thread with an event loop keeps it up, and puts what arrives into an inbox.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,12 +18,13 @@ from yarl import URL
 from devart.backoff import delay_seconds
 from devart.events import wait_for_event
 from devart.invitations import Inbox, Invitation
+from devart.logs import get_logger
 from devart.subscription import Subscription
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
-_log = logging.getLogger("devart.rabbitmq")
+_log = get_logger("devart.rabbitmq")
 
 _CONNECT_SECONDS = 10.0
 # A connection that was cut in silence is noticed after about three of these.
@@ -153,13 +153,22 @@ class RabbitMq:
         except Exception as error:
             # Refused, unknown host, wrong password, bad certificate: each may be mended.
             _log.warning(
-                "RabbitMQ cannot be reached, trying again: %s", error or type(error).__name__
+                "RabbitMQ cannot be reached, trying again: %s",
+                self._without_secrets(str(error) or type(error).__name__),
             )
         else:
             return connection
         # Otherwise the garbage collector would try, with a warning, wherever it runs.
         await connection.close()
         return None
+
+    def _without_secrets(self, text: str) -> str:
+        """Return what a library says of the connection, which may quote the URL."""
+        url = URL(self._url)
+        for secret in (self._url, str(url), url.raw_password, url.password):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
 
     async def _serve(self, connection: AbstractConnection) -> bool:
         """Consume until the connection is lost; return whether any queue was consumed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from decimal import Decimal
@@ -11,9 +10,10 @@ from functools import partial
 
 from devart.agent_api import MoneyApi
 from devart.errors import Conflict, DevartError, ServerError, Unavailable
+from devart.logs import get_logger
 from devart.models import Hold, Settlement, Task, Units
 
-_log = logging.getLogger("devart.spend")
+_log = get_logger("devart.spend")
 
 _Cost = tuple[Decimal | int | str | None, Units | None]
 

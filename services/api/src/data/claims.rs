@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::http::json::GivenJson;
 use crate::model::agent::{Heartbeat, HeartbeatAnswer};
 use crate::model::claim::{
     ClaimedTask, FailureReport, Lease, LeaseExtension, Outcome, StatusChange, TaskStanding,
@@ -75,12 +76,15 @@ pub async fn set_status(
                 .bind(db.caller.claims())
                 .bind(task_id)
                 .bind(change.lease_token)
-                .bind(&change.result)
+                .bind(change.result.as_ref().map(GivenJson::argument))
                 .fetch_one(db.connection)
                 .await
         }
         Outcome::Failed => {
-            let error = change.error.as_deref().unwrap_or("failed");
+            let error = change
+                .error
+                .as_ref()
+                .map_or("failed", |error| error.0.as_str());
             fail(db, task_id, change.lease_token, error, false, None).await
         }
     }
@@ -97,7 +101,7 @@ pub async fn report_failure(
         db,
         task_id,
         report.lease_token,
-        &report.error,
+        &report.error.0,
         report.retryable,
         retry_after,
     )
@@ -145,7 +149,7 @@ pub async fn heartbeat(db: AsCaller<'_>, heartbeat: &Heartbeat) -> sqlx::Result<
     let Json(answer) = sqlx::query_scalar(HEARTBEAT)
         .bind(db.caller.role())
         .bind(db.caller.claims())
-        .bind(&heartbeat.detail)
+        .bind(heartbeat.detail.as_ref().map(GivenJson::argument))
         .fetch_one(db.connection)
         .await?;
     Ok(answer)

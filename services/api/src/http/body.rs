@@ -45,24 +45,36 @@ where
 /// # Errors
 /// 413 when it is larger than [`MAX_BYTES`], 400 when it breaks off.
 pub async fn read(body: Body) -> ApiResult<Vec<u8>> {
+    // More is let pass without keeping it: a client that is still writing when the connection is
+    // closed on it never sees the answer.
+    let read = read_parts(body, MAX_BYTES + DISCARDED_BYTES, |_| ()).await?;
+    read.ok_or_else(too_large)
+}
+
+/// Reads the whole body, showing each part. None when it is larger than [`MAX_BYTES`]: then nothing
+/// is kept of it.
+///
+/// # Errors
+/// 413 when it is larger than `most` bytes, 400 when it breaks off.
+pub async fn read_parts(
+    body: Body,
+    most: usize,
+    mut show: impl FnMut(&[u8]),
+) -> ApiResult<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut received = 0;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::malformed("the body broke off"))?;
-        received += chunk.len();
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| ApiError::malformed("the body broke off"))?;
+        received += part.len();
+        show(&part);
         match received {
-            0..=MAX_BYTES => bytes.extend_from_slice(&chunk),
-            // Let pass without keeping it: a client that is still writing when the connection is
-            // closed on it never sees the answer.
-            _ if received <= MAX_BYTES + DISCARDED_BYTES => bytes = Vec::new(),
+            0..=MAX_BYTES => bytes.extend_from_slice(&part),
+            _ if received <= most => bytes = Vec::new(),
             _ => return Err(too_large()),
         }
     }
-    if received > MAX_BYTES {
-        return Err(too_large());
-    }
-    Ok(bytes)
+    Ok((received <= MAX_BYTES).then_some(bytes))
 }
 
 /// Parses a body that was read. An empty body counts as an empty object, so that bodies whose
@@ -152,7 +164,8 @@ fn without_position(message: &str) -> &str {
         .map_or(message, |(text, _)| text)
 }
 
-fn too_large() -> ApiError {
+/// 413.
+pub fn too_large() -> ApiError {
     let detail = "the body must be at most 1 MiB";
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
 }

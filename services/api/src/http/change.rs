@@ -38,6 +38,11 @@ impl<T: DeserializeOwned + Validate> FromRequest<AppState> for Change<T> {
 }
 
 impl<T> Change<T> {
+    /// The key under which the change happens at most once.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.key.as_ref().map(IdempotencyKey::as_str)
+    }
+
     /// Runs the change as the caller in a transaction of any number of statements, and commits it
     /// before anything is answered. An error rolls everything back, the key's reservation
     /// included, so that the request can be repeated.

@@ -8,13 +8,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::error::ApiResult;
+use crate::routes::health::is_probe;
 use crate::state::AppState;
 
 /// Left in each request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Middleware: counts each request against its address and remembers the address.
+/// Middleware: counts each request but probes against its address and remembers the address.
 ///
 /// # Errors
 /// 429 when there were too many.
@@ -24,7 +25,9 @@ pub async fn limit_addresses(
     next: Next,
 ) -> ApiResult<Response> {
     let address = address_of(&request, state.trust_forwarded_for);
-    state.limits.count_address(address)?;
+    if !is_probe(request.uri().path()) {
+        state.limits.count_address(address)?;
+    }
     request.extensions_mut().insert(ClientAddress(address));
     Ok(next.run(request).await)
 }

@@ -40,10 +40,10 @@ async fn token(
     if !state.embedded_issuer {
         return Err(ApiError::not_found("sessions are issued at SUPABASE_URL"));
     }
-    state.limits.count_login(address)?;
+    state.limits.count_login(address, &grant.email)?;
     // The only grant there is; matched so that another one cannot be added and forgotten here.
     let GrantType::Password = query.grant_type;
-    let account = identity::account(&state.pool, &grant.email).await?;
+    let account = identity::account(&state.pools.people, &grant.email).await?;
     let hash = account
         .as_ref()
         .and_then(|account| account.encrypted_password.clone());

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use devart_core::signature;
+use devart_core::signature::Verifier;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +20,9 @@ const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
 
+/// GitHub sends no more.
+const MAX_BYTES: usize = 25 * 1024 * 1024;
+
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(github))
 }
@@ -27,7 +30,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// Receive a GitHub delivery
 ///
 /// Signed with the webhook's secret (HMAC SHA-256 over the raw body). Opened, reopened and updated
-/// pull requests become CRITICAL "Code Review" tasks; the same delivery twice makes one task.
+/// pull requests become CRITICAL "Code Review" tasks; the same delivery twice makes one task. What
+/// no task is made of may be as large as GitHub sends it, 25 MiB; the rest has at most 1 MiB.
 #[utoipa::path(
     post, path = "/api/webhooks/github", tag = "webhooks", security(()),
     params(
@@ -42,14 +46,29 @@ async fn github(
     State(state): State<AppState>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<DeliveryOutcome>)> {
-    let (parts, raw) = request.into_parts();
-    let raw = body::read(raw).await?;
-    check_signature(&state.github_secrets, &parts.headers, &raw)?;
+    let (parts, body) = request.into_parts();
+    let mut verifier = verifier(&state.github_secrets, &parts.headers)?;
+    let raw = body::read_parts(body, MAX_BYTES, |part| verifier.update(part)).await?;
+    // Before anything is parsed: an unsigned body is not worth a look.
+    if !verifier.verifies() {
+        return Err(wrong_signature());
+    }
     body::require_json(&parts.headers)?;
     let event = required(&parts.headers, EVENT)?;
     let delivery_id = required(&parts.headers, DELIVERY)?;
-    let payload = parse(&raw)?;
-    let outcome = data::webhooks::receive_github(&state.pool, delivery_id, event, &payload).await?;
+    let pool = &state.pools.agents;
+    let outcome = match raw {
+        Some(raw) => {
+            data::webhooks::receive_github(pool, delivery_id, event, &parse(&raw)?).await?
+        }
+        // A large push, say: right if no task is made of the event whatever it contains.
+        None => data::webhooks::receive_github(pool, delivery_id, event, &json!({}))
+            .await
+            .map_err(|error| match ApiError::from(error) {
+                error if error.status() == StatusCode::UNPROCESSABLE_ENTITY => body::too_large(),
+                error => error,
+            })?,
+    };
     let (status, task_id) = (&outcome.status, outcome.task_id);
     tracing::info!(
         delivery_id,
@@ -61,8 +80,8 @@ async fn github(
     Ok((StatusCode::ACCEPTED, Json(outcome)))
 }
 
-/// Before anything is parsed: an unsigned body is not worth a look.
-fn check_signature(secrets: &[SecretString], headers: &HeaderMap, raw: &[u8]) -> ApiResult<()> {
+/// What checks the signature while the body comes in.
+fn verifier(secrets: &[SecretString], headers: &HeaderMap) -> ApiResult<Verifier> {
     if secrets.is_empty() {
         let detail = "GITHUB_WEBHOOK_SECRET is not configured, so no delivery can be trusted";
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -70,16 +89,12 @@ fn check_signature(secrets: &[SecretString], headers: &HeaderMap, raw: &[u8]) ->
     }
     let signature = header(headers, SIGNATURE)
         .ok_or_else(|| ApiError::unauthenticated("X-Hub-Signature-256 is missing"))?;
-    if secrets
-        .iter()
-        .any(|secret| signature::verify(secret.expose_secret(), raw, signature))
-    {
-        Ok(())
-    } else {
-        Err(ApiError::unauthenticated(
-            "X-Hub-Signature-256 does not sign this body",
-        ))
-    }
+    let secrets = secrets.iter().map(|secret| secret.expose_secret());
+    Verifier::new(secrets, signature).ok_or_else(wrong_signature)
+}
+
+fn wrong_signature() -> ApiError {
+    ApiError::unauthenticated("X-Hub-Signature-256 does not sign this body")
 }
 
 fn parse(raw: &[u8]) -> ApiResult<Value> {
@@ -100,6 +115,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use devart_core::signature;
 
     use super::*;
 
@@ -115,7 +131,16 @@ mod tests {
                 HeaderValue::from_str(&signature).expect("a header value"),
             );
         }
-        let refused = check_signature(&secrets, &headers, BODY).err()?;
+        let refused = match verifier(&secrets, &headers) {
+            Err(error) => error,
+            Ok(mut verifier) => {
+                verifier.update(BODY);
+                if verifier.verifies() {
+                    return None;
+                }
+                wrong_signature()
+            }
+        };
         Some(refused.status().as_u16())
     }
 

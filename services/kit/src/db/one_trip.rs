@@ -8,7 +8,8 @@ use sqlx::postgres::{
 };
 use sqlx::{Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
-use super::{is_connection_error, suspicion};
+use super::transaction::{CloseUnlessKept, begin};
+use super::{is_connection_error, patience, suspicion};
 
 /// Where a function that takes the caller on itself is called.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ impl OneTrip<'_> {
         let mut answers = Vec::new();
         match self {
             Self::Within(connection) => send(connection, statement, &mut answers).await?,
+            Self::Alone(pool) if patience::is_pooled() => {
+                send_in_transaction(pool, statement, &mut answers).await?;
+            }
             Self::Alone(pool) => {
                 let mut attempts_left = pool.options().get_max_connections();
                 while !sent_alone(pool, &statement, attempts_left > 0, &mut answers).await? {
@@ -46,6 +50,24 @@ impl OneTrip<'_> {
     }
 }
 
+/// Preparing and executing are two messages, which a pooler sends to one connection only within a
+/// transaction.
+async fn send_in_transaction(
+    pool: &PgPool,
+    statement: Statement,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = begin(pool).await?;
+    in_time(send(&mut transaction, statement, answers)).await?;
+    transaction.commit().await
+}
+
+/// What comes of it, within the time in which Postgres would have ended it.
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(patience::limit(), work).await;
+    done.unwrap_or_else(|_| Err(patience::silence()))
+}
+
 /// False when the statement never ran and may be sent again.
 async fn sent_alone(
     pool: &PgPool,
@@ -53,13 +75,17 @@ async fn sent_alone(
     may_repeat: bool,
     answers: &mut Vec<Answer>,
 ) -> Result<bool, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let Err(error) = send(&mut connection, statement.clone(), answers).await else {
+    // Dropped while it waits for an answer, it is closed: it might wait for ever.
+    let mut connection = CloseUnlessKept(Some(pool.acquire().await?));
+    let sent = in_time(send(&mut connection, statement.clone(), answers)).await;
+    let Err(error) = sent else {
+        connection.keep();
         return Ok(true);
     };
     if is_connection_error(&error) {
         suspicion::raise();
-        connection.close_on_drop();
+    } else {
+        connection.keep();
     }
     if may_repeat && statement.arguments.is_some() && never_ran(&error, answers) {
         return Ok(false);

@@ -4,9 +4,10 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres};
+use tokio::time::timeout;
 
 use super::caller::Caller;
-use super::retrying;
+use super::{patience, retrying};
 
 /// After a statement that failed, a bare COMMIT would roll back and say nothing; the empty SELECT
 /// before it fails then.
@@ -32,7 +33,8 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         let connection = self.connection.take().ok_or(sqlx::Error::PoolClosed)?;
         let mut connection = CloseUnlessKept(Some(connection));
-        connection.execute(sqlx::raw_sql(COMMIT)).await?;
+        let committed = timeout(patience::limit(), connection.execute(sqlx::raw_sql(COMMIT)));
+        committed.await.map_err(|_| patience::silence())??;
         connection.keep();
         Ok(())
     }
@@ -64,7 +66,12 @@ impl Drop for Transaction {
 
 /// A statement that is still under way is waited for; its error, too, closes the connection.
 async fn roll_back(mut connection: CloseUnlessKept) {
-    if connection.execute(sqlx::raw_sql("rollback")).await.is_ok() {
+    let done = timeout(
+        patience::limit(),
+        connection.execute(sqlx::raw_sql("rollback")),
+    )
+    .await;
+    if matches!(done, Ok(Ok(_))) {
         connection.keep();
     }
 }
@@ -74,7 +81,7 @@ async fn roll_back(mut connection: CloseUnlessKept) {
 /// # Errors
 /// When no transaction can be opened.
 pub async fn begin(pool: &PgPool) -> Result<Transaction, sqlx::Error> {
-    retrying(pool, || open(pool, "begin".to_owned())).await
+    retrying(pool, || open(pool, patience::begin())).await
 }
 
 /// Opens a transaction and takes on the caller's role and claims for its duration, in one round
@@ -90,8 +97,9 @@ pub async fn begin_as(pool: &PgPool, caller: &Caller) -> Result<Transaction, sql
 /// which there is no quote to escape, whatever the server's settings.
 fn opening(caller: &Caller) -> String {
     let (role, claims) = (caller.role(), hex::encode(caller.claims()));
+    let begin = patience::begin();
     format!(
-        "begin; select pg_catalog.set_config('role', '{role}', true), \
+        "{begin}; select pg_catalog.set_config('role', '{role}', true), \
          pg_catalog.set_config('request.jwt.claims', \
          pg_catalog.convert_from(pg_catalog.decode('{claims}', 'hex'), 'UTF8'), true)"
     )
@@ -99,20 +107,21 @@ fn opening(caller: &Caller) -> String {
 
 async fn open(pool: &PgPool, statements: String) -> Result<Transaction, sqlx::Error> {
     let mut connection = CloseUnlessKept(Some(pool.acquire().await?));
-    connection
-        .execute(sqlx::raw_sql(AssertSqlSafe(statements)))
-        .await?;
+    let opening = connection.execute(sqlx::raw_sql(AssertSqlSafe(statements)));
+    // Not tried again: whoever waits has waited long enough.
+    let opened = timeout(patience::limit(), opening).await;
+    opened.map_err(|_| sqlx::Error::PoolTimedOut)??;
     Ok(Transaction {
         connection: connection.keep(),
     })
 }
 
 /// A connection in a state that is not known: closed when it is dropped, so that nobody gets it.
-struct CloseUnlessKept(Option<PoolConnection<Postgres>>);
+pub(super) struct CloseUnlessKept(pub(super) Option<PoolConnection<Postgres>>);
 
 impl CloseUnlessKept {
     /// The state is known after all.
-    fn keep(&mut self) -> Option<PoolConnection<Postgres>> {
+    pub(super) fn keep(&mut self) -> Option<PoolConnection<Postgres>> {
         self.0.take()
     }
 }

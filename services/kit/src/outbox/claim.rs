@@ -34,8 +34,12 @@ pub(super) async fn run<H: OutboxHandler>(
         let (asked_at, since) = (Instant::now(), sight.since());
         // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait
         // for their leases' end.
-        let claimed = worker.store.claim(batch, worker.options.lease(), since);
-        match claimed.await {
+        let claimed = {
+            let _asking = worker.pulse.ask();
+            let lease = worker.options.lease();
+            worker.store.claim(batch, lease, since).await
+        };
+        match claimed {
             Ok(rows) => {
                 failures = 0;
                 sight.looked(since, asked_at, &rows);

@@ -60,6 +60,7 @@ pub async fn run<H: OutboxHandler>(
     let wakeups = database.listener.subscribe(format!("devart_{}", H::TOPIC));
     let worker = Arc::new(Worker {
         store: Store::new(database.pool, H::TOPIC),
+        pulse: database.pulse,
         hands: Hands::default(),
         slots: Semaphore::new(options.concurrency),
         room: Arc::new(Semaphore::new(options.room())),

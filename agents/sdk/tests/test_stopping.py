@@ -1,0 +1,99 @@
+"""Stopping, closing and starting where one would not expect it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from stand_in import StandIn
+
+from devart import Client, Task
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def client(api: StandIn) -> Iterator[Client]:
+    with Client(api.url, "dva_key", retry_seconds=0.2) as client:
+        yield client
+
+
+def _run_in_thread(client: Client, handler: Callable[[Task], object]) -> threading.Thread:
+    thread = threading.Thread(target=client.run, args=(handler,), kwargs={"wait_seconds": 1})
+    thread.start()
+    return thread
+
+
+def test_what_a_late_claim_brings_goes_back_and_is_not_begun(
+    api: StandIn, client: Client, eventually: Eventually
+) -> None:
+    begun: list[Task] = []
+    api.hold_claims.clear()
+    token = api.offer()
+    thread = _run_in_thread(client, begun.append)
+    eventually(lambda: bool(api.asked("claim")))
+    assert client.stop()
+    api.hold_claims.set()
+    thread.join(15)
+    assert not thread.is_alive()
+    assert begun == []
+    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("report-failure") == []
+
+
+def test_stop_before_a_run_says_that_it_did_nothing(api: StandIn, client: Client) -> None:
+    assert client.stop() is False
+    api.offer()
+    assert client.run(lambda _: None, max_tasks=1) == 1
+    assert client.stop() is False
+
+
+def test_close_while_working_finishes_what_is_in_hand(
+    api: StandIn, client: Client, eventually: Eventually
+) -> None:
+    api.offer()
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def handle(_: Task) -> str:
+        begun.set()
+        go_on.wait(10)
+        return "finished"
+
+    thread = _run_in_thread(client, handle)
+    assert begun.wait(10)
+    client.close()
+    go_on.set()
+    thread.join(15)
+    assert not thread.is_alive()
+    assert [body["result"] for body in api.asked("status")] == ["finished"]
+    with pytest.raises(RuntimeError, match="closed"):
+        client.run(handle)
+    with pytest.raises(RuntimeError, match="closed"):
+        client.heartbeat()
+
+
+def test_a_run_that_would_block_an_event_loop_says_what_to_use(client: Client) -> None:
+    async def start() -> None:
+        client.run(lambda _: None)
+
+    with pytest.raises(RuntimeError, match="AsyncAgentSDK"):
+        asyncio.run(start())
+
+
+def test_a_run_beside_an_event_loop_works(api: StandIn, client: Client) -> None:
+    api.offer()
+
+    async def start() -> int:
+        return await asyncio.to_thread(client.run, lambda _: None, 1)
+
+    assert asyncio.run(start()) == 1
+
+
+def test_a_handler_may_give_its_task_back(api: StandIn, client: Client) -> None:
+    token = api.offer()
+    client.run(client.give_back, max_tasks=1)
+    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("status") == api.asked("report-failure") == []
