@@ -2517,12 +2517,19 @@ $$;
 -- Refuses a dependency that closes a circle. A task on which nothing depends closes none: so making
 -- a chain costs each task the same. The caller has the task locked, so that nothing begins to
 -- depend on it. The others come here one by one: opposite halves of a circle, made at once, would
--- not see each other. Errors: 22023, 40001.
+-- not see each other. A transaction that sees the past cannot know what has begun to depend on a
+-- task since: there only a new task gets dependencies. Errors: 22023, 40001, 0A000.
 create or replace function devart_private.refuse_circle(p_task_id uuid, p_depends_on uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
+    if current_setting('transaction_isolation') <> 'read committed' and not exists (
+        select from devart.tasks t where t.id = p_task_id and t.created_at = now()
+    ) then
+        raise exception 'an existing task gets dependencies only under READ COMMITTED'
+            using errcode = '0A000';
+    end if;
     if p_task_id <> p_depends_on
        and not exists (
            select from devart.task_dependencies d where d.depends_on = p_task_id) then
@@ -3183,11 +3190,11 @@ begin
 end
 $$;
 
-create or replace trigger tasks_after_title_update after update of title on devart.tasks
+create or replace trigger tasks_titles_after_update after update of title on devart.tasks
     for each row execute function devart_private.tasks_after_title_change();
-create or replace trigger tasks_after_delete after delete on devart.tasks
+create or replace trigger tasks_titles_after_delete after delete on devart.tasks
     for each row execute function devart_private.tasks_after_title_change();
-create or replace trigger tasks_after_truncate after truncate on devart.tasks
+create or replace trigger tasks_titles_after_truncate after truncate on devart.tasks
     for each statement execute function devart_private.tasks_after_title_change();
 
 -- Below every id that is made at this moment or later.
@@ -5689,9 +5696,6 @@ begin;
 -- next user has neither. Inside of a transaction they stay until its end. One transaction has one
 -- caller: PL/pgSQL asks once per transaction whether the role may call the function.
 --
--- They have their caller's rights, and no pinned search_path, which would cost each call a
--- twentieth: every name is qualified instead.
---
 -- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
 
 -- Priorities are text here: a login without rights on the schema devart cannot name its types.
@@ -5705,10 +5709,11 @@ create or replace function devart_private.create_task_as(
     needs_approval boolean,
     traceparent text, idempotency_key text, timeout_seconds int
 )
-returns devart.tasks language plpgsql as $$
+returns devart.tasks language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.create_task(
         title => title, description => description, priority => priority::devart.task_priority,
         payload => payload, parent_task_id => parent_task_id, service_id => service_id,
@@ -5722,10 +5727,11 @@ $$;
 create or replace function devart_private.complete_task_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, result jsonb
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.complete_task(
         task_id => task_id, lease_token => lease_token, result => result);
 end
@@ -5735,10 +5741,11 @@ create or replace function devart_private.report_task_failure_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, error text,
     retryable boolean, retry_after interval
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.report_task_failure(
         task_id => task_id, lease_token => lease_token, error => error, retryable => retryable,
         retry_after => retry_after);
@@ -5748,10 +5755,11 @@ $$;
 create or replace function devart_private.extend_lease_as(
     caller_role text, caller_claims text, task_id uuid, lease_token uuid, seconds int
 )
-returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql as $$
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return query select * from devart.extend_lease(
         task_id => task_id, lease_token => lease_token, seconds => seconds);
 end
@@ -5760,10 +5768,11 @@ $$;
 create or replace function devart_private.agent_heartbeat_as(
     caller_role text, caller_claims text, detail jsonb
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.agent_heartbeat(detail => detail);
 end
 $$;
@@ -5772,10 +5781,11 @@ create or replace function devart_private.charge_service_as(
     caller_role text, caller_claims text, service_id uuid, amount_usd numeric, task_id uuid,
     idempotency_key text
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.charge_service(
         service_id => service_id, amount_usd => amount_usd, task_id => task_id,
         idempotency_key => idempotency_key);
@@ -5786,10 +5796,11 @@ create or replace function devart_private.dispatch_task_as(
     caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
     task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.dispatch_task(
         service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
         lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
@@ -5799,10 +5810,11 @@ $$;
 create or replace function devart_private.settle_charge_as(
     caller_role text, caller_claims text, hold_id uuid, amount_usd numeric, usage jsonb
 )
-returns jsonb language plpgsql as $$
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.settle_charge(hold_id => hold_id, amount_usd => amount_usd, usage => usage);
 end
 $$;
@@ -5810,10 +5822,11 @@ $$;
 create or replace function devart_private.release_charge_as(
     caller_role text, caller_claims text, hold_id uuid
 )
-returns boolean language plpgsql as $$
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
-    caller_claims := pg_catalog.set_config('request.jwt.claims', caller_claims, true);
-    caller_role := pg_catalog.set_config('role', caller_role, true);
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
     return devart.release_charge(hold_id => hold_id);
 end
 $$;

@@ -79,5 +79,6 @@ mod task_lists;
 mod task_messages;
 mod telegram;
 mod time_ranges;
+mod upgrade;
 mod wakeups;
 mod webhooks;

@@ -12,8 +12,8 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'agent_heartbeat_wrapper';
 
 CREATE  FUNCTION "charge_service"(
-	"service_id" uuid, /* Option < Uuid > */
-	"amount_usd" NUMERIC, /* Option < AnyNumeric > */
+	"service_id" uuid, /* Uuid */
+	"amount_usd" NUMERIC, /* AnyNumeric */
 	"task_id" uuid DEFAULT NULL, /* Option < Uuid > */
 	"idempotency_key" TEXT DEFAULT NULL /* Option < String > */
 ) RETURNS jsonb /* Result < JsonB, ErrorReport > */
@@ -45,7 +45,7 @@ AS 'MODULE_PATHNAME', 'claim_next_task_wrapper';
 
 CREATE  FUNCTION "claim_tasks"(
 	"agent_id" uuid DEFAULT NULL, /* Option < Uuid > */
-	"max_tasks" INT DEFAULT 1, /* Option < i32 > */
+	"max_tasks" INT DEFAULT 1, /* i32 */
 	"claim_key" uuid DEFAULT NULL /* Option < Uuid > */
 ) RETURNS TABLE (
 	"task_id" uuid,  /* Uuid */
@@ -67,8 +67,8 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'claim_tasks_wrapper';
 
 CREATE  FUNCTION "complete_task"(
-	"task_id" uuid, /* Option < Uuid > */
-	"lease_token" uuid, /* Option < Uuid > */
+	"task_id" uuid, /* Uuid */
+	"lease_token" uuid, /* Uuid */
 	"result" jsonb DEFAULT NULL /* Option < RawJsonb > */
 ) RETURNS TABLE (
 	"status" TEXT,  /* String */
@@ -81,8 +81,8 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'complete_task_wrapper';
 
 CREATE  FUNCTION "complete_tasks"(
-	"task_ids" uuid[], /* :: std :: option :: Option < Vec < Option < Uuid > > > */
-	"lease_tokens" uuid[], /* :: std :: option :: Option < Vec < Option < Uuid > > > */
+	"task_ids" uuid[], /* Vec < Option < Uuid > > */
+	"lease_tokens" uuid[], /* Vec < Option < Uuid > > */
 	"results" jsonb[] DEFAULT NULL /* :: std :: option :: Option < Vec < Option < RawJsonb > > > */
 ) RETURNS TABLE (
 	"task_id" uuid,  /* Uuid */
@@ -128,7 +128,7 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'hash_api_key_wrapper';
 
 CREATE  FUNCTION "my_agent_id"() RETURNS uuid /* Option < Uuid > */
-STRICT STABLE PARALLEL RESTRICTED
+STRICT STABLE PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'my_agent_id_wrapper';
 
@@ -136,13 +136,6 @@ CREATE  FUNCTION "my_user_id"() RETURNS uuid /* Option < Uuid > */
 STRICT STABLE PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'my_user_id_wrapper';
-
-CREATE  FUNCTION "readable_json"(
-	"value" jsonb /* RawJsonb */
-) RETURNS jsonb /* RawJsonb */
-IMMUTABLE STRICT PARALLEL SAFE
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'readable_json_wrapper';
 
 CREATE  FUNCTION "release_charge"(
 	"hold_id" uuid /* Uuid */
@@ -154,17 +147,17 @@ AS 'MODULE_PATHNAME', 'release_charge_wrapper';
 
 CREATE  FUNCTION "render_template"(
 	"template" TEXT, /* & str */
-	"variables" jsonb /* RawJsonb */
+	"variables" jsonb /* JsonB */
 ) RETURNS TEXT /* Result < String, ErrorReport > */
 IMMUTABLE STRICT PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'render_template_wrapper';
 
 CREATE  FUNCTION "report_task_failure"(
-	"task_id" uuid, /* Option < Uuid > */
-	"lease_token" uuid, /* Option < Uuid > */
-	"error" TEXT, /* Option < & str > */
-	"retryable" bool DEFAULT true, /* Option < bool > */
+	"task_id" uuid, /* Uuid */
+	"lease_token" uuid, /* Uuid */
+	"error" TEXT, /* & str */
+	"retryable" bool DEFAULT true, /* bool */
 	"retry_after" interval DEFAULT NULL /* Option < Interval > */
 ) RETURNS TABLE (
 	"status" TEXT,  /* String */
@@ -177,13 +170,13 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'report_task_failure_wrapper';
 
 CREATE  FUNCTION "reserve_charge"(
-	"service_id" uuid, /* Option < Uuid > */
+	"service_id" uuid, /* Uuid */
 	"estimate_usd" NUMERIC DEFAULT NULL, /* Option < AnyNumeric > */
-	"usage" jsonb DEFAULT NULL, /* Option < RawJsonb > */
+	"usage" jsonb DEFAULT NULL, /* Option < JsonB > */
 	"task_id" uuid DEFAULT NULL, /* Option < Uuid > */
 	"lease_token" uuid DEFAULT NULL, /* Option < Uuid > */
 	"idempotency_key" TEXT DEFAULT NULL, /* Option < String > */
-	"ttl" interval DEFAULT '10 minutes' /* Option < Interval > */
+	"ttl" interval DEFAULT '10 minutes' /* Interval */
 ) RETURNS jsonb /* Result < JsonB, ErrorReport > */
 VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
@@ -191,9 +184,9 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'reserve_charge_wrapper';
 
 CREATE  FUNCTION "settle_charge"(
-	"hold_id" uuid, /* Option < Uuid > */
+	"hold_id" uuid, /* Uuid */
 	"amount_usd" NUMERIC DEFAULT NULL, /* Option < AnyNumeric > */
-	"usage" jsonb DEFAULT NULL /* Option < RawJsonb > */
+	"usage" jsonb DEFAULT NULL /* Option < JsonB > */
 ) RETURNS jsonb /* Result < JsonB, ErrorReport > */
 VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
@@ -201,7 +194,7 @@ LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'settle_charge_wrapper';
 
 CREATE  FUNCTION "start_task"(
-	"task_id" uuid, /* Option < Uuid > */
+	"task_id" uuid, /* Uuid */
 	"agent_id" uuid DEFAULT NULL, /* Option < Uuid > */
 	"claim_key" uuid DEFAULT NULL /* Option < Uuid > */
 ) RETURNS TABLE (
@@ -242,15 +235,6 @@ STRICT STABLE PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'actor_wrapper';
 
-CREATE  FUNCTION devart_private."check_json"(
-	"value" jsonb, /* RawJsonb */
-	"field" TEXT, /* & str */
-	"most" INT /* i32 */
-) RETURNS bool /* Result < bool, ErrorReport > */
-IMMUTABLE STRICT PARALLEL SAFE
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'check_json_wrapper';
-
 CREATE  FUNCTION devart_private."hold_for_task"(
 	"service_id" uuid, /* Uuid */
 	"amount_usd" NUMERIC, /* AnyNumeric */
@@ -266,20 +250,6 @@ CREATE  FUNCTION devart_private."is_api_caller"() RETURNS bool /* bool */
 STRICT STABLE PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'is_api_caller_wrapper';
-
-CREATE  FUNCTION devart_private."take_lock"(
-	"number" bigint /* i64 */
-) RETURNS void
-STRICT VOLATILE PARALLEL UNSAFE
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'take_lock_wrapper';
-
-CREATE  FUNCTION devart_private."try_lock"(
-	"number" bigint /* i64 */
-) RETURNS bool /* bool */
-STRICT VOLATILE PARALLEL UNSAFE
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'try_lock_wrapper';
 
 CREATE  FUNCTION devart_private."wake"(
 	"topic" TEXT /* & str */
@@ -312,6 +282,11 @@ CREATE FUNCTION devart_private."tasks_before_insert"()
 	RETURNS TRIGGER
 	LANGUAGE c
 	AS 'MODULE_PATHNAME', 'tasks_before_insert_wrapper';
+
+CREATE FUNCTION devart_private."tasks_before_payload_update"()
+	RETURNS TRIGGER
+	LANGUAGE c
+	AS 'MODULE_PATHNAME', 'tasks_before_payload_update_wrapper';
 
 CREATE FUNCTION devart_private."tasks_before_requeue"()
 	RETURNS TRIGGER

@@ -12,6 +12,7 @@ mod ids;
 mod json;
 mod money;
 mod pg;
+mod retired;
 mod row_reader;
 mod settings;
 mod tasks;
