@@ -86,6 +86,8 @@ class StandIn:
             return problem(409, "lease_lost")
         if request.action == "extend-lease":
             return _json(status="IN_PROGRESS", lease_expires_at="2099-01-01T00:00:00Z")
+        if request.action == "release":
+            return _json(status="TODO", run_at=None)
         if request.action == "tasks":
             row = {"id": str(uuid.uuid4()), "title": "T", "status": "TODO", "priority": "LOW"}
             return _json(**row, attempt=0)

@@ -39,7 +39,7 @@ def test_what_a_late_claim_brings_goes_back_and_is_not_begun(
     thread.join(15)
     assert not thread.is_alive()
     assert begun == []
-    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("release") == [{"lease_token": token}]
     assert api.asked("report-failure") == []
 
 
@@ -95,5 +95,5 @@ def test_a_run_beside_an_event_loop_works(api: StandIn, client: Client) -> None:
 def test_a_handler_may_give_its_task_back(api: StandIn, client: Client) -> None:
     token = api.offer()
     client.run(client.give_back, max_tasks=1)
-    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("release") == [{"lease_token": token}]
     assert api.asked("status") == api.asked("report-failure") == []
