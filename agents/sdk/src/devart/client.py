@@ -352,7 +352,8 @@ class Client(Money):
             timeout_seconds: how long an attempt may run, whatever its heartbeats say: 1 to
                 2,592,000, which are 30 days. None for no limit.
             key: names this task among the parent's children: creating it again, in a later attempt
-                at the parent, finds the first one, provided that all else is the same. None creates
+                at the parent, by whichever agent, finds the first one, provided that all else is
+                the same. None creates
                 another each time. At most 150 printable ASCII characters.
 
         Raises:
@@ -372,7 +373,7 @@ class Client(Money):
                 "required_capabilities", required_capabilities
             ),
             "depends_on": arguments.names("depends_on", depends_on),
-            "run_at": run_at.isoformat() if run_at else None,
+            "run_at": arguments.moment("run_at", run_at),
             "max_retries": arguments.whole("max_retries", max_retries, 0, 100),
             "service_id": service_id,
             "estimated_cost_usd": exact_usd("estimated_cost_usd", estimated_cost_usd),
