@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::support::api::Api;
+use crate::support::budget::service;
 use crate::support::http::{Answer, Http, send};
 use crate::support::queue::{create, start};
 use crate::support::{Database, sqlstate};
@@ -22,14 +23,17 @@ async fn create_all(session: &mut PgConnection, tasks: Value) -> sqlx::Result<Ve
 async fn a_key_used_for_anything_else_is_refused() -> Result<()> {
     let db = Database::create().await?;
     let mut session = db.session_as(db.person("supervisor").await?).await?;
+    let other_service = service(&db.owner, "model", "10").await?;
     let request = json!({
         "title": "t", "priority": "HIGH", "payload": {"a": 1}, "required_capabilities": ["x", "y"],
         "run_at": "2999-01-01T00:00:00Z", "max_retries": 2, "timeout_seconds": 60,
+        "estimated_cost_usd": "1.5",
         "idempotency_key": "k",
     });
     let id = create(&mut session, request.clone()).await?;
     let same = json!({
         "required_capabilities": ["y", "x"], "run_at": "2999-01-01T01:00:00+01:00",
+        "estimated_cost_usd": "1.500",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     });
     // What became of the task meanwhile says nothing about the request.
@@ -47,6 +51,9 @@ async fn a_key_used_for_anything_else_is_refused() -> Result<()> {
         (json!({"required_capabilities": ["x"]}), "23505"),
         (json!({"run_at": "2999-01-01T00:00:01Z"}), "23505"),
         (json!({"max_retries": 3}), "23505"),
+        (json!({"estimated_cost_usd": "1.6"}), "23505"),
+        (json!({"estimated_cost_usd": null}), "23505"),
+        (json!({"service_id": other_service}), "23505"),
         (json!({"timeout_seconds": 61}), "23505"),
         (json!({"timeout_seconds": null}), "23505"),
         (json!({"needs_approval": true}), "23505"),
@@ -163,8 +170,8 @@ async fn a_child_is_made_once_whoever_attempts_its_parent_and_however_late() -> 
             assert_eq!(child(&http, parent, "k", other).await?.0, 409);
         }
         // Whoever works on the parent sees its child, and may let another one wait for it.
-        let seen = http.get(&format!("/api/tasks/{}", ids[0].as_str().context("an id")?));
-        assert_eq!(seen.await?.expect(200)["id"], ids[0]);
+        let path = format!("/api/tasks/{}", ids[0].as_str().context("an id")?);
+        assert_eq!(http.get(&path).await?.expect(200)["id"], ids[0]);
         let waiting = json!({"title": "next", "depends_on": [ids[0]]});
         assert_eq!(child(&http, parent, "next", waiting).await?.0, 201);
         sqlx::query("select devart.release_task($1, $2)")

@@ -112,7 +112,10 @@ async fn over_http_a_repeated_release_is_answered_the_same() -> Result<()> {
     for _ in 0..2 {
         let request = http.request(Method::POST, &path);
         let answer = send(request.header("idempotency-key", "k").json(&body)).await?;
-        assert_eq!(answer.expect(200), json!({"status": "TODO", "run_at": Value::Null}));
+        assert_eq!(
+            answer.expect(200),
+            json!({"status": "TODO", "run_at": Value::Null})
+        );
     }
     let late = http.post(&path, body).await?;
     assert_eq!(late.problem(409), "lease_lost");
