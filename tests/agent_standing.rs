@@ -16,6 +16,7 @@ const ACTS: &[&str] = &[
     "select devart.claim_tasks(null, 2)",
     "select devart.start_task('{waiting}')",
     "select devart.extend_lease('{own}', '{token}')",
+    "select devart.release_task('{own}', '{token}')",
     "select devart.complete_task('{own}', '{token}')",
     "select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])",
     "select devart.report_task_failure('{own}', '{token}', 'e')",

@@ -55,6 +55,12 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"lease_token": "{token}"}"#,
         "----+",
     ),
+    (
+        "POST",
+        "/api/tasks/{own}/release",
+        r#"{"lease_token": "{token}"}"#,
+        "----+",
+    ),
     ("PUT", "/api/agents/heartbeat", "{}", "----+"),
     (
         "POST",

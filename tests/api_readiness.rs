@@ -1,9 +1,12 @@
 //! Ready is who can do the work; who is not says why.
 
 use anyhow::Result;
-use serde_json::json;
+use devart_cli::cluster::StopMode;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::support::api::Api;
+use crate::support::cluster::{self, DATABASE};
 use crate::support::queue::create;
 use crate::support::wait::eventually;
 use crate::support::{Database, run_sql, sqlstate};
@@ -158,5 +161,39 @@ async fn readiness_does_not_wait_for_connections_that_others_hold() -> Result<()
     assert_eq!(api.anonymous.get("/readyz").await?.status, 200);
     lock.rollback().await?;
     waiting.await??.expect(200);
+    Ok(())
+}
+
+/// A server that begins where its primary was stopped, and waits for what that writes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_on_a_standby_is_answered_by_a_sentence() -> Result<()> {
+    let cluster = cluster::durable().await?;
+    let mut api = Api::start_with(&cluster.authenticator_url(DATABASE), &[]).await?;
+    let mut owner = PgConnection::connect(&cluster.url(DATABASE)).await?;
+    create(&mut owner, json!({"title": "t"})).await?;
+    let agent: Value = sqlx::query_scalar("select devart.register_agent('a')")
+        .fetch_one(&mut owner)
+        .await?;
+    let key = agent["api_key"].as_str().expect("a key");
+    let http = api.anonymous.with_key(key);
+    let claim = format!(
+        "select * from devart.claim_tasks('{}', 5)",
+        agent["id"].as_str().expect("an id")
+    );
+    tokio::task::block_in_place(|| cluster.stop(StopMode::Fast))?;
+    std::fs::write(cluster.data_dir().join("standby.signal"), "")?;
+    tokio::task::block_in_place(|| cluster.start())?;
+    not_ready(&api, "standby").await;
+    let refused = http.post("/api/tasks/claim", json!({})).await?;
+    assert_eq!(refused.problem(503), "unavailable");
+    assert!(refused.text.contains("standby"), "{}", refused.text);
+    let mut standby = PgConnection::connect(&cluster.url(DATABASE)).await?;
+    let outcome = run_sql(&mut standby, claim).await;
+    assert_eq!(sqlstate(&outcome), "25006");
+    // What only reads is answered.
+    http.get("/api/tasks").await?.expect(200);
+    run_sql(&mut standby, "select pg_promote()".to_owned()).await?;
+    api.wait_until_ready().await?;
+    http.post("/api/tasks/claim", json!({})).await?.expect(200);
     Ok(())
 }

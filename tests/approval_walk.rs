@@ -362,6 +362,15 @@ async fn a_retry_by_the_worker_keeps_the_votes_and_an_edit_back_does_not() -> Re
     let held = start(&world.db.owner, id, agent)
         .await?
         .context("approved")?;
+    let released: String = sqlx::query_scalar("select status from devart.release_task($1, $2)")
+        .bind(held.task_id)
+        .bind(held.lease_token)
+        .fetch_one(&world.db.owner)
+        .await?;
+    assert_eq!(released, "TODO");
+    let held = start(&world.db.owner, id, agent)
+        .await?
+        .context("still approved")?;
     fail(&world.db.owner, &held, true).await?;
     assert_eq!(status(&world.db.owner, id).await?, "SCHEDULED");
     for title in ["worse", "risky"] {

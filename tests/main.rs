@@ -77,6 +77,7 @@ mod task_keys;
 mod task_limits;
 mod task_lists;
 mod task_messages;
+mod task_release;
 mod telegram;
 mod time_ranges;
 mod upgrade;

@@ -17,6 +17,7 @@ const CHANGES: &[&str] = &[
     "select * from devart.complete_tasks(array['{a}', '{b}']::uuid[], array['{token_a}', '{token_b}']::uuid[])",
     "select * from devart.report_task_failure('{a}', '{token_a}', 'e', false)",
     "select * from devart.report_task_failure('{a}', '{token_a}', 'e')",
+    "select * from devart.release_task('{a}', '{token_a}')",
     "select devart.cancel_task('{a}')",
     "select devart.cancel_task('{d}')",
     "select devart.delete_task('{d}')",

@@ -296,3 +296,50 @@ async fn deliveries_at_the_same_time_make_one_task() -> Result<()> {
     assert_eq!(tasks, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_pull_request_is_followed_whatever_names_it() -> Result<()> {
+    let db = Database::create().await?;
+    let api = Api::start(&db).await?;
+    // Not to be compressed, and of equal beginnings.
+    let text: String = (0..500).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    for (n, (pointer, value)) in [
+        ("/repository/id", json!(format!("{text}a"))),
+        ("/repository/id", json!(format!("{text}b"))),
+        ("/repository/id", json!({"text": text})),
+        ("/repository/id", json!(null)),
+        ("/pull_request/updated_at", json!("2026-13-39T29:00:00Z")),
+        ("/pull_request/updated_at", json!("2026-02-30T00:00:00Z")),
+        ("/pull_request/updated_at", json!(text)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Long ids are told apart although all else is equal.
+        let (number, head) = (if n < 3 { 100 } else { n + 100 }, format!("head{n}"));
+        let mut statuses = Vec::new();
+        for action in ["opened", "closed"] {
+            let mut payload: Value = serde_json::from_str(&event(action, &head, 1, false)?)?;
+            payload["pull_request"]["number"] = json!(number);
+            *payload.pointer_mut(pointer).context(pointer)? = value.clone();
+            let id = format!("{n} {action}");
+            let answer = tell(&api, &id, &payload.to_string()).await?;
+            statuses.push(answer["status"].clone());
+        }
+        assert_eq!(statuses, ["accepted", "ignored"], "{pointer}");
+        let (_, state, why) = reviews(&db).await?.pop().context("its review")?;
+        assert_eq!(state, "CANCELLED", "{pointer}: {why:?}");
+    }
+    let known: i64 = sqlx::query_scalar("select count(*) from devart_private.pull_requests")
+        .fetch_one(&db.owner)
+        .await?;
+    assert_eq!(known, 7, "none is taken for another");
+    // A name that makes no task is not looked up in an index of tasks.
+    let mut closed: Value = serde_json::from_str(&event("closed", "h", 1, false)?)?;
+    closed["repository"]["id"] = json!(null);
+    closed["repository"]["full_name"] = json!(text);
+    closed["pull_request"]["number"] = json!(text);
+    let answer = tell(&api, "long name", &closed.to_string()).await?;
+    assert_eq!(answer["status"], "ignored");
+    Ok(())
+}

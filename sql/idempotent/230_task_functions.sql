@@ -5,7 +5,8 @@
 -- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
 -- timeout_seconds: how long an attempt may run, whatever its heartbeats say; null for no limit.
 -- The same idempotency_key from the same caller gives the task that it made the first time, for as
--- long as there is that task.
+-- long as there is that task. Of a child that an agent makes, also to another agent in a later
+-- attempt at its parent.
 -- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 23505 the
 -- key was used with other arguments (traceparent aside, which a repetition may change), 42501.
 --
@@ -39,6 +40,7 @@ declare
     v_digest bytea;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
     v_created record;
+    v_is_known boolean := false;
 begin
     if create_task.idempotency_key is not null then
         v_digest := devart.task_request_digest(
@@ -46,36 +48,49 @@ begin
             create_task.parent_task_id, create_task.service_id, create_task.required_capabilities,
             create_task.run_at, create_task.max_retries, create_task.estimated_cost_usd,
             create_task.depends_on, create_task.needs_approval, create_task.timeout_seconds);
+        if create_task.parent_task_id is not null then
+            select c.* into v_task
+            from devart.child_of_earlier_attempt(
+                create_task.parent_task_id, create_task.idempotency_key) c;
+            v_is_known := found;
+        end if;
     end if;
-    insert into devart.tasks as t (
-        title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, timeout_seconds,
-        request_digest, status
-    ) values (
-        create_task.title, create_task.description, create_task.priority,
-        coalesce(create_task.payload, '{}'), create_task.parent_task_id, create_task.service_id,
-        coalesce(create_task.required_capabilities, '{}'), create_task.run_at,
-        coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
-        create_task.idempotency_key, create_task.traceparent, create_task.timeout_seconds,
-        v_digest,
-        case
-            when create_task.needs_approval then 'AWAITING_APPROVAL'
-            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
-                then 'BLOCKED'
-        end::devart.task_status
-    )
-    -- Names its index, so that tasks without a key are not looked for.
-    on conflict (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
-        where idempotency_key is not null do nothing
-    returning t as task into v_created;
-    if not found then
-        select t.* into v_task from devart.tasks t
-        where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
-          and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
-              coalesce(devart.my_user_id(), devart.my_agent_id(),
-                       '00000000-0000-0000-0000-000000000000');
+    if not v_is_known then
+        insert into devart.tasks as t (
+            title, description, priority, payload, parent_task_id, service_id,
+            required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+            traceparent, timeout_seconds, request_digest, status
+        ) values (
+            create_task.title, create_task.description, create_task.priority,
+            coalesce(create_task.payload, '{}'), create_task.parent_task_id,
+            create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
+            create_task.run_at, coalesce(create_task.max_retries, 3),
+            create_task.estimated_cost_usd, create_task.idempotency_key, create_task.traceparent,
+            create_task.timeout_seconds, v_digest,
+            case
+                when create_task.needs_approval then 'AWAITING_APPROVAL'
+                when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
+                    then 'BLOCKED'
+            end::devart.task_status
+        )
+        -- Names its index, so that tasks without a key are not looked for.
+        on conflict (
+            coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key
+        ) where idempotency_key is not null do nothing
+        returning t as task into v_created;
+        if not found then
+            v_is_known := true;
+            select t.* into v_task from devart.tasks t
+            where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
+              and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000')
+                  operator(pg_catalog.=)
+                  coalesce(devart.my_user_id(), devart.my_agent_id(),
+                           '00000000-0000-0000-0000-000000000000');
+        end if;
+    end if;
+    if v_is_known then
         -- One made by an insert, or before there were digests, tells only its title.
-        if not found or v_task.title operator(pg_catalog.<>) create_task.title
+        if v_task.id is null or v_task.title operator(pg_catalog.<>) create_task.title
            and v_task.request_digest is null
            or v_task.request_digest operator(pg_catalog.<>) v_digest then
             raise exception 'idempotency_key was used for another task'
@@ -91,6 +106,22 @@ begin
         return v_task;
     end if;
     return v_created.task;
+end
+$$;
+
+-- The child that an agent made under this key; only for the agent that works on the parent now. Two
+-- do not make it at once, since each has the parent in hand.
+create or replace function devart.child_of_earlier_attempt(p_parent_task_id uuid, p_key text)
+returns setof devart.tasks language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart.is_my_task_in_progress(p_parent_task_id) then
+        return query
+        select t.* from devart.tasks t
+        where t.parent_task_id = p_parent_task_id and t.idempotency_key = p_key
+          and exists (select from devart.agents a where a.id = t.created_by)
+        order by t.id limit 1;
+    end if;
 end
 $$;
 

@@ -64,16 +64,44 @@ begin
 end
 $$;
 
--- GitHub's time of an event; now when it tells none.
+-- GitHub's time of an event; now when it tells none, or none that there is.
 create or replace function devart_private.github_time(p_payload jsonb)
-returns timestamptz language sql stable
+returns timestamptz language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_payload #>> '{pull_request,updated_at}'
+       ~ '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$' then
+        return (p_payload #>> '{pull_request,updated_at}')::timestamptz;
+    end if;
+    return now();
+exception when datetime_field_overflow then
+    return now();
+end
+$$;
+
+-- What names a repository or a pull request, as short as an index wants it: a long text as its
+-- digest, since two that begin alike are not the same.
+create or replace function devart_private.github_name(p_name text)
+returns text language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp as $$
     select case
-        when p_payload #>> '{pull_request,updated_at}'
-             ~ '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$'
-            then (p_payload #>> '{pull_request,updated_at}')::timestamptz
-        else now()
+        when octet_length(p_name) <= 200 then p_name
+        else 'sha256:' || encode(sha256(convert_to(p_name, 'UTF8')), 'hex')
     end
+$$;
+
+-- The repository of a delivery: its id, which a new name does not change, or else its name.
+create or replace function devart_private.github_repository(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(
+        p_payload #>> '{repository,id}', p_payload #>> '{repository,full_name}', ''))
+$$;
+
+create or replace function devart_private.github_pull_number(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(p_payload #>> '{pull_request,number}', ''))
 $$;
 
 -- Notes a pull request's event and cancels the reviews that it outdates: those of older heads, and
@@ -85,9 +113,8 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_action text := p_payload ->> 'action';
     v_head text := p_payload #>> '{pull_request,head,sha}';
-    v_repository text := coalesce(
-        p_payload #>> '{repository,id}', p_payload #>> '{repository,full_name}', '');
-    v_number text := coalesce(p_payload #>> '{pull_request,number}', '');
+    v_repository text := devart_private.github_repository(p_payload);
+    v_number text := devart_private.github_pull_number(p_payload);
     v_before devart_private.pull_requests;
     v_why text := case
         when v_action = 'converted_to_draft' then 'the pull request is a draft again'
@@ -176,9 +203,8 @@ begin
     update devart_private.webhook_deliveries d set task_id = v_task_id
     where d.source = 'github' and d.delivery_id = receive_github_delivery.delivery_id;
     update devart_private.pull_requests p set task_ids = p.task_ids || v_task_id
-    where p.repository = coalesce(
-              payload #>> '{repository,id}', payload #>> '{repository,full_name}', '')
-      and p.number = coalesce(payload #>> '{pull_request,number}', '');
+    where p.repository = devart_private.github_repository(payload)
+      and p.number = devart_private.github_pull_number(payload);
     return jsonb_build_object('status', 'accepted', 'task_id', v_task_id, 'reason', null);
 end
 $$;

@@ -76,6 +76,18 @@ begin
 end
 $$;
 
+create or replace function devart_private.release_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.release_task(task_id => task_id, lease_token => lease_token);
+end
+$$;
+
 create or replace function devart_private.agent_heartbeat_as(
     caller_role text, caller_claims text, detail jsonb
 )

@@ -25,15 +25,17 @@ begin
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
--- tasks.
+-- Whether an agent works on the task or on its parent, or made it. A definer, since a policy on
+-- tasks cannot read tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from devart.tasks t
-        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by));
+        where t.id = is_my_task.task_id
+          and (devart.my_agent_id() in (t.agent_id, t.created_by)
+               or t.parent_task_id in (select devart.my_tasks_in_progress())));
 end
 $$;
 
@@ -49,6 +51,17 @@ begin
 end
 $$;
 
+-- What the agent works on at this moment.
+create or replace function devart.my_tasks_in_progress()
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select t.id from devart.tasks t
+    where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id();
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -60,8 +73,10 @@ create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
     using ((select devart.is_supervisor()) and status <> 'IN_PROGRESS');
+-- Children of what it works on as well: an earlier attempt, by another agent, may have made them.
 create policy tasks_read_own on devart.tasks for select to devart_agent
-    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id()));
+    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id())
+           or parent_task_id in (select devart.my_tasks_in_progress()));
 create policy tasks_create_child on devart.tasks for insert to devart_agent
     with check (
         devart.is_my_task_in_progress(parent_task_id)

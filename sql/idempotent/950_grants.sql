@@ -63,6 +63,7 @@ grant execute on function
     devart.task_request_digest(
         text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
         uuid[], boolean, int),
+    devart.child_of_earlier_attempt(uuid, text),
     devart.find_tasks(
         text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
@@ -84,10 +85,11 @@ grant select on
     devart.holds, devart.service_registry, devart.service_prices, devart.service_status
     to devart_agent;
 grant execute on function
-    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
+    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
-    devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
+    devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),
+    devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
@@ -109,6 +111,7 @@ grant execute on function
     devart_private.readiness(text[]), devart_private.can_grow(),
     devart_private.create_task_as, devart_private.complete_task_as,
     devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
     devart_private.release_charge_as

@@ -54,6 +54,8 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart.claim_next_task() c"),
     ("devart_agent", "select devart.complete_tasks(array[c.task_id], array[c.lease_token], array['{}'::jsonb])
         from devart.claim_tasks(max_tasks => 1, claim_key => gen_random_uuid()) c"),
+    ("devart_agent", "select devart.release_task(c.task_id, c.lease_token)
+        from devart.claim_tasks(max_tasks => 1) c"),
     ("devart_agent", "select devart.report_task_failure(c.task_id, c.lease_token, 'broken', true)
         from devart.claim_tasks(max_tasks => 1) c"),
     ("devart_agent", "select devart.report_task_failure(c.task_id, c.lease_token, 'broken', false)
@@ -61,6 +63,9 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticated", "select devart.create_task('by message')"),
     ("devart_agent", "select devart.start_task('{message}')"),
     ("devart_agent", "insert into devart.tasks (title, parent_task_id) values ('child', '{message}')"),
+    ("devart_agent", "select devart.create_task(
+        'keyed child', parent_task_id => '{message}', idempotency_key => 'k')
+        from devart.my_tasks_in_progress()"),
     // money
     ("authenticated", "insert into devart.service_registry (name, budget_usd, period, time_zone)
         values ('third', 10, 'day', 'UTC')"),

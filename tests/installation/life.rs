@@ -1,11 +1,13 @@
 //! Setting up where others would stumble, and living on with it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::Clone;
+use super::arguments::Watch;
 use crate::support::http::Http;
 use crate::support::wait::within;
 
@@ -29,7 +31,9 @@ async fn an_installation_is_its_own_whatever_the_terminal_brought() -> Result<()
         other.join(".devart/env"),
         format!("{installation}\n{}\n", lines.join("\n")),
     )?;
+    let arguments = Watch::begin();
     let said = clone.up(". ../another/.devart/env; umask 077")?;
+    no_secret_is_an_argument(&clone, &arguments.end())?;
     assert!(said.contains("not taken over"), "{said}");
     let record = std::fs::read_to_string(clone.path(".devart/env"))?;
     assert!(!record.contains("of another installation"), "{record}");
@@ -44,6 +48,30 @@ async fn an_installation_is_its_own_whatever_the_terminal_brought() -> Result<()
 
     another_password_is_set(&clone).await?;
     full_disk_stops_no_server(&clone).await
+}
+
+fn no_secret_is_an_argument(clone: &Clone, seen: &BTreeSet<String>) -> Result<()> {
+    assert!(seen.iter().any(|it| it.contains("devart up")), "{seen:?}");
+    for name in [
+        "SUPABASE_JWT_SECRET",
+        "GITHUB_WEBHOOK_SECRET",
+        "ADMIN_PASSWORD",
+        "DATABASE_URL",
+        "RABBITMQ_URL",
+    ] {
+        let value = clone.recorded(name)?;
+        let secret = match value.split_once("://") {
+            Some((_, rest)) => {
+                let (login, _) = rest.split_once('@').context("a login")?;
+                login.split_once(':').context("a password")?.1
+            }
+            None => &value,
+        };
+        assert!(secret.len() >= 16, "{name} is long enough to be told");
+        let told = seen.iter().find(|it| it.contains(secret));
+        assert_eq!(told, None, "{name}");
+    }
+    Ok(())
 }
 
 async fn another_password_is_set(clone: &Clone) -> Result<()> {

@@ -3,6 +3,7 @@
 //!
 //! Such a clone has what `devart` looks at and no sources of its own, so nothing is compiled.
 
+mod arguments;
 mod copies;
 mod doctor;
 mod life;

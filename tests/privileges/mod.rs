@@ -280,6 +280,7 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
         "readiness",
         "receive_github_delivery",
         "release_charge_as",
+        "release_task_as",
         "report_task_failure_as",
         "settle_charge_as",
     ];

@@ -49,6 +49,7 @@ const WORK: &[&str] = &[
     "select devart.complete_task('{own}', '{token}')",
     "select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])",
     "select devart.extend_lease('{own}', '{token}')",
+    "select devart.release_task('{own}', '{token}')",
     "select devart.report_task_failure('{own}', '{token}', 'e')",
     "select devart.charge_service('{service}', 1)",
     "select devart.reserve_charge('{service}', 1)",

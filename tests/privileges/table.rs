@@ -116,6 +116,7 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.agent_heartbeat()", "----+"),
     ("select devart.agent_heartbeat('{agent}')", "-----"),
     ("select devart.extend_lease('{own}', '{token}')", "----+"),
+    ("select devart.release_task('{own}', '{token}')", "----+"),
     ("select devart.complete_task('{own}', '{token}')", "----+"),
     (
         "select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])",
@@ -235,6 +236,11 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.my_agent_id()", "+++++"),
     ("select devart.is_my_task('{own}')", "----+"),
     ("select devart.is_my_task_in_progress('{own}')", "----+"),
+    ("select devart.my_tasks_in_progress()", "----+"),
+    (
+        "select devart.child_of_earlier_attempt('{own}', 'k')",
+        "-++++",
+    ),
 ];
 
 /// What of the above Grafana may, too: nothing but reading what its dashboards are made of.

@@ -84,12 +84,7 @@ class StandIn:
             )
         if isinstance(request.body, dict) and request.body.get("lease_token") in self.lost:
             return problem(409, "lease_lost")
-        if request.action == "extend-lease":
-            return _json(status="IN_PROGRESS", lease_expires_at="2099-01-01T00:00:00Z")
-        if request.action == "tasks":
-            row = {"id": str(uuid.uuid4()), "title": "T", "status": "TODO", "priority": "LOW"}
-            return _json(**row, attempt=0)
-        return _json(status="DONE" if request.action == "status" else "SCHEDULED")
+        return _json(**_STANDINGS.get(request.action, _new_task()))
 
     def _claim(self, most: int) -> Answer:
         give_up_at = time.monotonic() + 0.1
@@ -99,6 +94,19 @@ class StandIn:
             rows, self._offered = self._offered[:most], self._offered[most:]
         self.hold_claims.wait(10)
         return Answer(200, b'{"items":[' + b",".join(rows) + b"]}") if rows else Answer(204, b"")
+
+
+_STANDINGS: dict[str, dict[str, Any]] = {
+    "extend-lease": {"status": "IN_PROGRESS", "lease_expires_at": "2099-01-01T00:00:00Z"},
+    "release": {"status": "TODO", "run_at": None},
+    "report-failure": {"status": "SCHEDULED"},
+    "status": {"status": "DONE"},
+}
+
+
+def _new_task() -> dict[str, Any]:
+    row = {"id": str(uuid.uuid4()), "title": "T", "status": "TODO", "priority": "LOW"}
+    return {**row, "attempt": 0}
 
 
 def task_row(token: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -52,6 +53,29 @@ def test_numbers_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=name):
         sdk.start_consuming(lambda _: None, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout_seconds", 0),
+        ("timeout_seconds", -1),
+        ("timeout_seconds", 2_592_001),
+        ("timeout_seconds", 1.5),
+        ("timeout_seconds", True),
+        ("timeout_seconds", "60"),
+        ("max_retries", -1),
+        ("max_retries", 101),
+        ("max_retries", 3.0),
+        ("max_retries", None),
+        ("run_at", datetime(2030, 1, 1)),
+        ("run_at", "2030-01-01T00:00:00Z"),
+        ("run_at", 0),
+    ],
+)
+def test_a_task_is_not_created_of_what_makes_no_sense(sdk: AgentSDK, name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        sdk.create_task("T", **{name: value})
 
 
 @pytest.mark.parametrize("handler", [None, "handle", 3])

@@ -65,11 +65,11 @@ def test_what_a_cancelled_claim_brings_goes_back(api: StandIn) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await claiming
             api.hold_claims.set()
-            while not api.asked("extend-lease"):
+            while not api.asked("release"):
                 await asyncio.sleep(0.01)
 
     _run(work())
-    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("release") == [{"lease_token": token}]
 
 
 @dataclass
@@ -138,7 +138,7 @@ def test_cancelled_consuming_gives_its_tasks_back(api: StandIn) -> None:
 
     _run(work())
     assert ended == ["cancelled"]
-    assert api.asked("extend-lease") == [{"lease_token": token, "seconds": 1}]
+    assert api.asked("release") == [{"lease_token": token}]
     assert api.asked("report-failure") == []
 
 

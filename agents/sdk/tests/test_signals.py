@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,11 @@ class AgentProcess:
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def send_twice(self) -> None:
+        """Send two signals. Two of one kind might become one."""
+        self.send(signal.SIGINT)
+        self.send(signal.SIGTERM)
 
     def exit_status(self) -> int:
         return self._process.wait(timeout=15)
@@ -69,7 +73,7 @@ def test_one_signal_finishes_the_task_in_hand(
     assert admin.task(second)["status"] == "TODO"
 
 
-@pytest.mark.parametrize("kind", ["plain", "async", "to_thread"])
+@pytest.mark.parametrize("kind", ["plain", "async", "to_thread", "async_sdk"])
 def test_a_second_signal_gives_the_task_back(
     admin: Admin, agent: Agent, start_agent: Callable[..., AgentProcess], kind: str
 ) -> None:
@@ -77,15 +81,13 @@ def test_a_second_signal_gives_the_task_back(
     process = start_agent(kind)
     process.wait_for_line("working")
 
-    process.send(signal.SIGTERM)
-    time.sleep(0.3)
-    process.send(signal.SIGTERM)
+    process.send_twice()
 
     process.wait_for_line("stopped after 1")
-    assert process.exit_status() == (143 if kind == "to_thread" else 0)
+    # Which of the two comes first is the system's choice.
+    assert process.exit_status() in ({0} if kind in {"plain", "async"} else {130, 143})
     row = admin.task(task_id)
-    assert (row["status"], row["retry_count"]) in {("IN_PROGRESS", 0), ("TODO", 0)}
-    assert row["status"] == "TODO" or admin.lease_left(task_id) <= timedelta(seconds=1)
+    assert (row["status"], row["retry_count"], row["last_error"]) == ("TODO", 0, None)
 
 
 def test_an_idle_agent_stops_soon(start_agent: Callable[..., AgentProcess]) -> None:
@@ -98,22 +100,19 @@ def test_an_idle_agent_stops_soon(start_agent: Callable[..., AgentProcess]) -> N
 
 
 def test_a_second_signal_gives_back_what_came_by_message(
-    admin: Admin, agent: Agent, broker: Broker, start_agent: Callable[..., AgentProcess],
-    eventually: Callable[[Callable[[], bool]], None],
-) -> None:  # fmt: skip
+    admin: Admin, agent: Agent, broker: Broker, start_agent: Callable[..., AgentProcess]
+) -> None:
     task_id = admin.create_task(agent, payload={"seconds": 60})
     broker.invite(task_id)
     process = start_agent("plain", broker.url)
     process.wait_for_line("working")
 
-    process.send(signal.SIGTERM)
-    time.sleep(0.3)
-    process.send(signal.SIGTERM)
+    process.send_twice()
 
     process.wait_for_line("stopped after 1")
     assert process.exit_status() == 0
-    assert admin.task(task_id)["retry_count"] == 0
-    eventually(lambda: admin.task(task_id)["status"] == "TODO")
+    row = admin.task(task_id)
+    assert (row["status"], row["retry_count"]) == ("TODO", 0)
     assert broker.waiting() == 0
 
 

@@ -15,6 +15,7 @@ mod lease;
 mod lease_refusal;
 mod outcome;
 mod queue;
+mod release;
 mod runnable;
 mod set_aside;
 mod start;

@@ -114,6 +114,7 @@ mod tests {
             ("/api/tasks/{id}/status", "put"),
             ("/api/tasks/{id}/report-failure", "post"),
             ("/api/tasks/{id}/extend-lease", "post"),
+            ("/api/tasks/{id}/release", "post"),
             ("/api/agents/register", "post"),
             ("/api/agents", "get"),
             ("/api/agents/heartbeat", "put"),

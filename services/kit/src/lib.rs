@@ -12,6 +12,7 @@ pub mod http_client;
 pub mod listener;
 pub mod memory;
 pub mod outbox;
+pub mod reconnect;
 pub mod shutdown;
 pub mod sidecar;
 pub mod telemetry;

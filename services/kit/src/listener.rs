@@ -3,11 +3,13 @@
 //! A notification is only a hint that rows changed: it carries nothing, several become one, and
 //! after a lost connection everybody is woken because notifications may have been missed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::reconnect::Pauses;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
@@ -82,20 +84,17 @@ async fn listen_for_ever(
         return;
     };
     let mut subscriptions = vec![first];
-    let mut backoff = FIRST_BACKOFF;
+    let mut pauses = Pauses::new(FIRST_BACKOFF, LONGEST_BACKOFF);
     loop {
+        let began_at = Instant::now();
         match in_time(connect(&options, &subscriptions)).await {
             Ok(mut listener) => {
-                backoff = FIRST_BACKOFF;
                 let lost = serve(&mut listener, &mut subscriptions, &mut requests).await;
                 tracing::warn!(error = ?lost.err(), "lost the listening connection, reconnecting");
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot listen, trying again in {backoff:?}");
-            }
+            Err(error) => tracing::warn!(%error, "cannot listen, trying again"),
         }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        tokio::time::sleep(pauses.after(began_at.elapsed())).await;
     }
 }
 

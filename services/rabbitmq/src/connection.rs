@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use devart_kit::reconnect::Pauses;
 use futures::StreamExt;
 use lapin::options::BasicPublishOptions;
 use lapin::uri::AMQPUri;
@@ -22,9 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// A connection that lasted for so long was a good one: the next one is made at once. A mere
-/// connect proves nothing, since whatever ended the last connection may end this one, too.
-const GOOD_AFTER: Duration = Duration::from_secs(30);
 /// Not every way in which a connection ends is reported as an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Of a memory or disk alarm the broker tells only those who publish, so something is published now
@@ -176,28 +174,22 @@ async fn run(
     brokers: watch::Sender<Option<Arc<Broker>>>,
     stop: CancellationToken,
 ) {
-    let mut backoff = FIRST_BACKOFF;
+    let mut pauses = Pauses::new(FIRST_BACKOFF, LONGEST_BACKOFF);
     while !stop.is_cancelled() {
+        let began_at = Instant::now();
         match connect(&address, confirm_timeout).await {
-            Ok(broker) => {
-                let connected_at = Instant::now();
-                serve(Arc::new(broker), &brokers, &stop).await;
-                if connected_at.elapsed() >= GOOD_AFTER {
-                    backoff = FIRST_BACKOFF;
-                }
-            }
+            Ok(broker) => serve(Arc::new(broker), &brokers, &stop).await,
             Err(error) => {
                 metrics::counter!("devart_rabbitmq_connection_failures_total").increment(1);
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "cannot connect to RabbitMQ, trying again in {backoff:?}: {error:#}"
+                    "cannot connect to RabbitMQ, trying again: {error:#}"
                 );
             }
         }
+        let pause = pauses.after(began_at.elapsed());
         let jitter = rand::random_range(1.0..1.5);
-        stop.run_until_cancelled(sleep(backoff.mul_f64(jitter)))
-            .await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        stop.run_until_cancelled(sleep(pause.mul_f64(jitter))).await;
     }
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from decimal import Decimal
 from urllib.parse import SplitResult, urlsplit
 
@@ -39,6 +40,17 @@ def seconds(name: str, value: object, *, least: float = 0.0, most: float | None 
         limits = f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
         raise ValueError(f"{name} must be {limits} seconds, not {_shown(value)}")
     return number
+
+
+def moment(name: str, value: datetime | None) -> str | None:
+    """Return a time with a zone as the API reads it."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name} must be a datetime, not {_shown(value)}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must have a time zone, such as datetime.now(timezone.utc)")
+    return value.isoformat()
 
 
 def retry_after(value: object) -> float | None:

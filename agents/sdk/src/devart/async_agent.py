@@ -152,7 +152,12 @@ class AsyncAgentSDK:
         with _signals_to(worker, loop) if signals else nullcontext():
             working = loop.run_in_executor(self._executor(), self.sdk._work, worker)
             try:
-                return await asyncio.shield(working)
+                taken = await asyncio.shield(working)
+                if worker.left:
+                    # `asyncio.run` waits at its end for the threads of `asyncio.to_thread`, and so
+                    # for handlers that were given up: not for those of the executor before.
+                    loop.set_default_executor(ThreadPoolExecutor())
+                return taken
             except asyncio.CancelledError:
                 worker.leave()
                 await asyncio.wait([working])

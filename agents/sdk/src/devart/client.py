@@ -37,6 +37,7 @@ _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
 # Whoever gives a task back is about to leave, and the lease ends by itself.
 _LEAVING_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=5.0)
 _MAX_ERROR_CHARACTERS = 10_000
+_MAX_TIMEOUT_SECONDS = 2_592_000
 
 
 class Client(Money):
@@ -215,15 +216,16 @@ class Client(Money):
         return state
 
     def give_back(self, task: Task) -> None:
-        """Give a task back without a word on it: another attempt follows, and costs no retry.
-
-        Its lease ends in a second, and is not waited for.
+        """Give a task back without a word on it: it is to be had again, and that costs no retry.
 
         Raises:
             LeaseLost: the task is no longer this agent's.
         """
-        body = {"lease_token": task.lease_token, "seconds": 1}
-        self._report(task, "POST", "extend-lease", body, patience=_LEAVING_PATIENCE)
+        # Given back it is nobody's, so a repetition would be refused; the key makes it find the
+        # first answer.
+        headers = {"Idempotency-Key": f"release-{task.lease_token}"}
+        body = {"lease_token": task.lease_token}
+        self._report(task, "POST", "release", body, headers, _LEAVING_PATIENCE)
         task.reported = True
 
     def json_form(self, value: object, name: str = "the value") -> Any:
@@ -347,17 +349,19 @@ class Client(Money):
             service_id: the service that the work is meant to be charged to.
             estimated_cost_usd: with a service, US dollars to set aside when the task is handed out;
                 until they are there it waits. A float is refused.
-            timeout_seconds: how long an attempt may run, whatever its heartbeats say; at most 30
-                days. None for no limit.
+            timeout_seconds: how long an attempt may run, whatever its heartbeats say: 1 to
+                2,592,000, which are 30 days. None for no limit.
             key: names this task among the parent's children: creating it again, in a later attempt
-                at the parent, finds the first one, provided that all else is the same. None creates
+                at the parent, by whichever agent, finds the first one, provided that all else is
+                the same. None creates
                 another each time. At most 150 printable ASCII characters.
 
         Raises:
             Forbidden: the parent is not, or no longer, this agent's, or there is none.
             Conflict: the key was used for another task.
             TypeError, ValueError: `payload` has no JSON form, `required_capabilities` or
-                `depends_on` is one text and not a list, or `key` is not such a text.
+                `depends_on` is one text and not a list, `max_retries` or `timeout_seconds` is no
+                such number, `run_at` has no zone, or `key` is not such a text.
         """
         body = {
             "title": title,
@@ -369,13 +373,15 @@ class Client(Money):
                 "required_capabilities", required_capabilities
             ),
             "depends_on": arguments.names("depends_on", depends_on),
-            "run_at": run_at.isoformat() if run_at else None,
-            "max_retries": max_retries,
+            "run_at": arguments.moment("run_at", run_at),
+            "max_retries": arguments.whole("max_retries", max_retries, 0, 100),
             "service_id": service_id,
             "estimated_cost_usd": exact_usd("estimated_cost_usd", estimated_cost_usd),
         }
         if timeout_seconds is not None:
-            body["timeout_seconds"] = timeout_seconds
+            body["timeout_seconds"] = arguments.whole(
+                "timeout_seconds", timeout_seconds, 1, _MAX_TIMEOUT_SECONDS
+            )
         # A lost answer is asked for again, so there is a key in any case.
         arguments.idempotency_key("key", key)
         name = None if key is None else f"child-{parent.id if parent else None}-{key}"

@@ -18,10 +18,9 @@ from devart.logs import get_logger
 _log = get_logger("devart.signals")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-# For what the program does at its end: buffers, temporary files.
+# How long threads may take to end by themselves.
 _GRACE_SECONDS = 2.0
+_TICK_SECONDS = 0.1
 
 
 @contextmanager
@@ -59,18 +58,35 @@ def forward_signals(inbox: SimpleQueue[Any]) -> Iterator[None]:
 
 
 def end_with_main_thread(number: signal.Signals) -> None:
-    """End the process soon after its main thread, whatever other threads are still at.
+    """End the process soon after its program, whatever other threads are still at.
 
     Python waits for threads at its end, such as those of `asyncio.to_thread`: for as long as a
-    handler takes that was given up. Then the exit status is that of the signal, 143 for SIGTERM.
+    handler takes that was given up. When that wait lasts, the exit status is that of the signal,
+    143 for SIGTERM.
     """
 
     def end() -> None:
-        threading.main_thread().join()
+        while not _waits_for_threads():
+            time.sleep(_TICK_SECONDS)
         time.sleep(_GRACE_SECONDS)
+        if not _waits_for_threads():
+            return  # it ends by itself
         with suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(128 + number)
 
     threading.Thread(target=end, name="devart-end", daemon=True).start()
+
+
+def _waits_for_threads() -> bool:
+    """Whether the program has ended and Python waits for threads.
+
+    Until that is over the main thread counts as alive, so joining it would wait for as long.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) == ("threading", "_shutdown")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from devart import arguments
@@ -39,6 +39,7 @@ _log = get_logger("devart.worker")
 _DRAINED = object()
 _LEAVE = object()
 _LEAVING_SECONDS = 10.0
+_TICK_SECONDS = 0.5
 _MAX_DELIVERY_PAUSE_SECONDS = 15.0
 _MAX_CLAIM = 100
 
@@ -141,17 +142,34 @@ class Worker:
         self.interrupt(_LEAVE)
         self.interrupt(_LEAVE)
 
+    @property
+    def left(self) -> bool:
+        """Whether the tasks in hand were given back, whatever their handlers are still at."""
+        return self._leaving.is_set()
+
     def _wait_until_finished(self) -> object | None:
         """Wait for the end of the work: return None, or what asked a second time to stop."""
-        if self._inbox.get() is _DRAINED:
+        if self._next_message() is _DRAINED:
             return None
         _log.info(
             "stopping: %d task(s) in hand; a second signal gives them back",
             len(self._heartbeat.held()),
         )
         self.stop()
-        second = self._inbox.get()
+        second = self._next_message()
         return None if second is _DRAINED else second
+
+    def _next_message(self) -> object:
+        """Wait for a message, and look up now and then.
+
+        The system may give a signal to any thread. Python runs its handler in the main thread, and
+        does not wake that up for it.
+        """
+        while True:
+            try:
+                return self._inbox.get(timeout=_TICK_SECONDS)
+            except Empty:
+                pass
 
     def _give_all_back(self) -> None:
         self._leaving.set()

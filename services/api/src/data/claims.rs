@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::http::json::GivenJson;
 use crate::model::agent::{Heartbeat, HeartbeatAnswer};
 use crate::model::claim::{
-    ClaimedTask, FailureReport, Lease, LeaseExtension, Outcome, StatusChange, TaskStanding,
+    ClaimedTask, FailureReport, Lease, LeaseExtension, Outcome, StatusChange, TaskRelease,
+    TaskStanding,
 };
 
 const CLAIM: &str = "
@@ -34,6 +35,10 @@ const FAIL: &str = "
 const EXTEND: &str = "
     select status, lease_expires_at
     from devart_private.extend_lease_as($1, $2, task_id => $3, lease_token => $4, seconds => $5)";
+
+const RELEASE: &str = "
+    select status, run_at
+    from devart_private.release_task_as($1, $2, task_id => $3, lease_token => $4)";
 
 const HEARTBEAT: &str = "select devart_private.agent_heartbeat_as($1, $2, detail => $3)";
 
@@ -140,6 +145,21 @@ pub async fn extend_lease(
         .bind(task_id)
         .bind(extension.lease_token)
         .bind(extension.seconds)
+        .fetch_one(db.connection)
+        .await
+}
+
+/// Gives a task back.
+pub async fn release(
+    db: AsCaller<'_>,
+    task_id: Uuid,
+    release: &TaskRelease,
+) -> sqlx::Result<TaskStanding> {
+    sqlx::query_as(RELEASE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
+        .bind(task_id)
+        .bind(release.lease_token)
         .fetch_one(db.connection)
         .await
 }

@@ -111,6 +111,13 @@ pub struct LeaseExtension {
     pub seconds: i32,
 }
 
+/// A task that its agent cannot go on with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRelease {
+    pub lease_token: Uuid,
+}
+
 /// Where a task stands after its agent reported.
 #[derive(Debug, Serialize, FromRow, ToSchema)]
 pub struct TaskStanding {
@@ -176,6 +183,8 @@ impl Validate for FailureReport {
 }
 
 impl Validate for LeaseExtension {}
+
+impl Validate for TaskRelease {}
 
 fn one() -> i32 {
     1

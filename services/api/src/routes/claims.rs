@@ -19,7 +19,7 @@ use crate::http::reply::Reply;
 use crate::http::url::Id;
 use crate::model::claim::{
     ClaimRequest, ClaimedTask, ClaimedTasks, FailureReport, Lease, LeaseExtension, StatusChange,
-    TaskStanding,
+    TaskRelease, TaskStanding,
 };
 use crate::openapi::Problems;
 use crate::state::AppState;
@@ -32,6 +32,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(set_status))
         .routes(routes!(report_failure))
         .routes(routes!(extend_lease))
+        .routes(routes!(release))
 }
 
 /// Claim tasks
@@ -196,6 +197,19 @@ async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<
 async fn extend_lease(Id(id): Id, change: Change<LeaseExtension>) -> ApiResult<Response> {
     change
         .call(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
+        .await
+}
+
+/// Give a task back
+///
+/// For an agent that has to leave: the task is to be had again at once, and no retry is used up.
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/release", tag = "agent work", params(("id" = Uuid, Path)),
+    request_body = TaskRelease, responses((status = 200, body = TaskStanding), Problems),
+)]
+async fn release(Id(id): Id, change: Change<TaskRelease>) -> ApiResult<Response> {
+    change
+        .call(async |db, body| Reply::ok(&data::claims::release(db, id, &body).await?))
         .await
 }
 
