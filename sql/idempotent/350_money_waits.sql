@@ -16,7 +16,7 @@ declare
 begin
     update devart.tasks t
     set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
-        attempt = greatest(t.attempt - p_never_started::int, 0),
+        attempt = t.attempt - p_never_started::int,
         last_error = format('waits for budget: %s', p_verdict ->> 'reason')
     where t.id = p_task_id;
     insert into devart_private.budget_waits as w (

@@ -73,7 +73,8 @@ impl Kind {
                 "insert into devart.tasks (title, priority, service_id, estimated_cost_usd)
                  select '{name}', 'CRITICAL', s.id, 0.01 from devart.service_registry s
                  {unless_there} and s.name = 'large';
-                 update devart.tasks set estimated_cost_usd = 'NaN' where title = '{name}'"
+                 update devart.tasks set estimated_cost_usd = 'NaN'
+                 where title = '{name}' and status = 'TODO'"
             ),
             // The triggers would refuse it.
             Kind::Endless => format!(
