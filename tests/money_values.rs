@@ -72,9 +72,15 @@ const NO_USAGE: [(&str, &str); 15] = [
     ("'{\"request\": -1}'", "usage.request must be a number"),
     ("'{\"request\": null}'", "usage.request must be a number"),
     ("'{\"request\": [1]}'", "usage.request must be a number"),
-    ("'{\"request\": {\"a\": 1}}'", "usage.request must be a number"),
+    (
+        "'{\"request\": {\"a\": 1}}'",
+        "usage.request must be a number",
+    ),
     ("'{\"request\": 1e30}'", "usage.request must be a number"),
-    ("'{\"request\": 1e400}'", "usage must not contain a number of more than 400"),
+    (
+        "'{\"request\": 1e400}'",
+        "usage must not contain a number of more than 400",
+    ),
     (
         "jsonb_build_object('request', repeat('7', 6000)::numeric)",
         "usage must not contain a number of more than 400",
@@ -83,7 +89,10 @@ const NO_USAGE: [(&str, &str); 15] = [
         "(select jsonb_object_agg(n, 1) from generate_series(1, 100000) n)",
         "usage must not be longer than 16 KiB",
     ),
-    ("jsonb_build_object(repeat('u', 10000), 1)", "usage must name each unit"),
+    (
+        "jsonb_build_object(repeat('u', 10000), 1)",
+        "usage must name each unit",
+    ),
     ("jsonb_build_object('', 1)", "usage must name each unit"),
 ];
 

@@ -182,8 +182,9 @@ async fn plant(pool: &PgPool, sql: String) -> sqlx::Result<()> {
 
 /// By name what became of a row, and why.
 async fn fates(pool: &PgPool) -> sqlx::Result<HashMap<String, (String, String)>> {
-    let rows: Vec<(String, String, Option<String>)> =
-        sqlx::query_as(include_str!("fates.sql")).fetch_all(pool).await?;
+    let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(include_str!("fates.sql"))
+        .fetch_all(pool)
+        .await?;
     let fate = |(name, fate, why): (String, String, Option<String>)| {
         (name, (fate, why.unwrap_or_default()))
     };

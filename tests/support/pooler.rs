@@ -119,7 +119,10 @@ impl Kind {
             "PgBouncer {number} is not at {}: devart setup --tests",
             program.display()
         );
-        eprintln!("NOT TESTED: PgBouncer {number}: {}", why.unwrap_or_default());
+        eprintln!(
+            "NOT TESTED: PgBouncer {number}: {}",
+            why.unwrap_or_default()
+        );
         Ok(false)
     }
 }
