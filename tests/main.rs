@@ -34,6 +34,7 @@ mod claim_order;
 mod claim_race;
 mod claim_recall;
 mod commands;
+mod counters;
 mod creation;
 mod dashboards;
 mod database_urls;

@@ -2,15 +2,17 @@
 //! one is inside already it harms nothing but itself.
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::support::api::Api;
 use crate::support::budget::{
     amount, audit, budget, charge, claim_funded, costly_task, hold_of, reserve, reserve_with,
     service, service_with, settle, standing, usd,
 };
 use crate::support::queue::{create, history, start, task};
-use crate::support::{Database, run_sql, sqlstate};
+use crate::support::{Database, refusal, run_sql, sqlstate};
 
 const NO_AMOUNTS: [&str; 5] = ["NaN", "Infinity", "-Infinity", "-1", "1e30"];
 
@@ -60,6 +62,140 @@ async fn what_is_no_amount_of_money_is_refused_at_every_door() -> Result<()> {
     Ok(())
 }
 
+/// What is no usage, in SQL, and how its refusal by a function begins.
+const NO_USAGE: [(&str, &str); 15] = [
+    ("'null'", "usage must be an object of units"),
+    ("'{}'", "usage must be an object of units"),
+    ("'[1]'", "usage must be an object of units"),
+    ("'5'", "usage must be an object of units"),
+    ("'{\"request\": \"NaN\"}'", "usage.request must be a number"),
+    ("'{\"request\": -1}'", "usage.request must be a number"),
+    ("'{\"request\": null}'", "usage.request must be a number"),
+    ("'{\"request\": [1]}'", "usage.request must be a number"),
+    (
+        "'{\"request\": {\"a\": 1}}'",
+        "usage.request must be a number",
+    ),
+    ("'{\"request\": 1e30}'", "usage.request must be a number"),
+    (
+        "'{\"request\": 1e400}'",
+        "usage must not contain a number of more than 400",
+    ),
+    (
+        "jsonb_build_object('request', repeat('7', 6000)::numeric)",
+        "usage must not contain a number of more than 400",
+    ),
+    (
+        "(select jsonb_object_agg(n, 1) from generate_series(1, 100000) n)",
+        "usage must not be longer than 16 KiB",
+    ),
+    (
+        "jsonb_build_object(repeat('u', 10000), 1)",
+        "usage must name each unit",
+    ),
+    ("jsonb_build_object('', 1)", "usage must name each unit"),
+];
+
+/// Functions that take usage; `{}` is the usage.
+const USAGE_FUNCTIONS: [&str; 6] = [
+    "select devart.reserve_charge((select id from devart.service_registry), usage => {})",
+    "select devart.reserve_charge((select id from devart.service_registry), 1, {})",
+    "select devart.dispatch_task((select id from devart.service_registry), usage => {})",
+    "select devart.dispatch_task((select id from devart.service_registry), 1, {})",
+    "select devart.settle_charge((select id from devart.holds), usage => {})",
+    "select devart.settle_charge((select id from devart.holds), 1, {})",
+];
+
+/// Statements that write usage, as an operator might.
+const USAGE_WRITES: [&str; 3] = [
+    "insert into devart.charges (service_id, window_id, amount_usd, kind, usage)
+     select id, window_id, 0, 'settle', {} from devart.service_registry",
+    "insert into devart.holds (service_id, window_id, amount_usd, expires_at, usage)
+     select id, window_id, 0, now(), {} from devart.service_registry",
+    "update devart.holds set usage = {}",
+];
+
+/// Runs a statement without a trace.
+async fn tried(session: &mut PgConnection, sql: String) -> Result<sqlx::Result<()>> {
+    run_sql(session, "begin".to_owned()).await?;
+    let outcome = run_sql(session, sql).await;
+    run_sql(session, "rollback".to_owned()).await?;
+    Ok(outcome)
+}
+
+#[tokio::test]
+async fn what_is_no_usage_is_refused_at_every_door() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "10").await?;
+    sqlx::query("select devart.set_service_price($1, 'request', 0.5)")
+        .bind(id)
+        .execute(&db.owner)
+        .await?;
+    hold_of(&reserve(&db.owner, id, "1").await?);
+    let mut session = db.session().await?;
+    for door in USAGE_FUNCTIONS.iter().chain(&USAGE_WRITES) {
+        let sensible = door.replace("{}", "'{\"request\": 2}'");
+        let outcome = sqlstate(&tried(&mut session, sensible).await?);
+        assert_eq!(outcome, "ok", "{door}");
+    }
+    for (usage, beginning) in NO_USAGE {
+        for door in USAGE_FUNCTIONS {
+            let refused = tried(&mut session, door.replace("{}", usage)).await?;
+            assert_eq!(sqlstate(&refused), "22023", "{door} {usage}");
+            let text = refusal(refused);
+            assert!(text.starts_with(beginning), "{door} {usage}: {text}");
+        }
+        for door in USAGE_WRITES {
+            let outcome = sqlstate(&tried(&mut session, door.replace("{}", usage)).await?);
+            assert!(
+                ["22023", "23514"].contains(&outcome.as_str()),
+                "{door} took {usage}: {outcome}"
+            );
+        }
+    }
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_usage_is_a_422_that_names_it() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "10").await?;
+    let agent = db.agent(&[]).await?;
+    let mut session = db.session_as(agent.caller()).await?;
+    let hold = hold_of(&reserve(&mut session, id, "1").await?);
+    let api = Api::start(&db).await?;
+    let http = api.agent(&agent);
+    let many: Map<String, Value> = (0..3_000).map(|n| (n.to_string(), json!(1))).collect();
+    for (usage, field) in [
+        (json!({}), "usage"),
+        (json!([1]), "usage"),
+        (json!({"request": "NaN"}), "usage.request"),
+        (json!({"request": -1}), "usage.request"),
+        (json!({"request": null}), "usage.request"),
+        (json!({"request": {"a": 1}}), "usage.request"),
+        (json!({"u".repeat(10_000): 1}), "usage"),
+        (Value::Object(many), "usage"),
+    ] {
+        for (path, body) in [
+            (
+                "/api/tasks/dispatch".to_owned(),
+                json!({"service_id": id, "usage": usage}),
+            ),
+            (
+                format!("/api/charges/{hold}/settle"),
+                json!({"usage": usage}),
+            ),
+        ] {
+            let refused = http.post(&path, body).await?;
+            assert_eq!(refused.problem(422), "invalid_argument", "{path} {field}");
+            assert_eq!(refused.body["field"], field, "{path}");
+        }
+    }
+    audit(&db.owner).await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn functions_name_the_argument_that_is_no_amount() -> Result<()> {
     let db = Database::create().await?;
@@ -85,7 +221,7 @@ async fn functions_name_the_argument_that_is_no_amount() -> Result<()> {
         for value in ["NaN", "Infinity", "1e30"] {
             let refused = sqlx::query(sql).bind(value).execute(&db.owner).await;
             assert_eq!(sqlstate(&refused), "22023", "{sql} {value}");
-            let text = crate::support::refusal(refused);
+            let text = refusal(refused);
             assert!(text.starts_with(field), "{text}");
         }
     }

@@ -1,7 +1,10 @@
 //! PgBouncer in transaction mode between the services and Postgres: each transaction may get another
 //! connection, and a connection may have been anybody's.
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use devart_cli::setup::pgbouncer::{BOOKWORM, TRIXIE, VERSIONS, Version};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -11,21 +14,74 @@ use crate::support::bridge::Bridge;
 use crate::support::broker::{Broker, Queues};
 use crate::support::budget::audit;
 use crate::support::http::Http;
-use crate::support::pooler::Pooler;
+use crate::support::pooler::{Kind, Pooler};
 use crate::support::queue::create;
 use crate::support::wait::eventually;
 
 const CLIENTS: usize = 12;
 const TASKS: usize = 60;
 
-/// A pooler before a new database; none, with a loud line, where PgBouncer is not installed.
-async fn pooled() -> Result<Option<(Database, Pooler)>> {
-    if !Pooler::is_installed() {
-        eprintln!("NOT TESTED: PgBouncer is not installed (apt-get install pgbouncer)");
+/// The tests, before each kind of PgBouncer.
+macro_rules! before {
+    ($($name:ident: $kind:expr,)*) => {
+        const KINDS: &[Kind] = &[$($kind),*];
+        $(mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn agents_and_people_work_each_as_who_they_are() -> Result<()> {
+                super::agents_and_people_work_each_as_who_they_are($kind).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_waiting_claim_is_woken_past_it() -> Result<()> {
+                super::a_waiting_claim_is_woken_past_it($kind).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_bridge_delivers() -> Result<()> {
+                super::a_bridge_delivers($kind).await
+            }
+        })*
+    };
+}
+
+before! {
+    version_1_18: kind(BOOKWORM, None),
+    version_1_24: kind(TRIXIE, None),
+    version_1_24_which_prepares_nothing: kind(TRIXIE, Some(0)),
+}
+
+const fn kind(version: Version, max_prepared_statements: Option<u32>) -> Kind {
+    Kind {
+        version,
+        max_prepared_statements,
+    }
+}
+
+#[test]
+fn every_version_that_set_up_builds_is_tried_and_is_that_version() -> Result<()> {
+    for version in VERSIONS {
+        let number = version.number;
+        let tried = KINDS.iter().find(|kind| kind.version == version);
+        if !tried.context(number)?.is_here()? {
+            continue;
+        }
+        let output = Command::new(version.program()?).arg("--version").output()?;
+        let says = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(says.starts_with(&format!("PgBouncer {number}.")), "{says}");
+        eprintln!("tried: {}", says.lines().next().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// A pooler before a new database; none where its version cannot be had.
+async fn pooled(kind: Kind) -> Result<Option<(Database, Pooler)>> {
+    if !kind.is_here()? {
         return Ok(None);
     }
     let db = Database::create().await?;
-    let pooler = Pooler::start(&db).await?;
+    let pooler = Pooler::start(kind, &db).await?;
     Ok(Some((db, pooler)))
 }
 
@@ -59,9 +115,8 @@ async fn work(agent: Http) -> Result<Vec<String>> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn agents_and_people_work_through_pgbouncer_each_as_who_they_are() -> Result<()> {
-    let Some((db, pooler)) = pooled().await? else {
+async fn agents_and_people_work_each_as_who_they_are(kind: Kind) -> Result<()> {
+    let Some((db, pooler)) = pooled(kind).await? else {
         return Ok(());
     };
     let api = api_through(&db, &pooler).await?;
@@ -100,9 +155,8 @@ async fn agents_and_people_work_through_pgbouncer_each_as_who_they_are() -> Resu
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_claim_is_woken_past_pgbouncer() -> Result<()> {
-    let Some((db, pooler)) = pooled().await? else {
+async fn a_waiting_claim_is_woken_past_it(kind: Kind) -> Result<()> {
+    let Some((db, pooler)) = pooled(kind).await? else {
         return Ok(());
     };
     let api = api_through(&db, &pooler).await?;
@@ -129,9 +183,8 @@ async fn a_waiting_claim_is_woken_past_pgbouncer() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_delivers_through_pgbouncer() -> Result<()> {
-    let Some((db, pooler)) = pooled().await? else {
+async fn a_bridge_delivers(kind: Kind) -> Result<()> {
+    let Some((db, pooler)) = pooled(kind).await? else {
         return Ok(());
     };
     db.set("outbox_topics", json!(["rabbitmq.task"])).await?;

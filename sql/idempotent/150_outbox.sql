@@ -281,7 +281,7 @@ begin
     perform devart_private.lock_outbox_keys(p_topic, p_ids);
     with failed as (
         update devart_private.outbox o
-        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null,
+        set attempt = least(o.attempt, 999999999) + 1, lease_token = null, lease_expires_at = null,
             last_error = left(f.error, 2000),
             next_attempt_at = now() + make_interval(
                 secs => least(greatest(coalesce(f.delay, 0), 0), 2592000)),

@@ -32,7 +32,7 @@ begin
     update devart.tasks t
     set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end
             ::devart.task_status,
-        rescue_count = t.rescue_count + 1,
+        rescue_count = least(t.rescue_count, 999999999) + 1,
         finished_at = case when t.rescue_count < v_max_rescues then null else now() end,
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
         lease_token = null, lease_expires_at = null,

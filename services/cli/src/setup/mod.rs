@@ -6,7 +6,9 @@ pub mod compile;
 mod debian_source;
 pub mod extension;
 mod no_servers;
+mod open_cache;
 pub mod packages;
+pub mod pgbouncer;
 pub mod pgvector;
 pub mod programs;
 pub mod python;
@@ -18,7 +20,7 @@ use crate::progress::stage;
 use crate::supervisor;
 pub use compile::Changed;
 
-/// Runs the stages from packages to python. Starts nothing. `with_tests` adds what the SDK's tests
+/// Runs the stages from packages to python. Starts nothing. `with_tests` adds what tests
 /// need. Gives what changed, so that running servers know to restart.
 pub fn run(layout: &Layout, with_tests: bool) -> Result<Changed> {
     layout.create()?;
@@ -31,6 +33,9 @@ pub fn run(layout: &Layout, with_tests: bool) -> Result<Changed> {
     stage("pgvector", |it| pgvector::ensure(&postgres, it, &log))?;
     let changed = stage("compile", |it| compile::ensure(layout, &postgres, it, &log))?;
     stage("python", |it| python::ensure(layout, with_tests, it, &log))?;
+    if with_tests {
+        stage("pgbouncer", |it| pgbouncer::ensure(it, &log))?;
+    }
     Ok(changed)
 }
 
