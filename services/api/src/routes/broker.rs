@@ -20,9 +20,6 @@ use crate::http::url::Key;
 use crate::model::broker::{Login, ResourceAccess, VirtualHostAccess, agent_named};
 use crate::state::AppState;
 
-/// Names have at most 255 bytes, and keys fewer.
-const MAX_BYTES: usize = 16 * 1024;
-
 type Answer = ([(header::HeaderName, &'static str); 1], &'static str);
 
 pub fn router() -> OpenApiRouter<AppState> {
@@ -120,9 +117,9 @@ impl<T: DeserializeOwned> FromRequest<AppState> for FromBroker<T> {
         if !secret.is_some_and(|Key(secret)| state.broker.opens_with(&secret)) {
             return Err(ApiError::no_such_path());
         }
-        let form = body::read_parts(body, MAX_BYTES, |_| ()).await?;
+        let form = body::read(body).await?;
         // What is wrong with it is not repeated: a password is in it.
-        serde_urlencoded::from_bytes(&form.unwrap_or_default())
+        serde_urlencoded::from_bytes(&form)
             .map(Self)
             .map_err(|_| ApiError::malformed("the form lacks what this question is about"))
     }
