@@ -13,14 +13,19 @@ const ALLOW: (u16, &str) = (200, "allow");
 const DENY: (u16, &str) = (200, "deny");
 
 async fn api(db: &Database, more: &[(&str, &str)]) -> Result<Api> {
-    let variables = [&[("API_BROKER_SECRET", SECRET)], more].concat();
+    let variables = [&[("API_BROKER_SECRET", SECRET)][..], more].concat();
     Api::start_with(&db.authenticator_url(), &variables).await
 }
 
 async fn post(api: &Api, path: &str, form: &str) -> Result<Answer> {
     let request = api.anonymous.request(Method::POST, path);
     let form_type = "application/x-www-form-urlencoded";
-    send(request.header("content-type", form_type).body(form.to_owned())).await
+    send(
+        request
+            .header("content-type", form_type)
+            .body(form.to_owned()),
+    )
+    .await
 }
 
 /// Asks as the broker, and gives status and word.
@@ -93,7 +98,9 @@ async fn an_agent_may_read_the_queues_that_its_heartbeats_name_and_nothing_else(
     let api = api(&db, &[]).await?;
     let agent = db.agent(&["a", "sälber machen"]).await?;
     db.agent(&["b"]).await?;
-    let heartbeat = api.agent(&agent).put("/api/agents/heartbeat", serde_json::json!({}));
+    let heartbeat = api
+        .agent(&agent)
+        .put("/api/agents/heartbeat", serde_json::json!({}));
     let queues = heartbeat.await?.expect(200)["queues"].clone();
     let queues: Vec<String> = serde_json::from_value(queues)?;
     assert_eq!(queues.len(), 3, "{queues:?}");
@@ -113,10 +120,21 @@ async fn an_agent_may_read_the_queues_that_its_heartbeats_name_and_nothing_else(
             form("%2F", "exchange", queue, "read"),
             form("other", "queue", queue, "read"),
         ] {
-            assert!(is(&ask(&api, "resource", &refused).await?, DENY), "{refused}");
+            assert!(
+                is(&ask(&api, "resource", &refused).await?, DENY),
+                "{refused}"
+            );
         }
     }
-    for queue in ["tasks.todo.b", "tasks.dead", "tasks.retry.1", "todo.a", "", "%25", "%00"] {
+    for queue in [
+        "tasks.todo.b",
+        "tasks.dead",
+        "tasks.retry.1",
+        "todo.a",
+        "",
+        "%25",
+        "%00",
+    ] {
         let read = form("%2F", "queue", queue, "read");
         assert!(is(&ask(&api, "resource", &read).await?, DENY), "{queue}");
     }

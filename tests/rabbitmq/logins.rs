@@ -45,7 +45,12 @@ async fn an_agent_takes_what_its_lanes_invite_to_and_may_do_nothing_else() -> Re
     operator.wait_for_count("tasks.todo.b", 1).await;
 
     let connection = connect(&own.url_for(&agent)).await?;
-    for queue in ["tasks.todo.b", "tasks.dead", "tasks.retry.1", "tasks.nobodys"] {
+    for queue in [
+        "tasks.todo.b",
+        "tasks.dead",
+        "tasks.retry.1",
+        "tasks.nobodys",
+    ] {
         let said = refusal(&connection, async |channel| {
             let options = BasicGetOptions::default();
             channel.basic_get(queue.into(), options).await.map(drop)
@@ -104,7 +109,9 @@ async fn an_agent_takes_what_its_lanes_invite_to_and_may_do_nothing_else() -> Re
 
 /// Publishes and waits for the confirm, which a refused message does not get.
 async fn publish(channel: &Channel, exchange: &str) -> lapin::Result<()> {
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
     let (key, options, properties) = (
         "todo.a".into(),
         Default::default(),
@@ -152,7 +159,10 @@ async fn only_agents_in_service_are_let_in_and_each_with_its_own_key() -> Result
     assert!(turned_away(&own.url_for(&agent)).await.contains(REFUSED));
     let said = refusal(&connection, async |channel| {
         let options = BasicGetOptions::default();
-        channel.basic_get("tasks.todo".into(), options).await.map(drop)
+        channel
+            .basic_get("tasks.todo".into(), options)
+            .await
+            .map(drop)
     });
     assert!(said.await.contains(REFUSED));
     Ok(())

@@ -89,7 +89,9 @@ impl Deletions {
 impl Followed {
     /// The lanes of this event, and of those that have come in behind it.
     fn lanes_with(&mut self, event: &Delivery) -> HashSet<String> {
-        let mut lanes: HashSet<String> = lane_in(&event.properties, &self.virtual_host).into_iter().collect();
+        let mut lanes: HashSet<String> = lane_in(&event.properties, &self.virtual_host)
+            .into_iter()
+            .collect();
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
             lanes.extend(lane_in(&event.properties, &self.virtual_host));
         }

@@ -115,7 +115,9 @@ impl Lanes {
                 }
             };
             let mut look_at = Instant::now() + pause;
-            while let Waited::Deleted(lanes) = self.wait(&mut brokers, &mut deletions, look_at).await {
+            while let Waited::Deleted(lanes) =
+                self.wait(&mut brokers, &mut deletions, look_at).await
+            {
                 if let Some(broker) = &broker {
                     let again = self.look(broker, interval, Some(&lanes)).await;
                     look_at = look_at.min(Instant::now() + again);

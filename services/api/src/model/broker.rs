@@ -33,9 +33,10 @@ pub struct ResourceAccess {
 }
 
 impl ResourceAccess {
-    /// Whether it is what agents do: taking messages out of a queue.
+    /// Whether it is what agents do: taking messages out of a queue. No queue of ours has NUL in
+    /// its name, which the database could not read.
     pub fn is_taking(&self) -> bool {
-        self.resource == "queue" && self.permission == "read"
+        self.resource == "queue" && self.permission == "read" && !self.name.contains('\0')
     }
 }
 
