@@ -29,7 +29,7 @@ class Push:
 
     Args:
         client: the agent's client.
-        rabbitmq_url: the broker, `amqp://` or `amqps://`; without a user in it, the agent logs in as
+        rabbitmq_url: the broker, `amqp://` or `amqps://`; without a user the agent logs in as
             itself.
         prefetch: how many tasks are worked on at once.
         wait_seconds: length of one long poll while the broker is away, 0 to 30.
