@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use reqwest::Method;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::api::Api;
@@ -98,10 +99,9 @@ async fn an_agent_may_read_the_queues_that_its_heartbeats_name_and_nothing_else(
     let api = api(&db, &[]).await?;
     let agent = db.agent(&["a", "sälber machen"]).await?;
     db.agent(&["b"]).await?;
-    let heartbeat = api
-        .agent(&agent)
-        .put("/api/agents/heartbeat", serde_json::json!({}));
-    let queues = heartbeat.await?.expect(200)["queues"].clone();
+    let client = api.agent(&agent);
+    let heartbeat = client.put("/api/agents/heartbeat", json!({})).await?;
+    let queues = heartbeat.expect(200)["queues"].clone();
     let queues: Vec<String> = serde_json::from_value(queues)?;
     assert_eq!(queues.len(), 3, "{queues:?}");
     let form = |host: &str, resource: &str, name: &str, permission: &str| {
