@@ -38,7 +38,7 @@ async fn an_agent_with_nothing_but_its_key_takes_tasks_by_message() -> Result<()
     let id = create(&own.db.owner, task).await?;
     eventually("the task is done", async || {
         let is_done = "select status = 'DONE' from devart.tasks where id = $1";
-        let done = sqlx::query_scalar(is_done).bind(id);
+        let done = sqlx::query_scalar::<_, bool>(is_done).bind(id);
         done.fetch_one(&own.db.owner).await.ok()?.then_some(())
     })
     .await;
