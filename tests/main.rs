@@ -9,6 +9,7 @@ mod support;
 mod agent_standing;
 mod alert_topics;
 mod api_behaviour;
+mod api_broker_logins;
 mod api_budgets;
 mod api_connections;
 mod api_constraints;

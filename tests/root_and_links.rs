@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use devart_cli::cluster::{Cluster, ClusterOptions};
-use devart_cli::rabbitmq::{NodePorts, RabbitMq};
+use devart_cli::rabbitmq::{AgentLogins, NodePorts, RabbitMq};
 use devart_cli::run_as::{ServerUser, run};
 use devart_cli::supervisor::process::Process;
 use uuid::Uuid;
@@ -161,9 +161,13 @@ fn no_link_of_rabbitmq_leads_root_astray() -> Result<()> {
         dist: 2,
         epmd: 3,
     };
+    let agents = AgentLogins {
+        api_url: "http://127.0.0.1:4".to_owned(),
+        secret: "a-secret".to_owned(),
+    };
     let write = || {
         let node = RabbitMq::init(&dir, "links", ports, "a-password")?;
-        node.keep_password("a-password")
+        node.keep_logins("a-password", &agents)
     };
     write()?;
     let user = ServerUser::for_server("rabbitmq")?;

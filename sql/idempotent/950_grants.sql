@@ -104,6 +104,7 @@ grant usage on schema devart_private to authenticator;
 grant execute on function
     devart_private.authenticate_agent_key(text, bytea),
     devart_private.authenticate_password_hash(text),
+    devart_private.agent_may_listen(uuid), devart_private.agent_may_take_from(uuid, text),
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),

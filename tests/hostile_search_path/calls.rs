@@ -47,6 +47,8 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart.agents a, devart.rotate_agent_key(a.id) k where a.name = 'new'"),
     ("authenticated", "select devart.set_agent_activation(id, false) from devart.agents where name = 'new'"),
     ("authenticator", "select devart_private.authenticate_agent_key('none', '\\x00')"),
+    ("authenticator", "select devart_private.agent_may_listen(gen_random_uuid()),
+        devart_private.agent_may_take_from(gen_random_uuid(), 'tasks.todo')"),
     // work
     ("devart_agent", "select devart.agent_heartbeat()"),
     ("devart_agent", "select devart.is_my_task(c.task_id), devart.is_my_task_in_progress(c.task_id),

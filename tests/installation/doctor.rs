@@ -117,7 +117,7 @@ async fn port_is_taken(clone: &Clone) -> Result<()> {
 
 /// The record has another password than a server, whichever of the two was changed.
 async fn passwords_differ(clone: &Clone) -> Result<()> {
-    for (name, part) in [("DATABASE_URL", "postgres"), ("RABBITMQ_URL", "rabbitmq")] {
+    for (name, part) in [("DATABASE_URL", "postgres"), ("RABBITMQ_BRIDGE_URL", "rabbitmq")] {
         let url = clone.recorded(name)?;
         let (login, rest) = url.rsplit_once('@').context("a login")?;
         let (user, _) = login.rsplit_once(':').context("a password")?;

@@ -265,6 +265,8 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
     .await?;
     let api = [
         "agent_heartbeat_as",
+        "agent_may_listen",
+        "agent_may_take_from",
         "authenticate_agent_key",
         "authenticate_password_hash",
         "begin_idempotent",

@@ -1,8 +1,10 @@
 //! Tasks over RabbitMQ, with a real broker, the real bridge and the real API.
 
+mod deletions;
 mod harm;
 mod invitations;
 mod lanes;
+mod logins;
 mod messages;
 mod outages;
 mod outcomes;

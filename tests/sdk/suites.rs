@@ -49,7 +49,7 @@ suites! {
     the_sdk_takes_tasks_by_message:
         "sdk" ["tests/test_consume.py"]
     the_sdk_connects_again_to_a_lost_broker:
-        "sdk" ["tests/test_invitations.py", "tests/test_rabbitmq.py"]
+        "sdk" ["tests/test_broker_login.py", "tests/test_invitations.py", "tests/test_rabbitmq.py"]
     the_sdk_sets_money_aside_and_settles_it:
         "sdk" ["tests/test_charge.py", "tests/test_spend.py", "tests/test_spend_in_coroutines.py"]
     the_sdk_spends_the_money_of_a_task:

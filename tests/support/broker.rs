@@ -92,6 +92,15 @@ impl Queues {
 
     /// How many messages wait in a queue; none when there is no such queue.
     pub async fn count(&self, queue: &str) -> Option<u32> {
+        Some(self.find(queue).await?.message_count())
+    }
+
+    /// How many consumers a queue has; none when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Option<u32> {
+        Some(self.find(queue).await?.consumer_count())
+    }
+
+    async fn find(&self, queue: &str) -> Option<lapin::Queue> {
         // The answer "no" closes the channel.
         let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions {
@@ -101,7 +110,7 @@ impl Queues {
         let found = channel
             .queue_declare(queue.into(), options, FieldTable::default())
             .await;
-        found.ok().map(|queue| queue.message_count())
+        found.ok()
     }
 
     /// Waits until so many messages wait in a queue.

@@ -9,7 +9,7 @@
 //! | [`outbox`] | outbox workers in this process and as a process |
 //! | [`api`] [`bridge`] [`telegram`] | our services as processes; [`program`] finds and stops them |
 //! | [`http`] [`tls`] | a client, and TLS in front of a server |
-//! | [`broker`] | what an agent sees of RabbitMQ |
+//! | [`broker`] [`own_logins`] | what an agent sees of RabbitMQ; a broker that asks the API whom to let in |
 //! | [`github`] | signed deliveries |
 //! | [`pooler`] | PgBouncer |
 //! | [`grafana`] [`promql`] | dashboards and their queries |
@@ -28,6 +28,7 @@ pub mod grafana;
 pub mod http;
 pub mod outbox;
 pub mod outbox_rows;
+pub mod own_logins;
 pub mod pooler;
 pub mod program;
 pub mod promql;

@@ -50,10 +50,11 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::me::router())
         .merge(routes::auth::router())
         .merge(routes::webhooks::router())
+        .merge(routes::broker::router())
 }
 
 async fn no_such_path() -> ApiError {
-    ApiError::not_found("there is nothing at this path; see /api/docs")
+    ApiError::no_such_path()
 }
 
 async fn method_not_allowed() -> ApiError {

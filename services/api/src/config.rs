@@ -41,6 +41,20 @@ pub struct Config {
     )]
     pub github_webhook_secret: SecretString,
 
+    /// What RabbitMQ has in the paths at which it asks whom to let in (letters and digits). Empty:
+    /// nobody is answered.
+    #[arg(
+        long,
+        env = "API_BROKER_SECRET",
+        default_value = "",
+        hide_env_values = true
+    )]
+    pub broker_secret: SecretString,
+
+    /// The virtual host of RabbitMQ in which agents may take invitations.
+    #[arg(long, env = "API_BROKER_VHOST", default_value = "/")]
+    pub broker_vhost: String,
+
     /// Origins that browsers may call from, comma-separated; `*` for any. None by default.
     #[arg(long, env = "API_CORS_ORIGINS", default_value = "")]
     pub cors_origins: String,
@@ -105,6 +119,10 @@ pub struct LimitArgs {
     /// Attempts to log in per minute to one account, from wherever.
     #[arg(long, env = "API_LOGIN_LIMIT_PER_ACCOUNT", default_value = "20")]
     pub logins_per_account: NonZeroU32,
+
+    /// Logins of one agent at RabbitMQ per minute; each of its processes logs in at each connection.
+    #[arg(long, env = "API_BROKER_LOGIN_LIMIT_PER_AGENT", default_value = "120")]
+    pub broker_logins_per_agent: NonZeroU32,
 
     /// Take the caller's address from X-Forwarded-For. Only behind a proxy that sets it.
     #[arg(long, env = "API_TRUST_FORWARDED_FOR")]
@@ -194,7 +212,13 @@ mod tests {
 
     #[test]
     fn debug_output_hides_secrets() {
-        let printed = format!("{:?}", parse(&["--github-webhook-secret", "hunter2"]));
+        let secrets = [
+            "--github-webhook-secret",
+            "hunter2",
+            "--broker-secret",
+            "hunter2",
+        ];
+        let printed = format!("{:?}", parse(&secrets));
         assert!(!printed.contains("hunter2"));
         assert!(!printed.contains("postgres://"));
     }

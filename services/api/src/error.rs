@@ -50,6 +50,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 404: this API has nothing at the path.
+    pub fn no_such_path() -> Self {
+        Self::not_found("there is nothing at this path; see /api/docs")
+    }
+
     /// 400: the request is not well-formed.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed_request", detail)

@@ -3,6 +3,7 @@
 
 mod app;
 mod auth;
+mod broker_door;
 pub mod config;
 mod connections;
 mod data;

@@ -29,6 +29,8 @@ pub struct Limits {
     logins: DefaultKeyedRateLimiter<IpAddr>,
     /// By a hash of the address of e-mail, which may be of any length.
     logins_to: DefaultKeyedRateLimiter<[u8; 32]>,
+    /// Of agents, at the broker.
+    broker_logins: DefaultKeyedRateLimiter<Uuid>,
     /// Requests of people.
     pub people: Turns,
     /// Searches of people.
@@ -44,6 +46,7 @@ impl Limits {
             addresses: RateLimiter::keyed(Quota::per_second(args.requests_per_address)),
             logins: RateLimiter::keyed(Quota::per_minute(args.logins_per_address)),
             logins_to: RateLimiter::keyed(Quota::per_minute(args.logins_per_account)),
+            broker_logins: RateLimiter::keyed(Quota::per_minute(args.broker_logins_per_agent)),
             people: Turns::new(args.requests_at_once_per_person.get(), patience),
             searches: Turns::new(SEARCHES_AT_ONCE, patience),
         }
@@ -75,6 +78,16 @@ impl Limits {
         self.logins_to.check_key(&account).map_err(|_| too_many())
     }
 
+    /// Counts an attempt to log in to the broker under this agent's name. Not by address: all come
+    /// from the broker.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub fn count_broker_login(&self, agent_id: Uuid) -> ApiResult<()> {
+        let counted = self.broker_logins.check_key(&agent_id);
+        counted.map_err(|_| too_many())
+    }
+
     /// Forgets quiet keys until shutdown, so that memory does not grow with every caller ever seen.
     pub fn forget_quiet_keys(self: Arc<Self>, shutdown: CancellationToken) {
         tokio::spawn(async move {
@@ -87,6 +100,7 @@ impl Limits {
                 self.addresses.retain_recent();
                 self.logins.retain_recent();
                 self.logins_to.retain_recent();
+                self.broker_logins.retain_recent();
                 self.people.forget_quiet_keys();
                 self.searches.forget_quiet_keys();
             }
@@ -113,6 +127,7 @@ mod tests {
             requests_at_once_per_person: NonZeroUsize::MIN,
             logins_per_address: NonZeroU32::MAX,
             logins_per_account: rate,
+            broker_logins_per_agent: rate,
             trust_forwarded_for: false,
         };
         Limits::new(&args, Duration::ZERO)
@@ -129,6 +144,15 @@ mod tests {
             .expect_err("the third is too many");
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(limits.count_principal(quiet).is_ok());
+    }
+
+    #[test]
+    fn one_agent_that_connects_again_and_again_keeps_no_other_from_the_broker() {
+        let limits = limits(1);
+        let (busy, quiet) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(limits.count_broker_login(busy).is_ok());
+        assert!(limits.count_broker_login(busy).is_err());
+        assert!(limits.count_broker_login(quiet).is_ok());
     }
 
     #[test]

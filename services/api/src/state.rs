@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_door::BrokerDoor;
 use crate::config::Config;
 use crate::connections::Places;
 use crate::limits::Limits;
@@ -33,6 +34,7 @@ pub struct Shared {
     pub trust_forwarded_for: bool,
     pub github_secrets: Vec<SecretString>,
     pub embedded_issuer: bool,
+    pub broker: BrokerDoor,
     pub request_timeout: Duration,
     pub waiting_room: Arc<WaitingRoom>,
     /// Bounds how many claims are tried in the database at once.
@@ -66,6 +68,7 @@ impl AppState {
             trust_forwarded_for: config.limits.trust_forwarded_for,
             github_secrets: config.github_secrets(),
             embedded_issuer: config.embedded_issuer(),
+            broker: BrokerDoor::new(&config.broker_secret, &config.broker_vhost),
             request_timeout: config.request_timeout,
             waiting_room: Arc::default(),
             claim_slots: Semaphore::new(config.concurrent_claims.max(1)),

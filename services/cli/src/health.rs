@@ -11,7 +11,6 @@ use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;
 use crate::rabbitmq::{self, Login};
-use crate::secrets::password_of;
 use crate::stand_in::StandIn;
 use crate::{database, migrate, supervisor};
 
@@ -117,7 +116,7 @@ async fn migrations(database_url: &str) -> Result<String> {
 }
 
 async fn recorded_broker(installation: &Installation, ports: &Ports) -> Result<String> {
-    let password = password_of(installation.get("RABBITMQ_URL")?);
+    let password = installation.broker_password();
     rabbitmq(ports.rabbitmq.clients, &password.unwrap_or_default()).await
 }
 

@@ -30,6 +30,34 @@ pub struct NodePorts {
     pub epmd: u16,
 }
 
+/// Where a node asks which agents to let in: the API (docs/decisions/broker-logins.md).
+#[derive(Debug, Clone)]
+pub struct AgentLogins {
+    /// The API's address, such as `http://127.0.0.1:8080`.
+    pub api_url: String,
+    /// What the API knows the broker by: its `API_BROKER_SECRET`.
+    pub secret: String,
+}
+
+impl AgentLogins {
+    /// The lines of a node's configuration that make it ask. Its own users come first.
+    pub fn configuration(&self) -> String {
+        let door = format!("{}/rabbitmq/{}", self.api_url, self.secret);
+        format!(
+            "auth_backends.1 = internal\n\
+             auth_backends.2 = http\n\
+             auth_http.http_method = post\n\
+             auth_http.user_path = {door}/user\n\
+             auth_http.vhost_path = {door}/vhost\n\
+             auth_http.resource_path = {door}/resource\n\
+             auth_http.topic_path = {door}/topic\n"
+        )
+    }
+}
+
+/// So that agents have logins of their own, and the bridge is told of queues that are deleted.
+const PLUGINS: &str = "[rabbitmq_auth_backend_http,rabbitmq_event_exchange].\n";
+
 /// One node.
 #[derive(Debug)]
 pub struct RabbitMq {
@@ -54,7 +82,7 @@ impl RabbitMq {
             .make_dirs_inside(dir, &["home", "mnesia", "plugins", "log"])?;
         node.write("rabbitmq.conf", &configuration(ports.clients, password))?;
         node.write("env.conf", "")?;
-        node.write("enabled_plugins", "[].\n")?;
+        node.write("enabled_plugins", PLUGINS)?;
         Ok(node)
     }
 
@@ -62,15 +90,16 @@ impl RabbitMq {
         self.user.write(&self.dir.join(name), text)
     }
 
-    /// From its next start on the node gives its user this password, whatever it has stored: its
-    /// `default_pass` counts at the very first start only.
-    pub fn keep_password(&self, password: &str) -> Result<()> {
+    /// From its next start on the node lets agents in as the API says, and gives its user this
+    /// password, whatever it has stored: its `default_pass` counts at the very first start only.
+    pub fn keep_logins(&self, password: &str, agents: &AgentLogins) -> Result<()> {
         self.write("definitions.json", &definitions(password))?;
         let path = self.dir.join("definitions.json");
         let text = format!(
-            "{}load_definitions = {}\n",
+            "{}load_definitions = {}\n{}",
             configuration(self.ports.clients, password),
-            path.display()
+            path.display(),
+            agents.configuration(),
         );
         self.write("rabbitmq.conf", &text)
     }
@@ -247,6 +276,17 @@ mod tests {
         let text = configuration(5673, "pw");
         assert!(text.contains("listeners.tcp.local = 127.0.0.1:5673"));
         assert!(text.contains("default_user = devart"));
+    }
+
+    #[test]
+    fn the_api_is_asked_by_post_so_that_no_key_is_in_a_path() {
+        let logins = AgentLogins {
+            api_url: "http://127.0.0.1:8080".to_owned(),
+            secret: "s3cret".to_owned(),
+        };
+        let text = logins.configuration();
+        assert!(text.contains("auth_http.http_method = post\n"));
+        assert!(text.contains("user_path = http://127.0.0.1:8080/rabbitmq/s3cret/user\n"));
     }
 
     #[test]

@@ -36,8 +36,10 @@ pub struct Secrets {
     pub bridge_passwords: BTreeMap<&'static str, String>,
     /// Password of Grafana's login role.
     pub grafana_password: String,
-    /// Password of the RabbitMQ user.
+    /// Password of the RabbitMQ user, which the bridge has and no agent.
     pub rabbitmq_password: String,
+    /// What the API knows the broker by.
+    pub broker_secret: String,
     /// Key that signs people's tokens.
     pub jwt_secret: String,
     /// Secret shared with GitHub.
@@ -87,7 +89,11 @@ impl Secrets {
                 .get("GRAFANA_POSTGRES_PASSWORD")
                 .cloned()
                 .unwrap_or_else(|| random::word(32)),
-            rabbitmq_password: recorded_password("RABBITMQ_URL"),
+            rabbitmq_password: broker_password(recorded).unwrap_or_else(|| random::word(32)),
+            broker_secret: recorded
+                .get("API_BROKER_SECRET")
+                .cloned()
+                .unwrap_or_else(|| random::word(32)),
             jwt_secret: keep_or("SUPABASE_JWT_SECRET", || random::word(48)),
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
             admin: Admin {
@@ -141,10 +147,13 @@ impl Secrets {
         let values = [
             database(ports, OWNER, &self.postgres_password),
             format!("http://127.0.0.1:{}", ports.api),
+            // Each agent logs in with its own id and key.
+            format!("amqp://127.0.0.1:{}", ports.rabbitmq.clients),
             format!(
                 "amqp://{OWNER}:{}@127.0.0.1:{}",
                 self.rabbitmq_password, ports.rabbitmq.clients
             ),
+            self.broker_secret.clone(),
             self.jwt_secret.clone(),
             self.webhook_secret.clone(),
             self.admin.email.clone(),
@@ -213,10 +222,12 @@ fn recorded_admin(recorded: &BTreeMap<String, String>) -> Option<Admin> {
 }
 
 /// Our lines of the record, without those of bridges.
-const OURS: [&str; 14] = [
+const OURS: [&str; 16] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
+    "RABBITMQ_BRIDGE_URL",
+    "API_BROKER_SECRET",
     "SUPABASE_JWT_SECRET",
     "GITHUB_WEBHOOK_SECRET",
     "ADMIN_EMAIL",
@@ -229,6 +240,13 @@ const OURS: [&str; 14] = [
     "GRAFANA_POSTGRES_PASSWORD",
     "GRAFANA_POSTGRES_SSLMODE",
 ];
+
+/// The recorded password of the broker's user. Earlier versions had agents use it, too.
+pub fn broker_password(recorded: &BTreeMap<String, String>) -> Option<String> {
+    let urls = ["RABBITMQ_BRIDGE_URL", "RABBITMQ_URL"];
+    let mut urls = urls.iter().filter_map(|name| recorded.get(*name));
+    urls.find_map(|url| password_of(url))
+}
 
 /// The password in a URL.
 pub fn password_of(url: &str) -> Option<String> {
@@ -304,6 +322,16 @@ mod tests {
         let settled = Secrets::settle(&BTreeMap::new(), &recorded);
         assert_eq!(settled.bridge_passwords["telegram"], "theirs");
         assert_eq!(record(&settled), recorded);
+    }
+
+    #[test]
+    fn agents_are_given_no_password_of_the_broker_and_the_one_they_had_stays_the_bridges() {
+        let earlier = ("RABBITMQ_URL", "amqp://devart:theirs@127.0.0.1:56720");
+        let recorded = BTreeMap::from([(earlier.0.to_owned(), earlier.1.to_owned())]);
+        let now = record(&Secrets::settle(&BTreeMap::new(), &recorded));
+        assert!(!now["RABBITMQ_URL"].contains('@'));
+        assert_eq!(broker_password(&now).as_deref(), Some("theirs"));
+        assert_eq!(record(&Secrets::settle(&BTreeMap::new(), &now)), now);
     }
 
     #[test]

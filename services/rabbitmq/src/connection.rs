@@ -34,6 +34,7 @@ const PROBE: &str = "devart.probe";
 pub struct Broker {
     pub topology: Topology,
     pub publisher: Publisher,
+    virtual_host: String,
     connection: Arc<Connection>,
     lost: CancellationToken,
 }
@@ -50,9 +51,23 @@ impl Broker {
         Ok(Self {
             topology: Topology::new(Arc::clone(&connection), QueueType::of(version)),
             publisher,
+            virtual_host: address.vhost.clone(),
             connection,
             lost,
         })
+    }
+
+    /// A channel of one's own.
+    ///
+    /// # Errors
+    /// When the broker refuses or is gone.
+    pub async fn channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// The name of the virtual host that all this is in.
+    pub fn virtual_host(&self) -> &str {
+        &self.virtual_host
     }
 
     /// Whether the connection was lost, as far as it is known.

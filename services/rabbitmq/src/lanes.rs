@@ -2,7 +2,8 @@
 //!
 //! Invitations can be missing: the bridge was switched on after tasks were made, the broker lost
 //! its queues, an agent took messages of a lane that it cannot serve, or a message became too old.
-//! So the lanes of the database are compared with the queues, at each connection and now and then.
+//! So the lanes of the database are compared with the queues, at each connection and now and then;
+//! and a lane whose queue is deleted, at once.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +13,11 @@ use anyhow::Context;
 use devart_kit::db::{self, OneTrip};
 use sqlx::PgPool;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::{Broker, BrokerWatch};
+use crate::deletions::Deletions;
 use crate::failure::{Harm, harm};
 use crate::route::Route;
 use crate::topology::Found;
@@ -85,6 +87,14 @@ struct Lanes {
     lost: LostLanes,
 }
 
+/// What the wait between two looks at all lanes ended with.
+enum Waited {
+    /// It is time for the next one.
+    Enough,
+    /// Queues of these lanes were deleted.
+    Deleted(HashSet<String>),
+}
+
 #[derive(sqlx::FromRow)]
 struct Lane {
     routing_key: String,
@@ -93,40 +103,101 @@ struct Lane {
 
 impl Lanes {
     async fn run(self, mut brokers: BrokerWatch, interval: Duration) {
+        let mut deletions = Deletions::default();
         loop {
             let broker = brokers.borrow_and_update().clone();
-            let pause = match broker {
+            let pause = match &broker {
                 None => interval,
-                Some(broker) => match self.check_in_time(&broker).await {
-                    Ok(()) => interval,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot compare lanes and queues: {error}");
-                        RETRY_INTERVAL
-                    }
-                },
+                Some(broker) => {
+                    // Before looking: of a queue that is deleted meanwhile, we are told.
+                    deletions.follow(broker).await;
+                    self.look(broker, interval, None).await
+                }
             };
-            tokio::select! {
-                changed = brokers.changed() => if changed.is_err() { return },
-                () = self.lost.0.reported.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+            let mut look_at = Instant::now() + pause;
+            while let Waited::Deleted(lanes) =
+                self.wait(&mut brokers, &mut deletions, look_at).await
+            {
+                if let Some(broker) = &broker {
+                    let again = self.look(broker, interval, Some(&lanes)).await;
+                    look_at = look_at.min(Instant::now() + again);
+                }
+            }
+            if brokers.has_changed().is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        brokers: &mut BrokerWatch,
+        deletions: &mut Deletions,
+        look_at: Instant,
+    ) -> Waited {
+        tokio::select! {
+            // Also when it will change no more.
+            _ = brokers.changed() => Waited::Enough,
+            () = self.lost.0.reported.notified() => Waited::Enough,
+            () = sleep_until(look_at) => Waited::Enough,
+            lanes = deletions.next() => Waited::Deleted(lanes),
+        }
+    }
+
+    /// Compares all lanes or some of them with their queues. Gives when to look again.
+    async fn look(
+        &self,
+        broker: &Broker,
+        interval: Duration,
+        lanes: Option<&HashSet<String>>,
+    ) -> Duration {
+        match self.check_in_time(broker, lanes).await {
+            Ok(()) => interval,
+            Err(error) => {
+                tracing::warn!(%error, "cannot compare lanes and queues: {error}");
+                RETRY_INTERVAL
             }
         }
     }
 
     /// A broker out of memory or disk answers nothing for as long as that lasts.
-    async fn check_in_time(&self, broker: &Broker) -> anyhow::Result<()> {
-        timeout(CHECK_TIMEOUT, self.check(broker))
+    async fn check_in_time(
+        &self,
+        broker: &Broker,
+        lanes: Option<&HashSet<String>>,
+    ) -> anyhow::Result<()> {
+        timeout(CHECK_TIMEOUT, self.check(broker, lanes))
             .await
             .context("no answer")?
     }
 
-    async fn check(&self, broker: &Broker) -> anyhow::Result<()> {
-        let lanes: Vec<Lane> =
-            sqlx::query_as("select routing_key, has_waiting from devart_private.task_lanes($1)")
-                .bind(WAITING_SECONDS)
-                .fetch_all(OneTrip::Alone(&self.pool))
-                .await?;
-        let mut unusable = 0;
+    async fn check(&self, broker: &Broker, only: Option<&HashSet<String>>) -> anyhow::Result<()> {
+        let lanes = self.lanes().await?;
+        match only {
+            None => {
+                let unusable = self.compare(broker, lanes).await?;
+                metrics::gauge!("devart_rabbitmq_unusable_queues").set(f64::from(unusable));
+                self.remove_retired(broker).await
+            }
+            Some(only) => {
+                let wanted = |lane: &Lane| only.contains(&lane.routing_key);
+                let lanes = lanes.into_iter().filter(wanted).collect();
+                self.compare(broker, lanes).await.map(drop)
+            }
+        }
+    }
+
+    async fn lanes(&self) -> sqlx::Result<Vec<Lane>> {
+        sqlx::query_as("select routing_key, has_waiting from devart_private.task_lanes($1)")
+            .bind(WAITING_SECONDS)
+            .fetch_all(OneTrip::Alone(&self.pool))
+            .await
+    }
+
+    /// Makes queues that are missing and invites where invitations are. Gives how many queues cannot
+    /// be used.
+    async fn compare(&self, broker: &Broker, lanes: Vec<Lane>) -> anyhow::Result<u32> {
+        let mut unusable: u32 = 0;
         let mut uninvited = Vec::new();
         for lane in lanes {
             let route = Route::Lane(lane.routing_key.clone());
@@ -157,8 +228,7 @@ impl Lanes {
             }
         }
         self.invite(uninvited).await?;
-        metrics::gauge!("devart_rabbitmq_unusable_queues").set(f64::from(unusable));
-        self.remove_retired(broker).await
+        Ok(unusable)
     }
 
     /// Deletes the queues of lanes that are no more, as soon as nothing is in them.

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod connection;
+mod deletions;
 mod failure;
 mod greeting;
 mod handler;

@@ -30,8 +30,9 @@ class AgentSDK(Client):
     Args:
         api_url: where the API listens, such as `http://127.0.0.1:8080`.
         api_key: the agent's key, as shown once when it was registered (`dva_...`).
-        rabbitmq_url: the broker, `amqp://user:password@host:port/vhost` or `amqps://...`; None
-            pulls from the API.
+        rabbitmq_url: the broker, `amqp://host:port/vhost` or `amqps://...`, where the agent logs in
+            with its id and its key, unless the URL has a user and a password; None pulls from the
+            API.
         retry_seconds: for how long a call goes on retrying when the API does not answer.
         json_hook: gives a JSON form to what has none of its own, in results and payloads; see
             `devart.json_form`.

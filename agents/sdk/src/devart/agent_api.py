@@ -37,6 +37,9 @@ class TaskApi(Protocol):
     ) -> HeartbeatAnswer:
         """Say that the agent is alive, and extend leases."""
 
+    def broker_login(self) -> tuple[str, str]:
+        """Return the agent's id and its key."""
+
     def complete(self, task: Task, result: object = None) -> TaskState:
         """Finish a task."""
 

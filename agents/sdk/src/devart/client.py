@@ -36,6 +36,8 @@ _ClientT = TypeVar("_ClientT", bound="Client")
 _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
 # Whoever gives a task back is about to leave, and the lease ends by itself.
 _LEAVING_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=5.0)
+# Whoever connects to a broker tries again by itself.
+_LOGIN_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=0.0)
 _MAX_ERROR_CHARACTERS = 10_000
 _MAX_TIMEOUT_SECONDS = 2_592_000
 
@@ -75,6 +77,7 @@ class Client(Money):
             arguments.api_url(api_url), arguments.api_key(api_key), json_hook
         )
         self._patience = Patience(retry_seconds=arguments.seconds("retry_seconds", retry_seconds))
+        self._agent_id: str | None = None
         self._worker: Worker | None = None
         self._worker_process_id = os.getpid()
         self._closing = False
@@ -418,6 +421,16 @@ class Client(Money):
         answer = self._call("PUT", "/api/agents/heartbeat", {"detail": body}, _HEARTBEAT_PATIENCE)
         return read_answer(HeartbeatAnswer.from_json, answer)
 
+    def broker_login(self) -> tuple[str, str]:
+        """Return what an agent logs in to RabbitMQ with: its id and its key.
+
+        `AgentSDK` does it for a broker's URL without a user; this is for other consumers.
+        """
+        if self._agent_id is None:
+            answer = self._call("GET", "/api/me", None, _LOGIN_PATIENCE)
+            self._agent_id = read_answer(_id, answer)
+        return self._agent_id, self._transport.api_key
+
     def run(
         self,
         handler: Callable[[Task[PayloadT]], Any],
@@ -552,6 +565,12 @@ class Client(Money):
 
 def _rows(answer: Mapping[str, Any]) -> list[Any]:
     return [*answer["items"]]
+
+
+def _id(answer: Mapping[str, Any]) -> str:
+    if not isinstance(found := answer["id"], str):
+        raise TypeError("the id is not a text")
+    return found
 
 
 def _key(name: str = "key", key: str | None = None) -> dict[str, str]:

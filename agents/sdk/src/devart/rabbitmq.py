@@ -45,10 +45,18 @@ class RabbitMq:
     Args:
         url: the broker, `amqp://` or `amqps://`.
         prefetch: how many messages of one queue may be here at a time.
+        login: gives the user and the password for a URL without a user. Called in another thread,
+            before each connection; what it raises counts as a broker that cannot be reached.
     """
 
-    def __init__(self, url: str, prefetch: int) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, prefetch: int, login: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
+        self._url = URL(url)
+        if "heartbeat" not in self._url.query:
+            self._url = self._url.update_query(heartbeat=_HEARTBEAT_SECONDS)
+        self._login = login if self._url.user is None else None
+        self._secrets = {url, *_secrets_of(self._url)}
         self.inbox = Inbox(on_hungry=self.resume)
         """Where invitations go."""
         self._prefetch = prefetch
@@ -63,7 +71,7 @@ class RabbitMq:
         self._consuming = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
-        self._connecting: asyncio.Future[None] | None = None
+        self._connecting: asyncio.Future[AbstractConnection] | None = None
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="devart-rabbitmq", daemon=True)
@@ -141,13 +149,10 @@ class RabbitMq:
             await wait_for_event(self._stirred, left)
 
     async def _connect(self) -> AbstractConnection | None:
-        url = URL(self._url)
-        if "heartbeat" not in url.query:
-            url = url.update_query(heartbeat=_HEARTBEAT_SECONDS)
-        connection = aio_pika.Connection(url)
-        self._connecting = asyncio.ensure_future(connection.connect(timeout=_CONNECT_SECONDS))
+        connecting = asyncio.ensure_future(self._open())
+        self._connecting = connecting
         try:
-            await self._connecting
+            return await connecting
         except asyncio.CancelledError:  # by `close`
             pass
         except Exception as error:
@@ -156,18 +161,32 @@ class RabbitMq:
                 "RabbitMQ cannot be reached, trying again: %s",
                 self._without_secrets(str(error) or type(error).__name__),
             )
-        else:
-            return connection
-        # Otherwise the garbage collector would try, with a warning, wherever it runs.
-        await connection.close()
         return None
+
+    async def _open(self) -> AbstractConnection:
+        connection = aio_pika.Connection(await self._address())
+        try:
+            await connection.connect(timeout=_CONNECT_SECONDS)
+        except BaseException:
+            # Otherwise the garbage collector would try, with a warning, wherever it runs.
+            await connection.close()
+            raise
+        return connection
+
+    async def _address(self) -> URL:
+        """Return the broker's URL with a user and a password."""
+        if self._login is None:
+            return self._url
+        user, password = await asyncio.to_thread(self._login)
+        url = self._url.with_user(user).with_password(password)
+        self._secrets.update(_secrets_of(url))
+        return url
 
     def _without_secrets(self, text: str) -> str:
         """Return what a library says of the connection, which may quote the URL."""
-        url = URL(self._url)
-        for secret in (self._url, str(url), url.raw_password, url.password):
-            if secret:
-                text = text.replace(secret, "***")
+        # What contains another one goes first.
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
         return text
 
     async def _serve(self, connection: AbstractConnection) -> bool:
@@ -284,3 +303,8 @@ async def _reply(message: AbstractIncomingMessage, used: bool) -> None:
     except Exception as error:
         # The channel is gone: the broker has the message back, and sends it again.
         _log.info("no reply to message %s: %s", message.message_id, error or type(error).__name__)
+
+
+def _secrets_of(url: URL) -> set[str]:
+    """Return the texts in which the password of a URL may be shown."""
+    return {text for text in (str(url), url.raw_password, url.password) if text}

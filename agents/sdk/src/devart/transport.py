@@ -55,6 +55,8 @@ class Transport:
 
     def __init__(self, api_url: str, api_key: str, hook: Hook | None = None) -> None:
         self._api_url = api_url
+        self.api_key = api_key
+        """As which agent requests are sent."""
         self._headers = {
             "X-Agent-Key": api_key,
             "User-Agent": f"devart-python/{VERSION}",

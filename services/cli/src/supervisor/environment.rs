@@ -46,6 +46,10 @@ pub fn of_bridge(bridge: &Bridge, mut settings: Settings) -> Settings {
             settings.insert(name.to_owned(), value);
         }
     }
+    // With a login that nobody else is given.
+    if let Some(url) = settings.remove(&format!("{}BRIDGE_URL", bridge.prefix())) {
+        settings.insert(format!("{}URL", bridge.prefix()), url);
+    }
     settings
 }
 
@@ -62,8 +66,9 @@ fn is_everybodys(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 14] = [
         "ADMIN_PASSWORD",
+        "API_BROKER_SECRET",
         "API_DATABASE_URL",
         "DATABASE_URL",
         "GITHUB_TOKEN",
@@ -71,6 +76,7 @@ mod tests {
         "GRAFANA_POSTGRES_PASSWORD",
         "OUTBOX_CONCURRENCY",
         "RABBITMQ_BRIDGE_DATABASE_URL",
+        "RABBITMQ_BRIDGE_URL",
         "RABBITMQ_URL",
         "SUPABASE_JWT_SECRET",
         "TELEGRAM_BOT_TOKEN",
@@ -105,6 +111,7 @@ mod tests {
             names(&rabbitmq),
             ["BRIDGE_DATABASE_URL", "OUTBOX_CONCURRENCY", "RABBITMQ_URL"]
         );
+        assert_eq!(rabbitmq["RABBITMQ_URL"], "value of RABBITMQ_BRIDGE_URL");
     }
 
     #[test]
@@ -112,6 +119,7 @@ mod tests {
         assert_eq!(
             names(&of_api(settings())),
             [
+                "API_BROKER_SECRET",
                 "API_DATABASE_URL",
                 "GITHUB_WEBHOOK_SECRET",
                 "OUTBOX_CONCURRENCY",

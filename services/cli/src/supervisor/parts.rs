@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::env_file;
 use crate::layout::Layout;
 use crate::ports::Ports;
-use crate::rabbitmq::{NodePorts, RabbitMq, stop_port_mapper};
+use crate::rabbitmq::{AgentLogins, RabbitMq, stop_port_mapper};
 use crate::run_as::ServerUser;
 use crate::secrets::Secrets;
 
@@ -43,7 +43,7 @@ pub fn all(layout: &Layout) -> Result<Vec<Part>> {
     let settings = environment::all(layout, &ports, &secrets)?;
     let mut parts = vec![
         postgres(cluster(layout, &ports, &secrets)?),
-        rabbitmq(layout, ports.rabbitmq, &secrets)?,
+        rabbitmq(layout, &ports, &secrets)?,
         api(layout, settings.clone())?,
     ];
     for bridge in &BRIDGES {
@@ -83,14 +83,14 @@ fn postgres(cluster: Cluster) -> Part {
     }
 }
 
-fn rabbitmq(layout: &Layout, ports: NodePorts, secrets: &Secrets) -> Result<Part> {
-    let node = RabbitMq::init(
-        &layout.rabbitmq_dir(),
-        &layout.id(),
-        ports,
-        &secrets.rabbitmq_password,
-    )?;
-    node.keep_password(&secrets.rabbitmq_password)?;
+fn rabbitmq(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
+    let agents = AgentLogins {
+        api_url: format!("http://127.0.0.1:{}", ports.api),
+        secret: secrets.broker_secret.clone(),
+    };
+    let (ports, password) = (ports.rabbitmq, &secrets.rabbitmq_password);
+    let node = RabbitMq::init(&layout.rabbitmq_dir(), &layout.id(), ports, password)?;
+    node.keep_logins(password, &agents)?;
     Ok(Part {
         name: "rabbitmq",
         command: Box::new(move || node.server_command()),

@@ -27,7 +27,7 @@ devart is up.
   API        http://127.0.0.1:{api}    (documentation: http://127.0.0.1:{api}/api/docs)
   login      {}  password {}
   Postgres   127.0.0.1:{}  database devart  user devart
-  RabbitMQ   127.0.0.1:{}  user devart
+  RabbitMQ   127.0.0.1:{}  agents log in with their id and key
 
   All addresses and secrets:   . {}
   Health, logs, stop:          devart status, devart logs api -f, devart down
