@@ -9,6 +9,8 @@
 //! | [`outbox`] | outbox workers in this process and as a process |
 //! | [`api`] [`bridge`] [`telegram`] | our services as processes; [`program`] finds and stops them |
 //! | [`http`] [`tls`] | a client, and TLS in front of a server |
+//! | [`process_log`] | what a program wrote, for who sees it fail |
+//! | [`still_works`] | whether all is as it should be after something odd |
 //! | [`broker`] | what an agent sees of RabbitMQ |
 //! | [`github`] | signed deliveries |
 //! | [`pooler`] | PgBouncer |
@@ -29,10 +31,12 @@ pub mod http;
 pub mod outbox;
 pub mod outbox_rows;
 pub mod pooler;
+pub mod process_log;
 pub mod program;
 pub mod promql;
 pub mod queue;
 pub mod snapshot;
+pub mod still_works;
 pub mod telegram;
 pub mod tls;
 
