@@ -231,7 +231,12 @@ async fn thresholds_that_no_list_could_show_are_refused_at_every_door() -> Resul
     service(&db.owner, "model", "10").await?;
     budget(&db.owner, "run", Uuid::now_v7(), "10").await?;
     let mut session = db.session().await?;
-    for odd in ["'{NULL}'", "'{50,NULL}'", "'{{1,2},{3,4}}'", "'[5:6]={1,2}'"] {
+    for odd in [
+        "'{NULL}'",
+        "'{50,NULL}'",
+        "'{{1,2},{3,4}}'",
+        "'[5:6]={1,2}'",
+    ] {
         for door in [
             "insert into devart.service_registry (name, alert_thresholds) values ('new', {})",
             "update devart.service_registry set alert_thresholds = {}",

@@ -190,7 +190,10 @@ async fn callers(db: &Database, api: &Api, agent: &Agent) -> Result<Vec<(&'stati
         ("agent", api.agent(agent)),
         ("another agent", api.agent(&db.agent(&["hostile"]).await?)),
         ("deactivated agent", api.agent(&deactivated)),
-        ("deactivated agent with a token", api.client(deactivated.caller())),
+        (
+            "deactivated agent with a token",
+            api.client(deactivated.caller()),
+        ),
     ])
 }
 
@@ -237,7 +240,10 @@ struct Drawn<'a> {
 
 /// Draws from all that could be sent, some for each place.
 fn draw<'a>(operations: &'a [Operation], callers: usize, random: &mut StdRng) -> Vec<Drawn<'a>> {
-    let places: usize = operations.iter().map(|operation| operation.places.len()).sum();
+    let places: usize = operations
+        .iter()
+        .map(|operation| operation.places.len())
+        .sum();
     let for_each = (REQUESTS / places).max(LEAST_FOR_A_PLACE);
     let mut drawn = Vec::new();
     for operation in operations {
@@ -311,7 +317,8 @@ async fn whatever_is_sent_to_the_api_is_answered_as_documented_and_all_still_wor
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::create().await?;
     let watch = Watch::begin(&world.db).await?;
-    let known = |path: &str, name: &str| Some(world.sensible(path, name, 0)).filter(|it| !it.is_null());
+    let known =
+        |path: &str, name: &str| Some(world.sensible(path, name, 0)).filter(|it| !it.is_null());
     let operations = operations::all(&world.api.anonymous, known).await?;
     ensure!(operations.len() > 35, "the operations of the API");
     let drawn = draw(&operations, world.callers.len(), &mut random);

@@ -62,12 +62,19 @@ impl Body {
         let needed = members
             .iter()
             .filter(|(name, _)| self.required.contains(*name) || member == Some(name.as_str()));
-        Value::Object(needed.map(|(name, value)| (name.clone(), value.clone())).collect())
+        Value::Object(
+            needed
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        )
     }
 }
 
 /// All operations of the document that the API serves.
-pub async fn all(http: &Http, known: impl Fn(&str, &str) -> Option<Value>) -> Result<Vec<Operation>> {
+pub async fn all(
+    http: &Http,
+    known: impl Fn(&str, &str) -> Option<Value>,
+) -> Result<Vec<Operation>> {
     let document = Document(http.get("/api/openapi.json").await?.expect(200));
     let mut operations = Vec::new();
     for (path, methods) in document.0["paths"].as_object().context("paths")? {
@@ -118,7 +125,9 @@ impl Document {
         Operation {
             method,
             path: path.to_owned(),
-            statuses: statuses.filter_map(|(status, _)| status.parse().ok()).collect(),
+            statuses: statuses
+                .filter_map(|(status, _)| status.parse().ok())
+                .collect(),
             places,
             required_query,
             body,
@@ -133,15 +142,24 @@ impl Document {
         let required = required.filter_map(|name| name.as_str().map(str::to_owned));
         let required = match known("body") {
             // As it is, it makes sense only as a whole.
-            Some(body) => body.as_object().into_iter().flat_map(Map::keys).cloned().collect(),
+            Some(body) => body
+                .as_object()
+                .into_iter()
+                .flat_map(Map::keys)
+                .cloned()
+                .collect(),
             None => required.collect(),
         };
         Some(Body { full, required })
     }
 
     fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let pointer = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-        pointer.and_then(|pointer| self.0.pointer(pointer)).unwrap_or(schema)
+        let pointer = schema["$ref"]
+            .as_str()
+            .and_then(|reference| reference.strip_prefix('#'));
+        pointer
+            .and_then(|pointer| self.0.pointer(pointer))
+            .unwrap_or(schema)
     }
 
     /// A value that the schema allows.
@@ -150,7 +168,12 @@ impl Document {
             return value;
         }
         let schema = self.resolved(schema);
-        let given = [&schema["example"], &schema["const"], &schema["enum"][0], &schema["default"]];
+        let given = [
+            &schema["example"],
+            &schema["const"],
+            &schema["enum"][0],
+            &schema["default"],
+        ];
         if let Some(value) = given.into_iter().find(|value| !value.is_null()) {
             return value.clone();
         }
@@ -176,8 +199,8 @@ impl Document {
             ("array", _) => json!([]),
             _ => {
                 let members = schema["properties"].as_object().into_iter().flatten();
-                let members = members
-                    .map(|(name, schema)| (name.clone(), self.sample(name, schema, known)));
+                let members =
+                    members.map(|(name, schema)| (name.clone(), self.sample(name, schema, known)));
                 Value::Object(members.collect())
             }
         }
@@ -188,7 +211,9 @@ impl Document {
 fn type_of(schema: &Value) -> &str {
     let one = schema["type"].as_str();
     let some = schema["type"].as_array().into_iter().flatten();
-    let mut some = some.filter_map(Value::as_str).filter(|kind| *kind != "null");
+    let mut some = some
+        .filter_map(Value::as_str)
+        .filter(|kind| *kind != "null");
     one.or_else(|| some.next()).unwrap_or("object")
 }
 
@@ -201,12 +226,18 @@ fn members_of(value: &Value, way: &[String], places: &mut Vec<Place>) {
         }
         Value::Array(items) => {
             let items = items.iter().enumerate();
-            items.map(|(place, item)| (place.to_string(), item)).collect()
+            items
+                .map(|(place, item)| (place.to_string(), item))
+                .collect()
         }
         _ => return,
     };
     // All of a body's own members, some of what is within.
-    let most = if way.is_empty() { usize::MAX } else { MOST_MEMBERS };
+    let most = if way.is_empty() {
+        usize::MAX
+    } else {
+        MOST_MEMBERS
+    };
     for (name, value) in members.into_iter().take(most) {
         let way = [way, &[name]].concat();
         places.push(Place::Member(way.clone()));
@@ -218,5 +249,7 @@ fn members_of(value: &Value, way: &[String], places: &mut Vec<Place>) {
 
 /// As it stands in a query.
 pub fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

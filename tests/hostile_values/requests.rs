@@ -34,12 +34,16 @@ pub fn values_for(place: &Place, operation: &Operation) -> Vec<Vec<u8>> {
         Place::Path(_) | Place::Query(_) | Place::Header(_) => {
             let mut bytes: Vec<Vec<u8>> = values::as_text().map(String::into_bytes).collect();
             bytes.push(b"\xff\xfe".to_vec());
-            bytes.iter_mut().for_each(|value| value.truncate(MOST_BYTES_OF_A_HEAD));
+            bytes
+                .iter_mut()
+                .for_each(|value| value.truncate(MOST_BYTES_OF_A_HEAD));
             // Without its own segment it is another path.
             bytes.retain(|value| !matches!(place, Place::Path(_)) || !value.is_empty());
             match place {
                 Place::Header(_) => bytes.retain(|it| HeaderValue::from_bytes(it).is_ok()),
-                _ => bytes.iter_mut().for_each(|value| value.truncate(MOST_BYTES_OF_A_HEAD / 3)),
+                _ => bytes
+                    .iter_mut()
+                    .for_each(|value| value.truncate(MOST_BYTES_OF_A_HEAD / 3)),
             }
             bytes
         }
@@ -51,7 +55,10 @@ pub fn values_for(place: &Place, operation: &Operation) -> Vec<Vec<u8>> {
 
 /// Bodies that are no body of this operation: cut off, doubled, of another kind.
 fn whole_bodies(operation: &Operation) -> Vec<Vec<u8>> {
-    let body = operation.body.as_ref().map(|body| body.with(None).to_string());
+    let body = operation
+        .body
+        .as_ref()
+        .map(|body| body.with(None).to_string());
     let body = body.unwrap_or_else(|| "{}".to_owned());
     let inner = body.trim_start_matches('{').trim_end_matches('}');
     let mut bodies: Vec<Vec<u8>> = values::as_json().map(String::into_bytes).collect();
@@ -59,7 +66,11 @@ fn whole_bodies(operation: &Operation) -> Vec<Vec<u8>> {
         body.as_bytes()[..body.len() / 2].to_vec(),
         body.as_bytes()[..body.len() - 1].to_vec(),
         format!("{body} {body}").into_bytes(),
-        format!("{{{inner}{}\"unknown\": 1}}", if inner.is_empty() { "" } else { "," }).into_bytes(),
+        format!(
+            "{{{inner}{}\"unknown\": 1}}",
+            if inner.is_empty() { "" } else { "," }
+        )
+        .into_bytes(),
         format!("{{{inner},{inner}}}").into_bytes(),
         [b"\xef\xbb\xbf", body.as_bytes()].concat(),
         [b"{\"\xff\xfe\": ", body.as_bytes(), b"}"].concat(),
@@ -109,7 +120,9 @@ impl Call<'_> {
     fn target(&self, sensible: Sensible) -> String {
         let mut segments = Vec::new();
         for segment in self.operation.path.split('/') {
-            let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            let name = segment
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
             segments.push(match (name, self.place) {
                 (Some(name), Place::Path(odd)) if odd == name => encoded(self.value),
                 (Some(name), _) => match sensible(name) {
@@ -165,12 +178,19 @@ impl Call<'_> {
             _ => {}
         }
         let odd = std::str::from_utf8(self.value).unwrap_or("null");
-        Some(value.to_string().replacen(&format!("\"{MARK}\""), odd, 1).into_bytes())
+        Some(
+            value
+                .to_string()
+                .replacen(&format!("\"{MARK}\""), odd, 1)
+                .into_bytes(),
+        )
     }
 }
 
 fn signed(mut request: RequestBuilder, body: &[u8], call: &Call) -> RequestBuilder {
-    let signature = std::str::from_utf8(body).ok().and_then(|body| sign(WEBHOOK_SECRET, body).ok());
+    let signature = std::str::from_utf8(body)
+        .ok()
+        .and_then(|body| sign(WEBHOOK_SECRET, body).ok());
     let delivery = uuid::Uuid::now_v7().to_string();
     for (name, value) in [
         ("X-Hub-Signature-256", signature.unwrap_or_default()),
@@ -185,7 +205,9 @@ fn signed(mut request: RequestBuilder, body: &[u8], call: &Call) -> RequestBuild
 }
 
 fn pointer(way: &[String]) -> String {
-    let escaped = way.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
+    let escaped = way
+        .iter()
+        .map(|name| name.replace('~', "~0").replace('/', "~1"));
     escaped.map(|name| format!("/{name}")).collect()
 }
 

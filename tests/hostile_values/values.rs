@@ -307,10 +307,17 @@ pub fn of(sql_type: &str, labels: &[String]) -> (String, Vec<String>) {
 
 /// As text, for a place where only text can be: a path, a query, a header.
 pub fn as_text() -> impl Iterator<Item = String> {
-    [TEXTS, NUMBERS, WHOLE_NUMBERS, LARGE_WHOLE_NUMBERS, TIMES, IDS]
-        .into_iter()
-        .flatten()
-        .map(|value| value.text())
+    [
+        TEXTS,
+        NUMBERS,
+        WHOLE_NUMBERS,
+        LARGE_WHOLE_NUMBERS,
+        TIMES,
+        IDS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|value| value.text())
 }
 
 /// As a member of JSON, raw, for a member of whatever type: also of a wrong one.

@@ -9,8 +9,8 @@ use devart_cli::ports;
 use super::caller::{Caller, JWT_SECRET};
 use super::database::{Agent, Database};
 use super::http::Http;
-use super::{process_log, program};
 use super::wait::{eventually, within};
+use super::{process_log, program};
 
 /// The secret that the tests' webhooks are signed with.
 pub const WEBHOOK_SECRET: &str = "a webhook secret of the tests";

@@ -121,7 +121,11 @@ impl Answer {
     /// The answer's text; and, where the fault is not the caller's, what the server wrote of it.
     pub fn said(&self) -> String {
         match self.status {
-            500.. => format!("{}\nits log ends with\n{}", self.text, process_log::tail(self.port)),
+            500.. => format!(
+                "{}\nits log ends with\n{}",
+                self.text,
+                process_log::tail(self.port)
+            ),
             _ => self.text.clone(),
         }
     }

@@ -43,7 +43,9 @@ impl Watch {
         self.canary.ping().await.context("a backend died")?;
         let log = server_log(db)?.split_off(self.log_before);
         let log = String::from_utf8_lossy(&log);
-        let died = log.lines().find(|line| line.contains("was terminated by signal"));
+        let died = log
+            .lines()
+            .find(|line| line.contains("was terminated by signal"));
         ensure!(died.is_none(), "a backend died: {died:?}");
         backends_gave_their_memory_back(db).await?;
         let api = Api::start(db).await?;
@@ -189,7 +191,12 @@ async fn read_to_its_end(http: &Http, list: &str) -> Result<()> {
     for _ in 0..MOST_PAGES {
         let path = format!("{list}?limit=200{cursor}");
         let page = http.get(&path).await?;
-        ensure!(page.status == 200, "{path} answers {}: {}", page.status, page.said());
+        ensure!(
+            page.status == 200,
+            "{path} answers {}: {}",
+            page.status,
+            page.said()
+        );
         match page.body["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(()),
