@@ -54,19 +54,21 @@ pub struct Body {
 pub type Known<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
 impl Body {
-    /// Members without which there is no body, and the one in question.
+    /// What it cannot do without, and the member in question; where each member alone is optional,
+    /// one of them, since together they are not.
     pub fn with(&self, member: Option<&str>) -> Value {
         let Some(members) = self.full.as_object() else {
             return self.full.clone();
         };
-        let needed = members
-            .iter()
-            .filter(|(name, _)| self.required.contains(*name) || member == Some(name.as_str()));
-        Value::Object(
-            needed
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-        )
+        let one = match self.required.is_empty() {
+            true => member.or_else(|| members.keys().next().map(String::as_str)),
+            false => member,
+        };
+        let needed = members.iter().filter(|(name, _)| {
+            self.required.contains(*name) || one == Some(name.as_str()) || *name == "estimate_usd"
+        });
+        let needed = needed.map(|(name, value)| (name.clone(), value.clone()));
+        Value::Object(needed.collect())
     }
 }
 
