@@ -359,3 +359,44 @@ async fn a_task_whose_money_cannot_be_reckoned_fails_alone() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn thresholds_that_no_list_could_show_are_refused_at_every_door() -> Result<()> {
+    let db = Database::create().await?;
+    service(&db.owner, "model", "10").await?;
+    budget(&db.owner, "run", Uuid::now_v7(), "10").await?;
+    let mut session = db.session().await?;
+    for odd in [
+        "'{NULL}'",
+        "'{50,NULL}'",
+        "'{{1,2},{3,4}}'",
+        "'[5:6]={1,2}'",
+    ] {
+        for door in [
+            "insert into devart.service_registry (name, alert_thresholds) values ('new', {})",
+            "update devart.service_registry set alert_thresholds = {}",
+            "insert into devart.budgets (scope, scope_id, budget_usd, alert_thresholds)
+             values ('user', devart.uuid_v7(), 1, {})",
+            "update devart.budgets set alert_thresholds = {}",
+        ] {
+            let outcome = run_sql(&mut session, door.replace("{}", odd)).await;
+            assert_eq!(sqlstate(&outcome), "23514", "{door} took {odd}");
+        }
+    }
+    for odd in ["[null]", "[[1], [2]]"] {
+        for door in [
+            "select devart.update_service((select id from devart.service_registry), '{}')",
+            "select devart.update_budget((select id from devart.budgets), '{}')",
+        ] {
+            let changes = format!("{{\"alert_thresholds\": {odd}}}");
+            let outcome = run_sql(&mut session, door.replace("{}", &changes)).await;
+            assert_eq!(sqlstate(&outcome), "23514", "{door} took {odd}");
+        }
+    }
+    let api = Api::start(&db).await?;
+    let http = api.client(db.person("admin").await?);
+    for list in ["/api/services", "/api/services/status", "/api/budgets"] {
+        http.get(list).await?.expect(200);
+    }
+    Ok(())
+}

@@ -1,134 +1,212 @@
-//! Values that something has stumbled over, by their type, as expressions of SQL.
+//! Values that something has stumbled over, by kind (numbers, times, texts, JSON, arrays), spelled
+//! so that they can be said in SQL and over HTTP.
 
-/// `type` as Postgres prints it, a value that makes sense, and values that may not.
-pub const VALUES: &[(&str, &str, &[&str])] = &[
-    (
-        "text",
-        "'text'",
-        &[
-            "''",
-            "' '",
-            "repeat('x', 10000)",
-            "repeat('ü', 1000000)",
-            "e'\\x01\\x1b[31m\\n\\r\\t'",
-            "e'\\u202e\\u0085\\ufeff'",
-            "'💥<b>*_`[x](y)'",
-            "repeat('{{ a }}', 1000)",
-            "'{{'",
-            "'null'",
-            "'infinity'",
-        ],
-    ),
-    (
-        "numeric",
-        "1",
-        &[
-            "'NaN'",
-            "'Infinity'",
-            "'-Infinity'",
-            "0",
-            "-1",
-            "-0.0",
-            "1e-7",
-            "1e-400",
-            "999999999999.999999",
-            "1e12",
-            "123456789012345678901234567890123456789",
-            "1e131071",
-        ],
-    ),
-    (
-        "integer",
-        "1",
-        &["0", "-1", "2147483647", "-2147483648", "1000", "1001"],
-    ),
-    (
-        "bigint",
-        "1",
-        &["0", "-1", "9223372036854775807", "-9223372036854775808"],
-    ),
-    ("boolean", "true", &["false"]),
-    (
-        "double precision",
-        "1",
-        &["'NaN'", "'Infinity'", "'-Infinity'", "-1", "1e300"],
-    ),
-    (
-        "uuid",
-        "gen_random_uuid()",
-        &[
-            "'00000000-0000-0000-0000-000000000000'",
-            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
-        ],
-    ),
-    (
-        "jsonb",
-        "'{}'",
-        &[
-            "'null'",
-            "'5'",
-            "'\"text\"'",
-            "'[]'",
-            "'[{}]'",
-            "'[null, 5, \"x\", [], {\"title\": 5}]'",
-            "'[{\"title\": \"t\", \"required_capabilities\": [[\"a\"], [\"b\"]]}]'",
-            "'[{\"title\": \"t\", \"run_at\": \"infinity\"}, {\"title\": \"u\"}]'",
-            "(repeat('[', 200) || repeat(']', 200))::jsonb",
-            "(repeat('[', 5000) || repeat(']', 5000))::jsonb",
-            "('[' || repeat('1e131071,', 2000) || '1]')::jsonb",
-            "'{\"request\": 1e131071}'",
-            "'{\"request\": -1}'",
-            "'{\"request\": \"1\"}'",
-            "'{\"request\": 123456789012345678901234567890123}'",
-            "'{\"$serde_json::private::Number\": \"1\"}'",
-            "'{\"$serde_json::private::Number\": [1]}'",
-            "'{\"a\": \"{{ a }}\", \"b\": [1, {\"c\": null}]}'",
-            "jsonb_build_object('lease_tokens', 'x')",
-            "'{\"lease_tokens\": [\"x\"]}'",
-            "'{\"lease_tokens\": {\"a\": 1}}'",
-            "'{\"title\": null}'",
-            "'{\"title\": [1], \"priority\": \"NONE\"}'",
-            "'{\"run_at\": \"infinity\"}'",
-            "'{\"run_at\": \"20000-01-01\"}'",
-            "'{\"estimated_cost_usd\": \"NaN\"}'",
-            "'{\"max_retries\": 1e10}'",
-            "'{\"required_capabilities\": {\"a\": 1}}'",
-            "'{\"required_capabilities\": [[\"a\"], [\"b\"]]}'",
-            "'{\"budget_usd\": \"Infinity\", \"alert_thresholds\": [null]}'",
-            "'{\"budget_usd\": 1e300}'",
-            "'{\"period\": \"day\", \"time_zone\": \"Mars\"}'",
-            "'{\"alert_thresholds\": [[1], [2]]}'",
-            "'{\"substitute_service_id\": \"00000000-0000-0000-0000-000000000000\"}'",
-            "(select jsonb_object_agg('k' || n, n) from generate_series(1, 100000) n)",
-            "to_jsonb(repeat('x', 2000000))",
-        ],
-    ),
-    (
-        "timestamp with time zone",
-        "now()",
-        &[
-            "'infinity'",
-            "'-infinity'",
-            "'4714-11-24 BC'",
-            "'0001-01-01 BC'",
-            "'1969-01-01'",
-            "'9999-12-31 23:59:59-12:00'",
-            "'20000-01-01'",
-            "'294276-12-31'",
-        ],
-    ),
-    (
-        "interval",
-        "'1 minute'",
-        &[
-            "'0'",
-            "'-5 seconds'",
-            "'200000 years'",
-            "'178000000 years'",
-            "'-178000000 years'",
-            "'1 microsecond'",
-        ],
-    ),
+use Spelling::{Is, Keys, List, Many, Nested, Text};
+
+/// How a value is written. What is large is made where it is needed.
+#[derive(Debug, Clone, Copy)]
+pub enum Spelling {
+    /// As it stands here.
+    Is(&'static str),
+    /// This, so many times.
+    Many(&'static str, usize),
+    /// So many arrays within each other.
+    Nested(usize),
+    /// An array of so many of these.
+    List(&'static str, usize),
+    /// An object with so many members.
+    Keys(usize),
+    /// A JSON string of this, so many times.
+    Text(&'static str, usize),
+}
+
+impl Spelling {
+    pub fn text(self) -> String {
+        match self {
+            Is(text) => text.to_owned(),
+            Many(text, times) => text.repeat(times),
+            Nested(levels) => "[".repeat(levels) + &"]".repeat(levels),
+            List(item, times) => format!("[{}]", vec![item; times].join(",")),
+            Keys(count) => {
+                let members: Vec<String> = (1..=count).map(|n| format!("\"k{n}\":{n}")).collect();
+                format!("{{{}}}", members.join(","))
+            }
+            Text(text, times) => format!("\"{}\"", text.repeat(times)),
+        }
+    }
+
+    /// As an expression of type text; none for what no statement can contain.
+    pub fn sql(self) -> Option<String> {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let expression = match self {
+            Is(text) => quoted(text),
+            Many(text, times) => format!("repeat({}, {times})", quoted(text)),
+            Nested(levels) => format!("repeat('[', {levels}) || repeat(']', {levels})"),
+            List(item, times) => {
+                let repeated = quoted(&format!("{item},"));
+                let last = quoted(&format!("{item}]"));
+                format!("'[' || repeat({repeated}, {}) || {last}", times - 1)
+            }
+            Keys(count) => format!(
+                "(select json_object_agg('k' || n, n)::text from generate_series(1, {count}) n)"
+            ),
+            Text(text, times) => format!("'\"' || repeat({}, {times}) || '\"'", quoted(text)),
+        };
+        (!expression.contains('\0')).then_some(expression)
+    }
+}
+
+pub const TEXTS: &[Spelling] = &[
+    Is(""),
+    Is(" "),
+    Is("\0"),
+    Is("a\0b"),
+    Is("\u{1}\u{1b}[31m\n\r\t"),
+    Is("\u{202e}\u{85}\u{feff}"),
+    Is("مرحبا\u{200f}"),
+    Is("💥<b>*_`[x](y)"),
+    Is("'; select \"'\\"),
+    Is("%00%s%n%"),
+    Is("{{"),
+    Is("null"),
+    Is("infinity"),
+    Many("{{ a }}", 1_000),
+    Many("x", 10_000),
+    Many("x", 900_000),
+    Many("ü", 1_000_000),
+];
+
+pub const NUMBERS: &[Spelling] = &[
+    Is("NaN"),
+    Is("Infinity"),
+    Is("-Infinity"),
+    Is("0"),
+    Is("-1"),
+    Is("-0.0"),
+    Is("1e-7"),
+    Is("1e-400"),
+    Is("999999999999.999999"),
+    Is("1e12"),
+    Is("1e300"),
+    Is("1e400"),
+    Is("1e131071"),
+    Is("123456789012345678901234567890123456789"),
+    Many("7", 6_000),
+];
+
+/// Of an `integer`, and beside its ends.
+pub const WHOLE_NUMBERS: &[Spelling] = &[
+    Is("0"),
+    Is("-1"),
+    Is("1000"),
+    Is("1001"),
+    Is("2147483647"),
+    Is("2147483648"),
+    Is("-2147483648"),
+];
+
+pub const LARGE_WHOLE_NUMBERS: &[Spelling] = &[
+    Is("0"),
+    Is("-1"),
+    Is("9223372036854775807"),
+    Is("9223372036854775808"),
+    Is("-9223372036854775808"),
+];
+
+pub const TIMES: &[Spelling] = &[
+    Is("infinity"),
+    Is("-infinity"),
+    Is("4714-11-24 BC"),
+    Is("0001-01-01 BC"),
+    Is("1969-01-01"),
+    Is("0000-01-01T00:00:00Z"),
+    Is("1969-12-31T23:59:59Z"),
+    Is("9999-12-31 23:59:59-12:00"),
+    Is("9999-12-31T23:59:59-12:00"),
+    Is("2025-02-29T00:00:00Z"),
+    Is("2025-03-30T02:30:00+01:00"),
+    Is("2016-12-31T23:59:60Z"),
+    Is("20000-01-01"),
+    Is("294276-12-31"),
+];
+
+pub const INTERVALS: &[Spelling] = &[
+    Is("0"),
+    Is("-5 seconds"),
+    Is("200000 years"),
+    Is("178000000 years"),
+    Is("-178000000 years"),
+    Is("1 microsecond"),
+];
+
+pub const IDS: &[Spelling] = &[
+    Is("00000000-0000-0000-0000-000000000000"),
+    Is("ffffffff-ffff-ffff-ffff-ffffffffffff"),
+];
+
+/// Also what no JSON is.
+pub const JSON: &[Spelling] = &[
+    Is("null"),
+    Is("true"),
+    Is("50"),
+    Is("-5.5"),
+    Is("\"text\""),
+    Is("{}"),
+    Is("{\"a\": 1"),
+    Is("{\"a\": 1, \"a\": 2}"),
+    Is("\"a\\u0000\""),
+    Is("\"\\ud800\""),
+    Is("{\"a\\u0000\": \"\\udc00\"}"),
+    Is("{\"$serde_json::private::Number\": \"1\"}"),
+    Is("{\"$serde_json::private::Number\": [1]}"),
+    Is("{\"a\": \"{{ a }}\", \"b\": [1, {\"c\": null}]}"),
+    Is("{\"request\": 1e131071}"),
+    Is("{\"request\": -1}"),
+    Is("{\"request\": \"1\"}"),
+    Is("{\"request\": 123456789012345678901234567890123}"),
+    Is("{\"lease_tokens\": \"x\"}"),
+    Is("{\"lease_tokens\": [\"x\"]}"),
+    Is("{\"lease_tokens\": {\"a\": 1}}"),
+    Is("{\"title\": null}"),
+    Is("{\"title\": [1], \"priority\": \"NONE\"}"),
+    Is("{\"run_at\": \"infinity\"}"),
+    Is("{\"run_at\": \"20000-01-01\"}"),
+    Is("{\"estimated_cost_usd\": \"NaN\"}"),
+    Is("{\"max_retries\": 1e10}"),
+    Is("{\"required_capabilities\": {\"a\": 1}}"),
+    Is("{\"required_capabilities\": [[\"a\"], [\"b\"]]}"),
+    Is("{\"budget_usd\": \"Infinity\", \"alert_thresholds\": [null]}"),
+    Is("{\"budget_usd\": 1e300}"),
+    Is("{\"period\": \"day\", \"time_zone\": \"Mars\"}"),
+    Is("{\"alert_thresholds\": [[1], [2]]}"),
+    Is("{\"substitute_service_id\": \"00000000-0000-0000-0000-000000000000\"}"),
+    Nested(65),
+    Nested(200),
+    Nested(5_000),
+    Nested(100_000),
+    Keys(100_000),
+    Text("x", 2_000_000),
+];
+
+/// As JSON has them.
+pub const ARRAYS: &[Spelling] = &[
+    Is("[]"),
+    Is("[null]"),
+    Is("[{}]"),
+    Is("[\"a\", null]"),
+    Is("[\"a\", \"a\", \"a\"]"),
+    Is("[[1, 2], [3, 4]]"),
+    Is("[-1, 2147483648]"),
+    Is("[null, 5, \"x\", [], {\"title\": 5}]"),
+    Is("[{\"title\": \"t\", \"required_capabilities\": [[\"a\"], [\"b\"]]}]"),
+    Is("[{\"title\": \"t\", \"run_at\": \"infinity\"}, {\"title\": \"u\"}]"),
+    List("1e131071", 2_000),
+    List("\"x\"", 100_000),
+    List("\"00000000-0000-0000-0000-000000000000\"", 20_000),
+];
+
+/// Arrays as only Postgres has them, by type: a value that makes sense, and expressions of others.
+const SQL_ARRAYS: &[(&str, &str, &[&str])] = &[
     (
         "text[]",
         "'{}'",
@@ -149,9 +227,12 @@ pub const VALUES: &[(&str, &str, &[&str])] = &[
         &[
             "'{}'",
             "'{NULL}'",
+            "'{50,NULL}'",
             "'{{1,2},{3,4}}'",
+            "'[5:6]={1,2}'",
             "'{-1}'",
             "'{2147483647}'",
+            "array_fill(1, array[100000])",
         ],
     ),
     (
@@ -184,14 +265,72 @@ pub const VALUES: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// The value that makes sense, and all others: null and those of the type. Enumerated types have
-/// their labels.
-pub fn of(sql_type: &str) -> (String, Vec<String>) {
+/// By type as Postgres prints it: a value that makes sense, and the lists of others.
+const BY_TYPE: &[(&str, &str, &[&[Spelling]])] = &[
+    ("text", "'text'", &[TEXTS]),
+    ("numeric", "1", &[NUMBERS]),
+    ("integer", "1", &[WHOLE_NUMBERS]),
+    ("bigint", "1", &[LARGE_WHOLE_NUMBERS]),
+    ("double precision", "1", &[NUMBERS]),
+    ("boolean", "true", &[]),
+    ("uuid", "gen_random_uuid()", &[IDS]),
+    ("jsonb", "'{}'", &[JSON, ARRAYS]),
+    ("timestamp with time zone", "now()", &[TIMES]),
+    ("interval", "'1 minute'", &[INTERVALS]),
+];
+
+/// For a type of Postgres: the value that makes sense, and all others with null, as expressions.
+/// What is of no type here (enumerations) has its labels only where the caller knows them.
+pub fn of(sql_type: &str, labels: &[String]) -> (String, Vec<String>) {
     let cast = |value: &str| format!("({value})::{sql_type}");
-    let known = VALUES.iter().find(|(name, ..)| *name == sql_type);
-    let (sensible, hostile): (&str, &[&str]) =
-        known.map_or(("null", &[]), |(_, sensible, hostile)| (*sensible, *hostile));
+    let known = BY_TYPE.iter().find(|(name, ..)| *name == sql_type);
+    let array = SQL_ARRAYS.iter().find(|(name, ..)| *name == sql_type);
     let mut all = vec![cast("null")];
-    all.extend(hostile.iter().map(|value| cast(value)));
+    all.extend(labels.iter().map(|label| cast(&format!("'{label}'"))));
+    let sensible = match (known, array) {
+        (Some((_, sensible, kinds)), _) => {
+            let spelled = kinds.iter().copied().flatten();
+            all.extend(spelled.filter_map(|value| Some(cast(&value.sql()?))));
+            sensible
+        }
+        (None, Some((_, sensible, expressions))) => {
+            all.extend(expressions.iter().map(|value| cast(value)));
+            sensible
+        }
+        (None, None) => "null",
+    };
+    if sql_type == "boolean" {
+        all.push(cast("false"));
+    }
     (cast(sensible), all)
+}
+
+/// As text, for a place where only text can be: a path, a query, a header.
+pub fn as_text() -> impl Iterator<Item = String> {
+    [
+        TEXTS,
+        NUMBERS,
+        WHOLE_NUMBERS,
+        LARGE_WHOLE_NUMBERS,
+        TIMES,
+        IDS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|value| value.text())
+}
+
+/// As a member of JSON, raw, for a member of whatever type: also of a wrong one.
+pub fn as_json() -> impl Iterator<Item = String> {
+    let strings = [TEXTS, TIMES, INTERVALS, IDS].into_iter().flatten();
+    let strings = strings.map(|value| serde_json::json!(value.text()).to_string());
+    let numbers = [NUMBERS, WHOLE_NUMBERS, LARGE_WHOLE_NUMBERS];
+    let numbers = numbers.into_iter().flatten().flat_map(|value| {
+        let text = value.text();
+        [serde_json::json!(text).to_string(), text]
+    });
+    let documents = [JSON, ARRAYS].into_iter().flatten();
+    strings
+        .chain(numbers)
+        .chain(documents.map(|value| value.text()))
 }
