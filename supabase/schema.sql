@@ -1265,6 +1265,150 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0055_idempotent_files.sql', 'a6a17512dcb200fbe784d11ea7859790b8813b39e9fe6b5dc93ebe90b2c30536');
 commit;
 
+-- ---- sql/incremental/0057_counters_and_usage.sql ----
+
+begin;
+-- Counters stay where adding to them cannot fail, since what adds to one row's counter (a claim,
+-- maintain(), a batch of the outbox) works for many rows at once. And usage is units and
+-- quantities, whoever writes it.
+
+set local role devart_owner;
+
+-- Rows out of range would make the next change of theirs fail for whoever makes it. Before the
+-- constraints, so that reading all tasks locks nobody out.
+update devart.tasks t
+set attempt = least(greatest(t.attempt, 0), 1000000000),
+    retry_count = least(greatest(t.retry_count, 0), 1000000000),
+    rescue_count = least(greatest(t.rescue_count, 0), 1000000000),
+    open_dependencies = least(greatest(t.open_dependencies, 0), 1000000000)
+where t.attempt not between 0 and 1000000000
+   or t.retry_count not between 0 and 1000000000
+   or t.rescue_count not between 0 and 1000000000
+   or t.open_dependencies not between 0 and 1000000000;
+update devart.agents a set active_task_count = 0
+where a.active_task_count not between 0 and 1000000000;
+update devart.service_registry s set alerted_percent = 0
+where s.alerted_percent not between 0 and 1000;
+update devart.budgets b set alerted_percent = 0
+where b.alerted_percent not between 0 and 1000;
+update devart.holds h set attempt = least(greatest(h.attempt, 0), 1000000000)
+where h.attempt not between 0 and 1000000000;
+update devart_private.outbox o set attempt = least(greatest(o.attempt, 0), 1000000000)
+where o.attempt not between 0 and 1000000000;
+
+-- "Not valid", so that nothing is read again. What adds to a counter stops at the billion.
+alter table devart.tasks
+    add constraint tasks_attempt_check check (attempt between 0 and 1000000000) not valid,
+    add constraint tasks_retry_count_check
+        check (retry_count between 0 and 1000000000) not valid,
+    add constraint tasks_rescue_count_check
+        check (rescue_count between 0 and 1000000000) not valid,
+    add constraint tasks_open_dependencies_check
+        check (open_dependencies between 0 and 1000000000) not valid;
+alter table devart.task_events add constraint task_events_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart.agents add constraint agents_active_task_count_check
+    check (active_task_count between 0 and 1000000000) not valid;
+alter table devart.service_registry add constraint service_registry_alerted_percent_check
+    check (alerted_percent between 0 and 1000) not valid;
+alter table devart.budgets add constraint budgets_alerted_percent_check
+    check (alerted_percent between 0 and 1000) not valid;
+alter table devart.holds add constraint holds_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart.charges add constraint charges_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart_private.outbox add constraint outbox_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+
+-- As devart_core::price::Usage reads it. Without a constraint at first: so no row is rewritten, and
+-- an old one can still be settled.
+create domain devart.charge_usage as jsonb;
+alter table devart.charges alter column usage type devart.charge_usage;
+alter table devart.holds alter column usage type devart.charge_usage;
+alter domain devart.charge_usage add constraint charges_usage_check
+    check (
+        devart_private.check_json(value, 'usage', 16384)
+        and jsonb_typeof(value) = 'object' and value <> '{}'
+        -- Two paths, since names and values in one path cost five times as much.
+        and not jsonb_path_exists(
+            value,
+            'strict $.* ? (@.type() != "number" || @ < 0 || @ >= 100000000000000000000000000000)',
+            silent => true)
+        and not jsonb_path_exists(
+            value, 'strict $.keyvalue().key ? (!(@ like_regex "^.{1,64}$" flag "s"))',
+            silent => true)
+    ) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0057_counters_and_usage.sql', 'ad4a3ec3023640f50d3d8b3df1e9464a83a49681eb1f931ae7b094903f649784');
+commit;
+
+-- ---- sql/incremental/0058_child_keys.sql ----
+
+begin;
+-- Looks a child up by the key that its parent's worker gave it (230_task_functions.sql).
+
+set local role devart_owner;
+
+create index tasks_child_key_idx on devart.tasks (parent_task_id, idempotency_key)
+    where parent_task_id is not null and idempotency_key is not null;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0058_child_keys.sql', '4500042fa3787666920b26318003de13e5e0bfe0f9b3ccdecd808cdf33bc102a');
+commit;
+
+-- ---- sql/incremental/0059_plain_arrays.sql ----
+
+begin;
+-- Arrays that every client can read: of one dimension, counted from 1, without nulls. One array of
+-- another shape was an error for whoever listed the rows beside it.
+
+set local role devart_owner;
+
+update devart.service_registry s
+set alert_thresholds = array(select t from unnest(s.alert_thresholds) t where t is not null)
+where s.alert_thresholds::text ~ 'NULL|=|\{\{';
+update devart.budgets b
+set alert_thresholds = array(select t from unnest(b.alert_thresholds) t where t is not null)
+where b.alert_thresholds::text ~ 'NULL|=|\{\{';
+update devart.agents a
+set capabilities = array(select c from unnest(a.capabilities) c where c is not null)
+where array_ndims(a.capabilities) > 1 or array_lower(a.capabilities, 1) <> 1;
+
+-- "case", since array_position refuses arrays of two dimensions by an error of its own.
+alter table devart.service_registry
+    drop constraint service_registry_alert_thresholds_check,
+    add constraint service_registry_alert_thresholds_check check (
+        cardinality(alert_thresholds) <= 20
+        and 0 < all (alert_thresholds) and 1000 >= all (alert_thresholds)
+        and case array_ndims(alert_thresholds)
+            when 1 then
+                array_lower(alert_thresholds, 1) = 1
+                and array_position(alert_thresholds, null) is null
+            else alert_thresholds = '{}'
+        end);
+alter table devart.budgets
+    drop constraint budgets_alert_thresholds_check,
+    add constraint budgets_alert_thresholds_check check (
+        cardinality(alert_thresholds) <= 20
+        and 0 < all (alert_thresholds) and 1000 >= all (alert_thresholds)
+        and case array_ndims(alert_thresholds)
+            when 1 then
+                array_lower(alert_thresholds, 1) = 1
+                and array_position(alert_thresholds, null) is null
+            else alert_thresholds = '{}'
+        end);
+alter table devart.agents
+    drop constraint agents_capabilities_check,
+    add constraint agents_capabilities_check check (
+        cardinality(capabilities) <= 100
+        and case array_ndims(capabilities)
+            when 1 then
+                array_lower(capabilities, 1) = 1 and array_position(capabilities, null) is null
+            else capabilities = '{}'
+        end);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0059_plain_arrays.sql', '7ab9f6330ee1810526a8a6e219c189fbecfd3cc6166e909a0a2b42ce5d4c40fe');
+commit;
+
 -- ---- sql/idempotent/100_identity.sql ----
 
 begin;
@@ -2022,7 +2166,7 @@ begin
     perform devart_private.lock_outbox_keys(p_topic, p_ids);
     with failed as (
         update devart_private.outbox o
-        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null,
+        set attempt = least(o.attempt, 999999999) + 1, lease_token = null, lease_expires_at = null,
             last_error = left(f.error, 2000),
             next_attempt_at = now() + make_interval(
                 secs => least(greatest(coalesce(f.delay, 0), 0), 2592000)),
@@ -2733,7 +2877,8 @@ begin;
 -- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
 -- timeout_seconds: how long an attempt may run, whatever its heartbeats say; null for no limit.
 -- The same idempotency_key from the same caller gives the task that it made the first time, for as
--- long as there is that task.
+-- long as there is that task. Of a child that an agent makes, also to another agent in a later
+-- attempt at its parent.
 -- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 23505 the
 -- key was used with other arguments (traceparent aside, which a repetition may change), 42501.
 --
@@ -2767,6 +2912,7 @@ declare
     v_digest bytea;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
     v_created record;
+    v_is_known boolean := false;
 begin
     if create_task.idempotency_key is not null then
         v_digest := devart.task_request_digest(
@@ -2774,36 +2920,49 @@ begin
             create_task.parent_task_id, create_task.service_id, create_task.required_capabilities,
             create_task.run_at, create_task.max_retries, create_task.estimated_cost_usd,
             create_task.depends_on, create_task.needs_approval, create_task.timeout_seconds);
+        if create_task.parent_task_id is not null then
+            select c.* into v_task
+            from devart.child_of_earlier_attempt(
+                create_task.parent_task_id, create_task.idempotency_key) c;
+            v_is_known := found;
+        end if;
     end if;
-    insert into devart.tasks as t (
-        title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, timeout_seconds,
-        request_digest, status
-    ) values (
-        create_task.title, create_task.description, create_task.priority,
-        coalesce(create_task.payload, '{}'), create_task.parent_task_id, create_task.service_id,
-        coalesce(create_task.required_capabilities, '{}'), create_task.run_at,
-        coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
-        create_task.idempotency_key, create_task.traceparent, create_task.timeout_seconds,
-        v_digest,
-        case
-            when create_task.needs_approval then 'AWAITING_APPROVAL'
-            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
-                then 'BLOCKED'
-        end::devart.task_status
-    )
-    -- Names its index, so that tasks without a key are not looked for.
-    on conflict (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
-        where idempotency_key is not null do nothing
-    returning t as task into v_created;
-    if not found then
-        select t.* into v_task from devart.tasks t
-        where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
-          and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
-              coalesce(devart.my_user_id(), devart.my_agent_id(),
-                       '00000000-0000-0000-0000-000000000000');
+    if not v_is_known then
+        insert into devart.tasks as t (
+            title, description, priority, payload, parent_task_id, service_id,
+            required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+            traceparent, timeout_seconds, request_digest, status
+        ) values (
+            create_task.title, create_task.description, create_task.priority,
+            coalesce(create_task.payload, '{}'), create_task.parent_task_id,
+            create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
+            create_task.run_at, coalesce(create_task.max_retries, 3),
+            create_task.estimated_cost_usd, create_task.idempotency_key, create_task.traceparent,
+            create_task.timeout_seconds, v_digest,
+            case
+                when create_task.needs_approval then 'AWAITING_APPROVAL'
+                when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
+                    then 'BLOCKED'
+            end::devart.task_status
+        )
+        -- Names its index, so that tasks without a key are not looked for.
+        on conflict (
+            coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key
+        ) where idempotency_key is not null do nothing
+        returning t as task into v_created;
+        if not found then
+            v_is_known := true;
+            select t.* into v_task from devart.tasks t
+            where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
+              and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000')
+                  operator(pg_catalog.=)
+                  coalesce(devart.my_user_id(), devart.my_agent_id(),
+                           '00000000-0000-0000-0000-000000000000');
+        end if;
+    end if;
+    if v_is_known then
         -- One made by an insert, or before there were digests, tells only its title.
-        if not found or v_task.title operator(pg_catalog.<>) create_task.title
+        if v_task.id is null or v_task.title operator(pg_catalog.<>) create_task.title
            and v_task.request_digest is null
            or v_task.request_digest operator(pg_catalog.<>) v_digest then
             raise exception 'idempotency_key was used for another task'
@@ -2819,6 +2978,22 @@ begin
         return v_task;
     end if;
     return v_created.task;
+end
+$$;
+
+-- The child that an agent made under this key; only for the agent that works on the parent now. Two
+-- do not make it at once, since each has the parent in hand.
+create or replace function devart.child_of_earlier_attempt(p_parent_task_id uuid, p_key text)
+returns setof devart.tasks language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart.is_my_task_in_progress(p_parent_task_id) then
+        return query
+        select t.* from devart.tasks t
+        where t.parent_task_id = p_parent_task_id and t.idempotency_key = p_key
+          and exists (select from devart.agents a where a.id = t.created_by)
+        order by t.id limit 1;
+    end if;
 end
 $$;
 
@@ -5494,6 +5669,42 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/705_broker_logins.sql ----
+
+begin;
+-- What an agent may do at RabbitMQ, which asks the API at each login, virtual host and queue
+-- (docs/decisions/broker-logins.md). It is told an agent's id, and no key after the login.
+
+-- Whether an agent may be at the broker: it is in service and has a key that counts.
+create or replace function devart_private.agent_may_listen(agent_id uuid)
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.agents a
+        where a.id = agent_may_listen.agent_id and a.status <> 'DEACTIVATED'
+    ) and exists (
+        select from devart_private.agent_api_keys k
+        where k.agent_id = agent_may_listen.agent_id and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true)
+    )
+$$;
+
+-- Whether an agent may also take invitations from this queue: it is the queue of a lane that the
+-- agent can serve, as heartbeats name them.
+create or replace function devart_private.agent_may_take_from(agent_id uuid, queue text)
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.agent_may_listen(agent_may_take_from.agent_id) and exists (
+        select from devart.agents a
+        join devart_private.lanes l on l.required_capabilities <@ a.capabilities
+        where a.id = agent_may_take_from.agent_id
+          and agent_may_take_from.queue
+              = 'tasks.' || devart_private.task_routing_key(l.required_capabilities)
+    )
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/710_bridge_github.sql ----
 
 begin;
@@ -5563,16 +5774,44 @@ begin
 end
 $$;
 
--- GitHub's time of an event; now when it tells none.
+-- GitHub's time of an event; now when it tells none, or none that there is.
 create or replace function devart_private.github_time(p_payload jsonb)
-returns timestamptz language sql stable
+returns timestamptz language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_payload #>> '{pull_request,updated_at}'
+       ~ '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$' then
+        return (p_payload #>> '{pull_request,updated_at}')::timestamptz;
+    end if;
+    return now();
+exception when datetime_field_overflow then
+    return now();
+end
+$$;
+
+-- What names a repository or a pull request, as short as an index wants it: a long text as its
+-- digest, since two that begin alike are not the same.
+create or replace function devart_private.github_name(p_name text)
+returns text language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp as $$
     select case
-        when p_payload #>> '{pull_request,updated_at}'
-             ~ '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$'
-            then (p_payload #>> '{pull_request,updated_at}')::timestamptz
-        else now()
+        when octet_length(p_name) <= 200 then p_name
+        else 'sha256:' || encode(sha256(convert_to(p_name, 'UTF8')), 'hex')
     end
+$$;
+
+-- The repository of a delivery: its id, which a new name does not change, or else its name.
+create or replace function devart_private.github_repository(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(
+        p_payload #>> '{repository,id}', p_payload #>> '{repository,full_name}', ''))
+$$;
+
+create or replace function devart_private.github_pull_number(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(p_payload #>> '{pull_request,number}', ''))
 $$;
 
 -- Notes a pull request's event and cancels the reviews that it outdates: those of older heads, and
@@ -5584,9 +5823,8 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_action text := p_payload ->> 'action';
     v_head text := p_payload #>> '{pull_request,head,sha}';
-    v_repository text := coalesce(
-        p_payload #>> '{repository,id}', p_payload #>> '{repository,full_name}', '');
-    v_number text := coalesce(p_payload #>> '{pull_request,number}', '');
+    v_repository text := devart_private.github_repository(p_payload);
+    v_number text := devart_private.github_pull_number(p_payload);
     v_before devart_private.pull_requests;
     v_why text := case
         when v_action = 'converted_to_draft' then 'the pull request is a draft again'
@@ -5675,9 +5913,8 @@ begin
     update devart_private.webhook_deliveries d set task_id = v_task_id
     where d.source = 'github' and d.delivery_id = receive_github_delivery.delivery_id;
     update devart_private.pull_requests p set task_ids = p.task_ids || v_task_id
-    where p.repository = coalesce(
-              payload #>> '{repository,id}', payload #>> '{repository,full_name}', '')
-      and p.number = coalesce(payload #>> '{pull_request,number}', '');
+    where p.repository = devart_private.github_repository(payload)
+      and p.number = devart_private.github_pull_number(payload);
     return jsonb_build_object('status', 'accepted', 'task_id', v_task_id, 'reason', null);
 end
 $$;
@@ -5762,6 +5999,18 @@ begin
     caller_role := set_config('role', caller_role, true);
     return query select * from devart.extend_lease(
         task_id => task_id, lease_token => lease_token, seconds => seconds);
+end
+$$;
+
+create or replace function devart_private.release_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.release_task(task_id => task_id, lease_token => lease_token);
 end
 $$;
 
@@ -5870,7 +6119,7 @@ begin
     update devart.tasks t
     set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end
             ::devart.task_status,
-        rescue_count = t.rescue_count + 1,
+        rescue_count = least(t.rescue_count, 999999999) + 1,
         finished_at = case when t.rescue_count < v_max_rescues then null else now() end,
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
         lease_token = null, lease_expires_at = null,
@@ -6138,15 +6387,17 @@ begin
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
--- tasks.
+-- Whether an agent works on the task or on its parent, or made it. A definer, since a policy on
+-- tasks cannot read tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from devart.tasks t
-        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by));
+        where t.id = is_my_task.task_id
+          and (devart.my_agent_id() in (t.agent_id, t.created_by)
+               or t.parent_task_id in (select devart.my_tasks_in_progress())));
 end
 $$;
 
@@ -6162,6 +6413,17 @@ begin
 end
 $$;
 
+-- What the agent works on at this moment.
+create or replace function devart.my_tasks_in_progress()
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select t.id from devart.tasks t
+    where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id();
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -6173,8 +6435,10 @@ create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
     using ((select devart.is_supervisor()) and status <> 'IN_PROGRESS');
+-- Children of what it works on as well: an earlier attempt, by another agent, may have made them.
 create policy tasks_read_own on devart.tasks for select to devart_agent
-    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id()));
+    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id())
+           or parent_task_id in (select devart.my_tasks_in_progress()));
 create policy tasks_create_child on devart.tasks for insert to devart_agent
     with check (
         devart.is_my_task_in_progress(parent_task_id)
@@ -6346,6 +6610,7 @@ grant execute on function
     devart.task_request_digest(
         text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
         uuid[], boolean, int),
+    devart.child_of_earlier_attempt(uuid, text),
     devart.find_tasks(
         text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
@@ -6367,10 +6632,11 @@ grant select on
     devart.holds, devart.service_registry, devart.service_prices, devart.service_status
     to devart_agent;
 grant execute on function
-    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
+    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
-    devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
+    devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),
+    devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
@@ -6385,6 +6651,7 @@ grant usage on schema devart_private to authenticator;
 grant execute on function
     devart_private.authenticate_agent_key(text, bytea),
     devart_private.authenticate_password_hash(text),
+    devart_private.agent_may_listen(uuid), devart_private.agent_may_take_from(uuid, text),
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),
@@ -6392,6 +6659,7 @@ grant execute on function
     devart_private.readiness(text[]), devart_private.can_grow(),
     devart_private.create_task_as, devart_private.complete_task_as,
     devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
     devart_private.release_charge_as

@@ -15,6 +15,19 @@ IMMUTABLE STRICT PARALLEL SAFE
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'readable_json_wrapper';
 
+CREATE OR REPLACE FUNCTION "release_task"(
+	"task_id" uuid,
+	"lease_token" uuid
+) RETURNS TABLE (
+	"status" TEXT,
+	"run_at" timestamp with time zone,
+	"lease_expires_at" timestamp with time zone
+)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'release_task_wrapper';
+
 CREATE OR REPLACE FUNCTION devart_private."check_json"(
 	"value" jsonb,
 	"field" TEXT,

@@ -152,6 +152,19 @@ SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'release_charge_wrapper';
 
+CREATE  FUNCTION "release_task"(
+	"task_id" uuid, /* Option < Uuid > */
+	"lease_token" uuid /* Option < Uuid > */
+) RETURNS TABLE (
+	"status" TEXT,  /* String */
+	"run_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"lease_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'release_task_wrapper';
+
 CREATE  FUNCTION "render_template"(
 	"template" TEXT, /* & str */
 	"variables" jsonb /* RawJsonb */

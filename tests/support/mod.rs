@@ -9,13 +9,9 @@
 //! | [`outbox`] | outbox workers in this process and as a process |
 //! | [`api`] [`bridge`] [`telegram`] | our services as processes; [`program`] finds and stops them |
 //! | [`http`] [`tls`] | a client, and TLS in front of a server |
-<<<<<<< HEAD
-//! | [`broker`] [`own_logins`] | what an agent sees of RabbitMQ; a broker that asks the API whom to let in |
-=======
 //! | [`process_log`] | what a program wrote, for who sees it fail |
 //! | [`still_works`] | whether all is as it should be after something odd |
-//! | [`broker`] | what an agent sees of RabbitMQ |
->>>>>>> h-sweep
+//! | [`broker`] [`own_logins`] | what an agent sees of RabbitMQ; a broker that asks the API whom to let in |
 //! | [`github`] | signed deliveries |
 //! | [`pooler`] | PgBouncer |
 //! | [`grafana`] [`promql`] | dashboards and their queries |
