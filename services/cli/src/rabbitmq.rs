@@ -55,7 +55,7 @@ impl AgentLogins {
     }
 }
 
-/// So that agents have logins of their own, and the bridge is told of queues that are deleted.
+/// So that agents have logins of their own, and the bridge is notified of deleted queues.
 const PLUGINS: &str = "[rabbitmq_auth_backend_http,rabbitmq_event_exchange].\n";
 
 /// One node.

@@ -7,7 +7,8 @@ use std::path::Path;
 /// Whether a record of the clone at `recorded` is about the one at `here`: it is the same, or it
 /// was moved here, for nothing is set up at the old place.
 pub fn is_ours(recorded: &Path, here: &Path) -> bool {
-    is_same(recorded, here) || !recorded.join(".devart").exists()
+    // A place that may not be looked into is no empty one.
+    is_same(recorded, here) || matches!(recorded.join(".devart").try_exists(), Ok(false))
 }
 
 /// Whether both are one directory, by whatever path.

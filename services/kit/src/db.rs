@@ -13,6 +13,7 @@ use devart_core::libpq_url;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{PoolArgs, Pooler};
@@ -27,6 +28,10 @@ pub use transaction::{Transaction, begin, begin_as};
 /// was found dead meanwhile: that would be one more round trip for every request, and [`retrying`]
 /// and [`OneTrip`] cope with a dead one.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
+
+/// How long the answer to that may take. A network that was cut says nothing, so a pool of silent
+/// connections would cost a whole `acquire_timeout` for each of them.
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connection options for `url`, which may be written in any way that libpq reads, with the limits
 /// every service works under.
@@ -101,9 +106,9 @@ pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > TEST_AFTER_IDLE || suspicion::falls_on(meta.idle_for) {
-                    connection
-                        .ping()
-                        .await
+                    let tested = timeout(TEST_TIMEOUT, connection.ping()).await;
+                    tested
+                        .unwrap_or_else(|_| Err(patience::silence()))
                         .inspect_err(|_| suspicion::raise())?;
                 }
                 Ok(true)
@@ -154,7 +159,8 @@ where
     let mut attempts_left = pool.options().get_max_connections();
     loop {
         match attempt().await {
-            Err(error) if is_connection_error(&error) => {
+            // Whoever met silence has waited long enough.
+            Err(error) if is_connection_error(&error) && !patience::is_silence(&error) => {
                 suspicion::raise();
                 if attempts_left == 0 {
                     return Err(error);

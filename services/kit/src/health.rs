@@ -27,12 +27,8 @@ pub fn note_refusal(sqlstate: &str) {
     }
 }
 
-/// Whether the database is there, can be written, and has the schema of this program.
-pub async fn database_is_ready(pool: &PgPool) -> bool {
-    database_problem(pool).await.is_none()
-}
-
-/// Why the database cannot serve this program; none when it can.
+/// Why the database cannot serve this program: it is away, cannot be written, or has not its schema;
+/// none when it can.
 pub async fn database_problem(pool: &PgPool) -> Option<String> {
     let unreachable = || Some("the database does not answer".to_owned());
     tokio::time::timeout(PROBE_TIMEOUT, probe(pool))

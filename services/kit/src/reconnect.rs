@@ -6,7 +6,7 @@ use std::time::Duration;
 /// whatever ended the last connection may end this one, too.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 
-/// Growing pauses, which begin anew after a good connection.
+/// Growing pauses, which are short again after a good connection.
 #[derive(Debug)]
 pub struct Pauses {
     first: Duration,

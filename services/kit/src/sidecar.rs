@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{PoolArgs, TelemetryArgs};
 use crate::db::{self, Database};
 use crate::endpoint::{self, ReadyCheck};
-use crate::health::database_is_ready;
+use crate::health::database_problem;
 use crate::http_client::install_ring;
 use crate::outbox::{self, OutboxHandler, OutboxOptions};
-use crate::{memory, shutdown, telemetry};
+use crate::{descriptors, memory, shutdown, telemetry};
 
 /// A claim that was not answered for longer is no usual one.
 const LONG_SILENCE: Duration = Duration::from_secs(5);
@@ -62,6 +62,8 @@ impl Sidecar {
     pub fn start(args: SidecarArgs, application: &str) -> anyhow::Result<Self> {
         memory::give_big_blocks_back();
         install_ring();
+        // Clients that send half a head to the health endpoint take descriptors.
+        descriptors::raise_limit();
         telemetry::init_logs(&args.telemetry)?;
         let metrics = telemetry::init_metrics()?;
         let shutdown = shutdown::on_signal()?;
@@ -101,8 +103,8 @@ impl Sidecar {
                 if let Some(trouble) = silence(&database) {
                     return Some(trouble);
                 }
-                if !database_is_ready(&database.pool).await {
-                    return Some("the database is away, or not migrated".to_owned());
+                if let Some(problem) = database_problem(&database.pool).await {
+                    return Some(problem);
                 }
                 handler.trouble().await
             })

@@ -1,4 +1,4 @@
-//! Queues that somebody deletes, as the broker tells it.
+//! Queues that somebody deletes: the broker notifies us.
 //!
 //! Its plugin rabbitmq_event_exchange publishes what happens at the broker to an exchange. Where it
 //! is missing, or not for us, deleted queues are found when lanes and queues are next compared.

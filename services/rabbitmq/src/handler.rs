@@ -144,7 +144,7 @@ impl TaskMessages {
         if let Err(error) = replaced {
             let error = format!("{error:#}");
             let key = route.routing_key();
-            tracing::warn!(error, "cannot make the queue of {key} anew: {error}");
+            tracing::warn!(error, "cannot recreate the queue of {key}: {error}");
             broker.give_up();
         }
     }
@@ -199,7 +199,7 @@ impl OutboxHandler for TaskMessages {
 }
 
 /// What the work gives; none when the broker does not answer. One out of memory or disk space may
-/// answer nothing for as long as that lasts.
+/// answer nothing for as long as that lasts, and one that answers others has many to answer.
 async fn in_time<T>(
     broker: &Broker,
     work: impl Future<Output = lapin::Result<T>>,
@@ -208,7 +208,9 @@ async fn in_time<T>(
     loop {
         match timeout(QUEUE_TIMEOUT, work.as_mut()).await {
             Ok(done) => return Some(done),
-            Err(_) if broker.is_blocked() && !broker.is_lost() => {}
+            Err(_) if broker.is_lost() => return None,
+            Err(_) if broker.is_blocked() => {}
+            Err(_) if broker.topology.has_answered_within(QUEUE_TIMEOUT) => {}
             Err(_) => return None,
         }
     }

@@ -109,7 +109,7 @@ impl Lanes {
             let pause = match &broker {
                 None => interval,
                 Some(broker) => {
-                    // Before looking: of a queue that is deleted meanwhile, we are told.
+                    // Before looking, so that a queue that is deleted meanwhile is noticed.
                     deletions.follow(broker).await;
                     self.look(broker, interval, None).await
                 }
@@ -279,8 +279,9 @@ impl Lanes {
 
     async fn invite_now(&self, lanes: &[String]) -> anyhow::Result<i64> {
         let mut transaction = db::begin(&self.pool).await?;
-        // The function may take as long as the whole check.
-        sqlx::query("set local statement_timeout = 0")
+        // As long as the whole check, and no longer: nobody waits for it any more, and the next one
+        // would come on top.
+        sqlx::query("set local statement_timeout = '300s'")
             .execute(&mut *transaction)
             .await?;
         let count = sqlx::query_scalar("select devart_private.invite_waiting_tasks($1)")

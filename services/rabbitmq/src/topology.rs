@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -46,6 +46,8 @@ pub struct Topology {
     /// Held while looking: of many messages for a queue, the first one does it. The channel that
     /// it is done over; none after an answer "no", which closes it.
     looking: tokio::sync::Mutex<Option<Channel>>,
+    /// When the broker last answered whoever looked.
+    answered_at: Mutex<Instant>,
 }
 
 impl Topology {
@@ -55,6 +57,7 @@ impl Topology {
             queues,
             known: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
+            answered_at: Mutex::new(Instant::now()),
         }
     }
 
@@ -130,7 +133,7 @@ impl Topology {
         let queue = route.queue();
         tracing::warn!(
             queue,
-            "making the queue {queue} anew, since it takes nothing"
+            "recreating the queue {queue}, since it takes nothing"
         );
         metrics::counter!("devart_rabbitmq_queues_replaced_total").increment(1);
         let channel = self.channel(&mut looking).await?;
@@ -196,7 +199,9 @@ impl Topology {
         route: &Route,
     ) -> lapin::Result<Option<u32>> {
         let channel = self.channel(looking).await?;
-        match Self::peek(&channel, route).await {
+        let peeked = Self::peek(&channel, route).await;
+        *self.answered_at() = Instant::now();
+        match peeked {
             Ok(messages) => {
                 *looking = Some(channel);
                 Ok(Some(messages))
@@ -245,6 +250,18 @@ impl Topology {
         self.known()
             .get(&route.queue())
             .is_some_and(|known| known.certain)
+    }
+
+    /// Whether the broker has answered somebody within this time. Who waits behind many others waits
+    /// for them, and not for a silent broker.
+    pub fn has_answered_within(&self, time: Duration) -> bool {
+        self.answered_at().elapsed() < time
+    }
+
+    fn answered_at(&self) -> MutexGuard<'_, Instant> {
+        self.answered_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {

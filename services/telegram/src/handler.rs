@@ -60,11 +60,8 @@ impl OutboxHandler for Alerts {
     }
 
     async fn trouble(&self) -> Option<String> {
-        let way = self.way.as_ref().filter(|way| !way.bot.is_heard())?;
-        Some(format!(
-            "the last message to Telegram failed, of {} chats",
-            way.chats.len()
-        ))
+        let is_heard = self.way.as_ref().is_none_or(|way| way.bot.is_heard());
+        (!is_heard).then(|| "Telegram did not take the last message".to_owned())
     }
 }
 

@@ -27,8 +27,8 @@ macro_rules! task_columns {
             " as payload, ",
             $result,
             " as result, attempt, retry_count, max_retries, last_error, run_at, lease_expires_at,
-             timeout_seconds, estimated_cost_usd, is_flagged, traceparent, created_by, created_at, claimed_at,
-             finished_at"
+             timeout_seconds, estimated_cost_usd, is_flagged, traceparent, created_by, created_at,
+             claimed_at, finished_at"
         )
     };
 }

@@ -14,7 +14,6 @@ use crate::http::json::TaskJson;
 
 const TITLE_MAX_CHARS: usize = 500;
 const DESCRIPTION_MAX_BYTES: usize = 64 * 1024;
-const REASON_MAX_CHARS: usize = 10_000;
 
 /// How urgent a task is, in the order in which tasks are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
@@ -266,16 +265,7 @@ impl Validate for TaskChanges {
     }
 }
 
-impl Validate for Cancellation {
-    fn validate(&self) -> ApiResult<()> {
-        let chars = |text: &String| text.chars().take(REASON_MAX_CHARS + 1).count();
-        if self.reason.as_ref().map_or(0, chars) > REASON_MAX_CHARS {
-            let detail = "reason must be at most 10,000 characters long";
-            return Err(ApiError::invalid("reason", detail));
-        }
-        Ok(())
-    }
-}
+impl Validate for Cancellation {}
 
 fn check_title(title: &str) -> ApiResult<()> {
     match title.chars().take(TITLE_MAX_CHARS + 1).count() {

@@ -16,14 +16,14 @@ const SWEEPING: &str = "950";
 const CATALOG: &str = "catalog";
 
 /// Runs what is needed in one transaction, so that nobody ever sees half of the functions or
-/// policies; gives how many files that were. After incremental files, `anew`, that is all of them.
+/// policies; gives how many files that were. After incremental files, `all`, that is all of them.
 pub(super) async fn apply(
     connection: &mut PgConnection,
     files: &[SqlFile],
-    anew: bool,
+    all: bool,
 ) -> Result<usize> {
     locks::in_transaction(connection, "applying sql/idempotent", async |connection| {
-        let needed = needed(connection, files, anew).await?;
+        let needed = needed(connection, files, all).await?;
         for file in &needed {
             run(connection, file).await?;
         }
@@ -38,10 +38,10 @@ pub(super) async fn apply(
 async fn needed<'a>(
     connection: &mut PgConnection,
     files: &'a [SqlFile],
-    anew: bool,
+    all: bool,
 ) -> Result<Vec<&'a SqlFile>> {
     let recorded = recorded(connection).await?;
-    let all = anew || recorded.get(CATALOG) != Some(&catalog(connection).await?);
+    let all = all || recorded.get(CATALOG) != Some(&catalog(connection).await?);
     let is_stale = |file: &SqlFile| all || recorded.get(file.name) != Some(&file.sha256());
     if !files.iter().any(is_stale) {
         return Ok(Vec::new());

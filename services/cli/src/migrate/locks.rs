@@ -2,7 +2,7 @@
 //!
 //! A statement that needs a table for itself waits behind everybody who reads it, and everybody who
 //! comes later waits behind the statement. So it waits for a moment only; then the transaction gives
-//! its locks back, lets the others go on, and begins anew. Deadlocks with them end the same way.
+//! its locks back, lets the others go on, and begins again. Deadlocks with them end the same way.
 
 use std::time::{Duration, Instant};
 

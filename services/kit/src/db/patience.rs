@@ -34,6 +34,12 @@ pub(super) fn silence() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
 }
 
+/// Whether it was silence, and not an error of the operating system.
+pub(super) fn is_silence(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error)
+        if error.kind() == std::io::ErrorKind::TimedOut && error.raw_os_error().is_none())
+}
+
 /// Whether each transaction may get another connection to Postgres.
 pub(super) fn is_pooled() -> bool {
     IS_POOLED.load(Ordering::Relaxed)
