@@ -57,3 +57,16 @@ pub(super) fn begin() -> String {
          set local idle_in_transaction_session_timeout = '{FORGOTTEN_TRANSACTION_TIMEOUT}'"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_from_what_the_operating_system_says() {
+        const ETIMEDOUT: i32 = 110;
+        let said = std::io::Error::from_raw_os_error(ETIMEDOUT);
+        assert!(is_silence(&silence()));
+        assert!(!is_silence(&sqlx::Error::Io(said)));
+    }
+}
