@@ -3,14 +3,16 @@
 
 set local role devart_owner;
 
-create domain devart.task_timeout as int
-    constraint tasks_timeout_seconds_check check (value between 1 and 2592000);
+-- Its constraint comes after the column: a new column of a domain with one rewrites the table.
+create domain devart.task_timeout as int;
 
 alter table devart.tasks
     add column needs_approval boolean not null default false,
     add column open_dependencies int not null default 0,
     add column timeout_seconds devart.task_timeout,
     add column request_digest bytea;
+alter domain devart.task_timeout add constraint tasks_timeout_seconds_check
+    check (value between 1 and 2592000) not valid;
 comment on column devart.tasks.needs_approval is
     'It runs only with the votes of people on its content as it is.';
 comment on column devart.tasks.open_dependencies is
