@@ -49,8 +49,8 @@ set search_path = pg_catalog, pg_temp as $$
     order by o.id limit p_limit
 $$;
 
--- The rows that are buried now, of p_topic (null: of any): what a command over all of them is about,
--- though more may be buried while it is at work.
+-- The rows that are buried now, of p_topic (null: of any): what a command over all of them is
+-- about, though more may be buried while it is at work.
 create or replace function devart_private.buried_outbox_ids(p_topic text)
 returns bigint[] language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$

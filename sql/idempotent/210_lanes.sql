@@ -88,27 +88,30 @@ create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_l
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_task_ids uuid[];
+    v_task_ids uuid[] := array(
+        select t.id from devart.tasks t
+        where t.status = 'TODO' and t.lane_id = any (p_lane_ids)
+        limit p_limit
+        for no key update skip locked);
 begin
-    with moved as (
-        update devart.tasks t
-        set lane_id = devart_private.lane_of(
-            devart_private.canonical_capabilities(t.required_capabilities))
-        where t.id in (
-            select o.id from devart.tasks o
-            where o.status = 'TODO' and o.lane_id = any (p_lane_ids)
-            limit p_limit
-            for no key update skip locked)
-        returning t.id
-    )
-    select array_agg(m.id) into v_task_ids from moved m;
-    if v_task_ids is not null then
-        perform devart_private.wake('tasks');
-        if devart_private.task_messages_wanted() then
-            perform devart_private.send_task_messages('invite', v_task_ids);
-        end if;
+    if v_task_ids = '{}' then
+        return 0;
     end if;
-    return coalesce(cardinality(v_task_ids), 0);
+    -- Past check_new_lane: its limits are for those who make tasks, and these are made. A refusal
+    -- here would stop tidy_lanes for good, so that no lane was ever free again.
+    insert into devart_private.lanes (required_capabilities)
+    select distinct devart_private.canonical_capabilities(t.required_capabilities)
+    from devart.tasks t where t.id = any (v_task_ids)
+    on conflict do nothing;
+    update devart.tasks t
+    set lane_id = devart_private.lane_of(
+        devart_private.canonical_capabilities(t.required_capabilities))
+    where t.id = any (v_task_ids);
+    perform devart_private.wake('tasks');
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', v_task_ids);
+    end if;
+    return cardinality(v_task_ids);
 end
 $$;
 

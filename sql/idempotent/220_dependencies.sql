@@ -1,5 +1,5 @@
--- A task waits (BLOCKED) until everything it depends on is DONE: tasks.open_dependencies counts what
--- is not. What depends on a cancelled or deleted task can never run and is cancelled too; what
+-- A task waits (BLOCKED) until everything it depends on is DONE: tasks.open_dependencies counts
+-- what is not. What depends on a cancelled or deleted task can never run and is cancelled too; what
 -- depends on a FAILED one waits, since that may be retried.
 -- Lock order: a dependency first, then the tasks that wait for it, by id.
 --
@@ -8,7 +8,8 @@
 
 -- Refuses what may not be depended on. The share lock makes a dependency that is just being
 -- completed either visible as DONE here, or wait and see the new row in unblock_dependents.
--- Errors: 23503 no such task, or not for this agent's eyes, 22023 a circle, or FAILED or CANCELLED.
+-- Errors: 23503 no such task, or not for this agent's eyes, 22023 a circle, or FAILED or CANCELLED,
+-- 42501 a caller who may see no task.
 create or replace function devart_private.task_dependencies_before_insert()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
@@ -16,6 +17,11 @@ set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_status devart.task_status;
 begin
+    -- Policies are asked only after this, and what is refused here would tell of the task.
+    if devart.my_agent_id() is null and devart_private.is_api_caller()
+        and devart.get_my_role() is null then
+        raise exception 'only who may see a task may depend on it' using errcode = '42501';
+    end if;
     -- A task that an agent cannot see must look like one that does not exist.
     if devart.my_agent_id() is null or devart.is_my_task(new.depends_on) then
         select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;

@@ -103,7 +103,7 @@ end
 $$;
 
 -- Takes an agent out of service, giving its tasks back to the queue, or puts it in again.
--- Errors: P0002, 42501.
+-- Errors: P0002, 42501, 22023 a lane of its own would be one too many (check_new_lane).
 create or replace function devart.set_agent_activation(agent_id uuid, active boolean)
 returns devart.agents language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$

@@ -70,17 +70,21 @@ create or replace trigger tasks_after_delete after delete on devart.tasks
     for each row execute function devart_private.tasks_after_delete();
 
 -- Lets a waiting task go. A task that somebody has locked is left alone: they decide about it.
+-- Returns whether it went: one that waits for people, too, stays (pg_devart/src/tasks/runnable.rs).
 create or replace function devart_private.resume_task(p_task_id uuid)
 returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.task_status;
 begin
     update devart.tasks t
     set status = 'TODO'
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
-        for no key update skip locked);
-    return found;
+        for no key update skip locked)
+    returning t.status into v_status;
+    return coalesce(v_status <> 'AWAITING_APPROVAL', false);
 end
 $$;
 

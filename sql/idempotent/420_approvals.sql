@@ -203,8 +203,8 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time; those that somebody decides just now are left to them.
--- Returns how many.
+-- Ends approvals that nobody decided in time; those that somebody decides just now are left to
+-- them. Returns how many.
 create or replace function devart_private.expire_approvals()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$

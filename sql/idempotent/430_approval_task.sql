@@ -1,6 +1,9 @@
 -- Approvals of a task that needs a human before it runs (subject task; see 420_approvals.sql).
 
--- The digest of what is approved: a later edit of the task does not slip through under it.
+-- The digest of what is approved: a later edit of the task does not slip through under it. An old
+-- payload that nobody can read, which no claim hands out and no edit brings back, counts as the
+-- reason why: as text it may be a gigabyte, and an error here would stop whoever promotes, rescues
+-- or unblocks other tasks along with it.
 create or replace function devart_private.content_digest(
     p_title text, p_description text, p_payload jsonb, p_service_id uuid,
     p_estimated_cost_usd numeric, p_required_capabilities text[]
@@ -8,8 +11,8 @@ create or replace function devart_private.content_digest(
 returns bytea language sql immutable
 set search_path = pg_catalog, pg_temp as $$
     select sha256(convert_to(jsonb_build_array(
-        p_title, p_description, p_payload, p_service_id, p_estimated_cost_usd,
-        p_required_capabilities)::text, 'UTF8'))
+        p_title, p_description, devart.readable_json(p_payload), p_service_id,
+        p_estimated_cost_usd, p_required_capabilities)::text, 'UTF8'))
 $$;
 
 create or replace function devart_private.task_digest(p_task devart.tasks)

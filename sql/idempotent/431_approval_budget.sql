@@ -24,8 +24,8 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
--- Whoever made the task or one above it: the budgets that would be raised are theirs, too
--- (devart_private.budgets_of).
+-- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
+-- made one above it counts also when that one was deleted (devart_private.budgets_of).
 create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -36,7 +36,12 @@ set search_path = pg_catalog, pg_temp as $$
         select t.id, t.parent_task_id, t.created_by
         from line l join devart.tasks t on t.id = l.parent_task_id
     )
-    select array(select l.created_by from line l where l.created_by is not null)
+    select array(
+        select l.created_by from line l where l.created_by is not null
+        union
+        select b.scope_id from devart.budgets b
+        where b.scope = 'user'
+          and b.id = any (devart_private.budgets_of(null, p_approval.subject_id)))
 $$;
 
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.

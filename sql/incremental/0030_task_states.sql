@@ -3,18 +3,24 @@
 
 set local role devart_owner;
 
-create domain devart.task_timeout as int
-    constraint tasks_timeout_seconds_check check (value between 1 and 2592000);
+-- Its constraint comes after the column: a new column of a domain with one rewrites the table.
+create domain devart.task_timeout as int;
 
 alter table devart.tasks
     add column needs_approval boolean not null default false,
     add column open_dependencies int not null default 0,
     add column timeout_seconds devart.task_timeout,
     add column request_digest bytea;
-comment on column devart.tasks.needs_approval is 'It runs only with the votes of people on its content as it is.';
-comment on column devart.tasks.open_dependencies is 'How many of those that it depends on are not DONE.';
-comment on column devart.tasks.timeout_seconds is 'How long an attempt may run, whatever its heartbeats say.';
-comment on column devart.tasks.request_digest is 'Of a task with an idempotency_key: what was asked for under it.';
+alter domain devart.task_timeout add constraint tasks_timeout_seconds_check
+    check (value between 1 and 2592000) not valid;
+comment on column devart.tasks.needs_approval is
+    'It runs only with the votes of people on its content as it is.';
+comment on column devart.tasks.open_dependencies is
+    'How many of those that it depends on are not DONE.';
+comment on column devart.tasks.timeout_seconds is
+    'How long an attempt may run, whatever its heartbeats say.';
+comment on column devart.tasks.request_digest is
+    'Of a task with an idempotency_key: what was asked for under it.';
 
 update devart.tasks t set needs_approval = true
 where exists (select from devart.approvals a where a.subject = 'task' and a.subject_id = t.id);
@@ -36,7 +42,8 @@ alter table devart.task_dependencies
 
 -- Whoever adds a dependency that could close a circle changes this row, one at a time.
 create table devart_private.dependency_order (
-    only_row boolean primary key default true constraint dependency_order_only_row_check check (only_row),
+    only_row boolean primary key default true
+        constraint dependency_order_only_row_check check (only_row),
     changes bigint not null default 0
 );
 insert into devart_private.dependency_order default values;
@@ -44,5 +51,7 @@ insert into devart_private.dependency_order default values;
 alter table devart.approvals
     add column voided_at timestamptz,
     add column last_vote_at timestamptz;
-comment on column devart.approvals.voided_at is 'Since when what was approved counts no more: the subject was changed or is to run again.';
-comment on column devart.approvals.last_vote_at is 'Written by each vote, so that of two at once one sees the other.';
+comment on column devart.approvals.voided_at is
+    'Since when what was approved counts no more: the subject was changed or is to run again.';
+comment on column devart.approvals.last_vote_at is
+    'Written by each vote, so that of two at once one sees the other.';

@@ -4,6 +4,41 @@
 
 set local role devart_owner;
 
+-- A task whose estimate is no number stopped whoever claimed it: now it has failed. Without
+-- triggers, since what they call is there only when sql/idempotent has run; so what would follow
+-- from the change of status is written here.
+do $$
+declare
+    v_waiting constant devart.task_status[] := '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO}';
+begin
+    if not exists (select from devart.tasks t where t.estimated_cost_usd = 'NaN') then
+        return;
+    end if;
+    alter table devart.tasks disable trigger user;
+    insert into devart.task_events (task_id, from_status, to_status, actor, attempt, detail)
+    select t.id, t.status, 'FAILED', devart_private.actor(), t.attempt,
+           '{"error": "estimated_cost_usd was no number"}'
+    from devart.tasks t
+    where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting);
+    update devart.approvals a set status = 'EXPIRED', decided_at = now()
+    where a.status = 'PENDING' and a.subject_id in (
+        select t.id from devart.tasks t
+        where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting));
+    delete from devart_private.budget_waits w
+    where w.task_id in (select t.id from devart.tasks t where t.estimated_cost_usd = 'NaN');
+    update devart.tasks t
+    set estimated_cost_usd = null,
+        status = case when t.status = any (v_waiting) then 'FAILED' else t.status end,
+        finished_at = case when t.status = any (v_waiting) then now() else t.finished_at end,
+        last_error = case
+            when t.status = any (v_waiting) then 'estimated_cost_usd was no number'
+            else t.last_error
+        end
+    where t.estimated_cost_usd = 'NaN';
+    alter table devart.tasks enable trigger user;
+end
+$$;
+
 -- What depends on the columns; sql/idempotent makes it again.
 drop view if exists devart.service_status;
 drop trigger if exists service_registry_budget on devart.service_registry;
@@ -22,17 +57,6 @@ set budget_usd = b.spent_usd + b.held_usd, next_alert_usd = b.spent_usd + b.held
 where b.budget_usd = 'NaN';
 -- A price that is no number refused as an unknown one does.
 delete from devart.service_prices p where p.usd_per_unit = 'NaN';
--- A task whose estimate is no number stopped whoever claimed it.
-update devart.tasks t
-set estimated_cost_usd = null,
-    status = case
-        when t.status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO') then 'FAILED'
-        else t.status
-    end,
-    finished_at = coalesce(t.finished_at, case when t.status <> 'IN_PROGRESS' then now() end),
-    last_error = 'estimated_cost_usd was no number'
-where t.estimated_cost_usd = 'NaN';
-
 alter table devart.service_registry
     drop constraint service_registry_budget_usd_check,
     alter column budget_usd type numeric(28, 6),

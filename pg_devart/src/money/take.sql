@@ -1,6 +1,6 @@
 -- Adds $2 to what is spent and $3 to what is held of the service $1: in its open window, within its
--- limit (what is free always is), and when nobody must be told. $6 false: only if nothing else has a say, so no substitute
--- and no budget that may apply to agent $4 or task $5.
+-- limit (what is free always is), and when nobody must be told. $6 false: only if nothing else has
+-- a say, so no substitute and no budget that may apply to agent $4 or task $5.
 update devart.service_registry s
 set spent_usd = s.spent_usd + $2, held_usd = s.held_usd + $3
 where s.id = $1
