@@ -848,18 +848,24 @@ begin;
 
 set local role devart_owner;
 
-create domain devart.task_timeout as int
-    constraint tasks_timeout_seconds_check check (value between 1 and 2592000);
+-- Its constraint comes after the column: a new column of a domain with one rewrites the table.
+create domain devart.task_timeout as int;
 
 alter table devart.tasks
     add column needs_approval boolean not null default false,
     add column open_dependencies int not null default 0,
     add column timeout_seconds devart.task_timeout,
     add column request_digest bytea;
-comment on column devart.tasks.needs_approval is 'It runs only with the votes of people on its content as it is.';
-comment on column devart.tasks.open_dependencies is 'How many of those that it depends on are not DONE.';
-comment on column devart.tasks.timeout_seconds is 'How long an attempt may run, whatever its heartbeats say.';
-comment on column devart.tasks.request_digest is 'Of a task with an idempotency_key: what was asked for under it.';
+alter domain devart.task_timeout add constraint tasks_timeout_seconds_check
+    check (value between 1 and 2592000) not valid;
+comment on column devart.tasks.needs_approval is
+    'It runs only with the votes of people on its content as it is.';
+comment on column devart.tasks.open_dependencies is
+    'How many of those that it depends on are not DONE.';
+comment on column devart.tasks.timeout_seconds is
+    'How long an attempt may run, whatever its heartbeats say.';
+comment on column devart.tasks.request_digest is
+    'Of a task with an idempotency_key: what was asked for under it.';
 
 update devart.tasks t set needs_approval = true
 where exists (select from devart.approvals a where a.subject = 'task' and a.subject_id = t.id);
@@ -881,7 +887,8 @@ alter table devart.task_dependencies
 
 -- Whoever adds a dependency that could close a circle changes this row, one at a time.
 create table devart_private.dependency_order (
-    only_row boolean primary key default true constraint dependency_order_only_row_check check (only_row),
+    only_row boolean primary key default true
+        constraint dependency_order_only_row_check check (only_row),
     changes bigint not null default 0
 );
 insert into devart_private.dependency_order default values;
@@ -889,10 +896,12 @@ insert into devart_private.dependency_order default values;
 alter table devart.approvals
     add column voided_at timestamptz,
     add column last_vote_at timestamptz;
-comment on column devart.approvals.voided_at is 'Since when what was approved counts no more: the subject was changed or is to run again.';
-comment on column devart.approvals.last_vote_at is 'Written by each vote, so that of two at once one sees the other.';
+comment on column devart.approvals.voided_at is
+    'Since when what was approved counts no more: the subject was changed or is to run again.';
+comment on column devart.approvals.last_vote_at is
+    'Written by each vote, so that of two at once one sees the other.';
 reset role;
-insert into devart_private.migrations (name, sha256) values ('0030_task_states.sql', 'e983a80e741d806cd4c6027e22de74637529e5f95b99acafe1f7afbfadad4cf2');
+insert into devart_private.migrations (name, sha256) values ('0030_task_states.sql', '2f6d81a8c05566d5667dbfeca87ed08c3fb68c00a61e4a6488bba1806b84992a');
 commit;
 
 -- ---- sql/incremental/0035_operators.sql ----
@@ -939,6 +948,41 @@ begin;
 
 set local role devart_owner;
 
+-- A task whose estimate is no number stopped whoever claimed it: now it has failed. Without
+-- triggers, since what they call is there only when sql/idempotent has run; so what would follow
+-- from the change of status is written here.
+do $$
+declare
+    v_waiting constant devart.task_status[] := '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO}';
+begin
+    if not exists (select from devart.tasks t where t.estimated_cost_usd = 'NaN') then
+        return;
+    end if;
+    alter table devart.tasks disable trigger user;
+    insert into devart.task_events (task_id, from_status, to_status, actor, attempt, detail)
+    select t.id, t.status, 'FAILED', devart_private.actor(), t.attempt,
+           '{"error": "estimated_cost_usd was no number"}'
+    from devart.tasks t
+    where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting);
+    update devart.approvals a set status = 'EXPIRED', decided_at = now()
+    where a.status = 'PENDING' and a.subject_id in (
+        select t.id from devart.tasks t
+        where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting));
+    delete from devart_private.budget_waits w
+    where w.task_id in (select t.id from devart.tasks t where t.estimated_cost_usd = 'NaN');
+    update devart.tasks t
+    set estimated_cost_usd = null,
+        status = case when t.status = any (v_waiting) then 'FAILED' else t.status end,
+        finished_at = case when t.status = any (v_waiting) then now() else t.finished_at end,
+        last_error = case
+            when t.status = any (v_waiting) then 'estimated_cost_usd was no number'
+            else t.last_error
+        end
+    where t.estimated_cost_usd = 'NaN';
+    alter table devart.tasks enable trigger user;
+end
+$$;
+
 -- What depends on the columns; sql/idempotent makes it again.
 drop view if exists devart.service_status;
 drop trigger if exists service_registry_budget on devart.service_registry;
@@ -957,17 +1001,6 @@ set budget_usd = b.spent_usd + b.held_usd, next_alert_usd = b.spent_usd + b.held
 where b.budget_usd = 'NaN';
 -- A price that is no number refused as an unknown one does.
 delete from devart.service_prices p where p.usd_per_unit = 'NaN';
--- A task whose estimate is no number stopped whoever claimed it.
-update devart.tasks t
-set estimated_cost_usd = null,
-    status = case
-        when t.status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO') then 'FAILED'
-        else t.status
-    end,
-    finished_at = coalesce(t.finished_at, case when t.status <> 'IN_PROGRESS' then now() end),
-    last_error = 'estimated_cost_usd was no number'
-where t.estimated_cost_usd = 'NaN';
-
 alter table devart.service_registry
     drop constraint service_registry_budget_usd_check,
     alter column budget_usd type numeric(28, 6),
@@ -996,7 +1029,7 @@ alter domain devart.task_cost drop constraint tasks_estimated_cost_usd_check;
 alter domain devart.task_cost add constraint tasks_estimated_cost_usd_check
     check (value >= 0 and value < 1e12) not valid;
 reset role;
-insert into devart_private.migrations (name, sha256) values ('0036_money_that_adds_up.sql', '3980e1e99a0bcee8b6cf61c1a32dd19000e0da3737f0c8e7e223de8f29df9a73');
+insert into devart_private.migrations (name, sha256) values ('0036_money_that_adds_up.sql', 'e04ec71c404e80b8ff8cd97cf8f58ca259ad9d349c425c8dbddec19df15fe05d');
 commit;
 
 -- ---- sql/incremental/0037_task_lines.sql ----
@@ -1095,10 +1128,32 @@ commit;
 -- ---- sql/incremental/0042_value_ranges.sql ----
 
 begin;
--- Ranges of times and texts that only a function checked, or nothing did. "Not valid", as for JSON:
--- what is there already stays. (Of tasks.run_at the native triggers check it, which run anyway.)
+-- Ranges of times and texts that only a function checked, or nothing did. "Not valid", so that
+-- nothing is read again: what could not be changed any more is mended first. (Of tasks.run_at the
+-- native triggers check it, which run anyway.)
 
 set local role devart_owner;
+
+-- A row out of range would refuse every change of it, such as a key's revocation or a vote: no such
+-- row is left. Beyond the year 3000 means without an end.
+update devart_private.agent_api_keys k
+set expires_at = case when k.expires_at < '1970-01-01 00:00+00' then '1970-01-01 00:00+00' end
+        ::timestamptz
+where k.expires_at < '1970-01-01 00:00+00' or k.expires_at >= '3000-01-01 00:00+00';
+update devart.approvals a
+set expires_at = case when a.expires_at < '1970-01-01 00:00+00' then '1970-01-01 00:00+00' end
+        ::timestamptz
+where a.expires_at < '1970-01-01 00:00+00' or a.expires_at >= '3000-01-01 00:00+00';
+-- Prices that nobody pays any more, or before the year 3000; of those that have been in force since
+-- before 1970, the last one stays.
+delete from devart.service_prices p
+where p.effective_from >= '3000-01-01 00:00+00' or p.effective_to <= '1970-01-01 00:00+00'
+   or exists (
+       select from devart.service_prices l
+       where l.service_id = p.service_id and l.unit = p.unit
+         and l.effective_from > p.effective_from and l.effective_from <= '1970-01-01 00:00+00');
+update devart.service_prices p set effective_from = '1970-01-01 00:00+00'
+where p.effective_from < '1970-01-01 00:00+00';
 
 alter table devart_private.agent_api_keys add constraint agent_api_keys_expires_at_check
     check (expires_at >= '1970-01-01 00:00+00' and expires_at < '3000-01-01 00:00+00') not valid;
@@ -1115,7 +1170,7 @@ alter table devart_private.webhook_deliveries
     add constraint webhook_deliveries_subject_check
         check (octet_length(subject) <= 2000) not valid;
 reset role;
-insert into devart_private.migrations (name, sha256) values ('0042_value_ranges.sql', '703428b46cf4c3ea9d39641ca58d5bb2f2762a519e0c10c4499254ad7ac32c78');
+insert into devart_private.migrations (name, sha256) values ('0042_value_ranges.sql', 'df24ebc166c0786fa46139b9f6efc7cdc84aaf31c07b6587d2c001ca2c1d8f77');
 commit;
 
 -- ---- sql/incremental/0045_task_lists.sql ----
@@ -2305,8 +2360,8 @@ set search_path = pg_catalog, pg_temp as $$
     order by o.id limit p_limit
 $$;
 
--- The rows that are buried now, of p_topic (null: of any): what a command over all of them is about,
--- though more may be buried while it is at work.
+-- The rows that are buried now, of p_topic (null: of any): what a command over all of them is
+-- about, though more may be buried while it is at work.
 create or replace function devart_private.buried_outbox_ids(p_topic text)
 returns bigint[] language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2545,27 +2600,30 @@ create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_l
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_task_ids uuid[];
+    v_task_ids uuid[] := array(
+        select t.id from devart.tasks t
+        where t.status = 'TODO' and t.lane_id = any (p_lane_ids)
+        limit p_limit
+        for no key update skip locked);
 begin
-    with moved as (
-        update devart.tasks t
-        set lane_id = devart_private.lane_of(
-            devart_private.canonical_capabilities(t.required_capabilities))
-        where t.id in (
-            select o.id from devart.tasks o
-            where o.status = 'TODO' and o.lane_id = any (p_lane_ids)
-            limit p_limit
-            for no key update skip locked)
-        returning t.id
-    )
-    select array_agg(m.id) into v_task_ids from moved m;
-    if v_task_ids is not null then
-        perform devart_private.wake('tasks');
-        if devart_private.task_messages_wanted() then
-            perform devart_private.send_task_messages('invite', v_task_ids);
-        end if;
+    if v_task_ids = '{}' then
+        return 0;
     end if;
-    return coalesce(cardinality(v_task_ids), 0);
+    -- Past check_new_lane: its limits are for those who make tasks, and these are made. A refusal
+    -- here would stop tidy_lanes for good, so that no lane was ever free again.
+    insert into devart_private.lanes (required_capabilities)
+    select distinct devart_private.canonical_capabilities(t.required_capabilities)
+    from devart.tasks t where t.id = any (v_task_ids)
+    on conflict do nothing;
+    update devart.tasks t
+    set lane_id = devart_private.lane_of(
+        devart_private.canonical_capabilities(t.required_capabilities))
+    where t.id = any (v_task_ids);
+    perform devart_private.wake('tasks');
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', v_task_ids);
+    end if;
+    return cardinality(v_task_ids);
 end
 $$;
 
@@ -2622,8 +2680,8 @@ commit;
 -- ---- sql/idempotent/220_dependencies.sql ----
 
 begin;
--- A task waits (BLOCKED) until everything it depends on is DONE: tasks.open_dependencies counts what
--- is not. What depends on a cancelled or deleted task can never run and is cancelled too; what
+-- A task waits (BLOCKED) until everything it depends on is DONE: tasks.open_dependencies counts
+-- what is not. What depends on a cancelled or deleted task can never run and is cancelled too; what
 -- depends on a FAILED one waits, since that may be retried.
 -- Lock order: a dependency first, then the tasks that wait for it, by id.
 --
@@ -2632,7 +2690,8 @@ begin;
 
 -- Refuses what may not be depended on. The share lock makes a dependency that is just being
 -- completed either visible as DONE here, or wait and see the new row in unblock_dependents.
--- Errors: 23503 no such task, or not for this agent's eyes, 22023 a circle, or FAILED or CANCELLED.
+-- Errors: 23503 no such task, or not for this agent's eyes, 22023 a circle, or FAILED or CANCELLED,
+-- 42501 a caller who may see no task.
 create or replace function devart_private.task_dependencies_before_insert()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_seqscan = off
@@ -2640,6 +2699,11 @@ set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_status devart.task_status;
 begin
+    -- Policies are asked only after this, and what is refused here would tell of the task.
+    if devart.my_agent_id() is null and devart_private.is_api_caller()
+        and devart.get_my_role() is null then
+        raise exception 'only who may see a task may depend on it' using errcode = '42501';
+    end if;
     -- A task that an agent cannot see must look like one that does not exist.
     if devart.my_agent_id() is null or devart.is_my_task(new.depends_on) then
         select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
@@ -2998,7 +3062,8 @@ end
 $$;
 
 -- What a creator asks for, so that the same request is known again: as SHA-256. The order of
--- capabilities and dependencies says nothing, nor do zeros at the end of an amount.
+-- capabilities and dependencies says nothing, nor do zeros at the end of an amount. The payload is
+-- measured first: 80 kB of exponents are a gigabyte of text. Errors: 22023 payload.
 create or replace function devart.task_request_digest(
     p_title text, p_description text, p_priority devart.task_priority, p_payload jsonb,
     p_parent_task_id uuid, p_service_id uuid, p_required_capabilities text[],
@@ -3008,8 +3073,8 @@ create or replace function devart.task_request_digest(
 returns bytea language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
     select sha256(convert_to(jsonb_build_array(
-        p_title, p_description, p_priority, coalesce(p_payload, '{}'), p_parent_task_id,
-        p_service_id,
+        p_title, p_description, p_priority,
+        coalesce(p_payload, '{}')::devart.task_payload::jsonb, p_parent_task_id, p_service_id,
         array(select distinct c from unnest(p_required_capabilities) c order by c),
         extract(epoch from p_run_at), coalesce(p_max_retries, 3),
         trim_scale(p_estimated_cost_usd),
@@ -3539,7 +3604,7 @@ end
 $$;
 
 -- Takes an agent out of service, giving its tasks back to the queue, or puts it in again.
--- Errors: P0002, 42501.
+-- Errors: P0002, 42501, 22023 a lane of its own would be one too many (check_new_lane).
 create or replace function devart.set_agent_activation(agent_id uuid, active boolean)
 returns devart.agents language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -4492,17 +4557,21 @@ create or replace trigger tasks_after_delete after delete on devart.tasks
     for each row execute function devart_private.tasks_after_delete();
 
 -- Lets a waiting task go. A task that somebody has locked is left alone: they decide about it.
+-- Returns whether it went: one that waits for people, too, stays (pg_devart/src/tasks/runnable.rs).
 create or replace function devart_private.resume_task(p_task_id uuid)
 returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.task_status;
 begin
     update devart.tasks t
     set status = 'TODO'
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
-        for no key update skip locked);
-    return found;
+        for no key update skip locked)
+    returning t.status into v_status;
+    return coalesce(v_status <> 'AWAITING_APPROVAL', false);
 end
 $$;
 
@@ -5166,8 +5235,8 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time; those that somebody decides just now are left to them.
--- Returns how many.
+-- Ends approvals that nobody decided in time; those that somebody decides just now are left to
+-- them. Returns how many.
 create or replace function devart_private.expire_approvals()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -5210,7 +5279,10 @@ commit;
 begin;
 -- Approvals of a task that needs a human before it runs (subject task; see 420_approvals.sql).
 
--- The digest of what is approved: a later edit of the task does not slip through under it.
+-- The digest of what is approved: a later edit of the task does not slip through under it. An old
+-- payload that nobody can read, which no claim hands out and no edit brings back, counts as the
+-- reason why: as text it may be a gigabyte, and an error here would stop whoever promotes, rescues
+-- or unblocks other tasks along with it.
 create or replace function devart_private.content_digest(
     p_title text, p_description text, p_payload jsonb, p_service_id uuid,
     p_estimated_cost_usd numeric, p_required_capabilities text[]
@@ -5218,8 +5290,8 @@ create or replace function devart_private.content_digest(
 returns bytea language sql immutable
 set search_path = pg_catalog, pg_temp as $$
     select sha256(convert_to(jsonb_build_array(
-        p_title, p_description, p_payload, p_service_id, p_estimated_cost_usd,
-        p_required_capabilities)::text, 'UTF8'))
+        p_title, p_description, devart.readable_json(p_payload), p_service_id,
+        p_estimated_cost_usd, p_required_capabilities)::text, 'UTF8'))
 $$;
 
 create or replace function devart_private.task_digest(p_task devart.tasks)
@@ -5410,8 +5482,8 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
--- Whoever made the task or one above it: the budgets that would be raised are theirs, too
--- (devart_private.budgets_of).
+-- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
+-- made one above it counts also when that one was deleted (devart_private.budgets_of).
 create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -5422,7 +5494,12 @@ set search_path = pg_catalog, pg_temp as $$
         select t.id, t.parent_task_id, t.created_by
         from line l join devart.tasks t on t.id = l.parent_task_id
     )
-    select array(select l.created_by from line l where l.created_by is not null)
+    select array(
+        select l.created_by from line l where l.created_by is not null
+        union
+        select b.scope_id from devart.budgets b
+        where b.scope = 'user'
+          and b.id = any (devart_private.budgets_of(null, p_approval.subject_id)))
 $$;
 
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.

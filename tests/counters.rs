@@ -22,7 +22,7 @@ const NOT_COUNTED: [&str; 3] = [
 
 /// Integers of fewer than eight bytes that no constraint bounds. Identities are sequences.
 const UNBOUNDED: &str = "
-    select format('%s.%s', c.oid::regclass, a.attname)
+    select format('%s.%s.%s', c.relnamespace::regnamespace, c.relname, a.attname)
     from pg_attribute a
     join pg_class c on c.oid = a.attrelid
     join pg_type t on t.oid = a.atttypid

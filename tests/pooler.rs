@@ -198,8 +198,10 @@ async fn a_bridge_delivers(kind: Kind) -> Result<()> {
     // Two, which share the pooler's connections.
     let mut one = Bridge::launch(&through, &broker, &variables)?;
     let mut other = Bridge::launch(&through, &broker, &variables)?;
-    one.wait_until_ready().await;
-    other.wait_until_ready().await;
+    for bridge in [&mut one, &mut other] {
+        bridge.wait_until_ready().await;
+        bridge.wait_until_it_looked().await;
+    }
     for n in 0..200 {
         create(&db.owner, json!({"title": format!("{n}")})).await?;
     }

@@ -1,4 +1,4 @@
--- Runs {insert} while the rules of these domains are lifted, in one transaction. Triggers run, so
+-- Runs an insert while the rules of these domains are lifted, in one transaction. Triggers run, so
 -- that what is inserted is told of as any other row.
 
 create temporary table lifted on commit drop as

@@ -130,7 +130,10 @@ impl Poison {
             );
             let sql = include_str!("plant.sql").replace("{insert}", &kind.insert(&name));
             eventually("the poison is planted", async || {
-                plant(pool, sql.clone()).await.ok()
+                let planted = plant(pool, sql.clone()).await;
+                planted
+                    .inspect_err(|error| say(&format!("planting: {error}")))
+                    .ok()
             })
             .await;
             self.planted.insert(name, kind);

@@ -28,6 +28,8 @@ impl Clone {
         let is_about = |line: &&str| {
             matches!(word(line, 0).as_deref(), Some("BAD" | "hint"))
                 && word(line, 1).as_deref() == Some(thing)
+                // What every installation without a bot of its own is told.
+                && !line.contains("a stand-in for Telegram")
         };
         let Some(what) = lines.find(is_about) else {
             let is_well = said
@@ -117,7 +119,10 @@ async fn port_is_taken(clone: &Clone) -> Result<()> {
 
 /// The record has another password than a server, whichever of the two was changed.
 async fn passwords_differ(clone: &Clone) -> Result<()> {
-    for (name, part) in [("DATABASE_URL", "postgres"), ("RABBITMQ_BRIDGE_URL", "rabbitmq")] {
+    for (name, part) in [
+        ("DATABASE_URL", "postgres"),
+        ("RABBITMQ_BRIDGE_URL", "rabbitmq"),
+    ] {
         let url = clone.recorded(name)?;
         let (login, rest) = url.rsplit_once('@').context("a login")?;
         let (user, _) = login.rsplit_once(':').context("a password")?;

@@ -57,7 +57,8 @@ fn no_secret_is_an_argument(clone: &Clone, seen: &BTreeSet<String>) -> Result<()
         "GITHUB_WEBHOOK_SECRET",
         "ADMIN_PASSWORD",
         "DATABASE_URL",
-        "RABBITMQ_URL",
+        "RABBITMQ_BRIDGE_URL",
+        "API_BROKER_SECRET",
     ] {
         let value = clone.recorded(name)?;
         let secret = match value.split_once("://") {

@@ -17,6 +17,7 @@ async fn a_deleted_queue_comes_back_with_its_invitations_before_anybody_looks_fo
     let variables = [("BRIDGE_LANE_CHECK_INTERVAL_MS", "3600000")];
     let mut bridge = Bridge::launch(&db.bridge_url("rabbitmq"), &broker.url(), &variables)?;
     bridge.wait_until_ready().await;
+    bridge.wait_until_it_looked().await;
     let task = json!({"title": "t", "required_capabilities": ["a"]});
     create(&db.owner, task).await?;
     create_many(&db.owner, 3).await?;

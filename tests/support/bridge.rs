@@ -22,6 +22,7 @@ impl Bridge {
     pub async fn start(database: &Database, broker: &str) -> Result<Self> {
         let mut bridge = Self::launch(&database.bridge_url("rabbitmq"), broker, &[])?;
         bridge.wait_until_ready().await;
+        bridge.wait_until_it_looked().await;
         Ok(bridge)
     }
 
@@ -42,6 +43,15 @@ impl Bridge {
             child,
             health: Http::new(format!("http://{bind}")),
         })
+    }
+
+    /// Waits until it has compared all lanes and queues once: a task made before that may be invited
+    /// by its message and by the comparison, too.
+    pub async fn wait_until_it_looked(&self) {
+        eventually("the bridge looks at the lanes", async || {
+            self.gauge("devart_rabbitmq_unusable_queues").await
+        })
+        .await;
     }
 
     /// Waits until the bridge says that it reaches both sides.

@@ -49,7 +49,7 @@ impl Broker {
         let publisher = Publisher::open(&connection, confirm_timeout, &lost).await?;
         tokio::spawn(tell_loss(Arc::clone(&connection), lost.clone()));
         Ok(Self {
-            topology: Topology::new(Arc::clone(&connection), QueueType::of(version)),
+            topology: Topology::new(address.clone(), QueueType::of(version)),
             publisher,
             virtual_host: address.vhost.clone(),
             connection,

@@ -12,6 +12,7 @@ mod lanes;
 mod message;
 mod priority;
 mod publisher;
+mod questions;
 mod queue_type;
 mod route;
 mod topology;

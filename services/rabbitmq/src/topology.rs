@@ -6,16 +6,18 @@
 //! binding.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use lapin::Channel;
 use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::uri::AMQPUri;
 
 use crate::failure::is_not_found;
+use crate::questions::Questions;
 use crate::queue_type::QueueType;
 use crate::route::Route;
 
@@ -39,24 +41,21 @@ struct Known {
 
 /// The queues of one connection's broker.
 pub struct Topology {
-    connection: Arc<Connection>,
     queues: QueueType,
     /// Queues that have been there.
     known: Mutex<HashMap<String, Known>>,
-    /// Held while looking: of many messages for a queue, the first one does it. The channel that
-    /// it is done over; none after an answer "no", which closes it.
-    looking: tokio::sync::Mutex<Option<Channel>>,
+    /// Held while looking: of many messages for a queue, the first one does it.
+    looking: tokio::sync::Mutex<Questions>,
     /// When the broker last answered whoever looked.
     answered_at: Mutex<Instant>,
 }
 
 impl Topology {
-    pub fn new(connection: Arc<Connection>, queues: QueueType) -> Self {
+    pub fn new(address: AMQPUri, queues: QueueType) -> Self {
         Self {
-            connection,
             queues,
             known: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::new(Questions::to(address)),
             answered_at: Mutex::new(Instant::now()),
         }
     }
@@ -104,7 +103,7 @@ impl Topology {
         self.look(&mut looking, route).await
     }
 
-    async fn look(&self, looking: &mut Option<Channel>, route: &Route) -> lapin::Result<Found> {
+    async fn look(&self, looking: &mut Questions, route: &Route) -> lapin::Result<Found> {
         let found = match self.find(looking, route).await? {
             Some(messages) => Found::Existing { messages },
             None => {
@@ -136,11 +135,11 @@ impl Topology {
             "recreating the queue {queue}, since it takes nothing"
         );
         metrics::counter!("devart_rabbitmq_queues_replaced_total").increment(1);
-        let channel = self.channel(&mut looking).await?;
+        let channel = looking.take().await?;
         channel
             .queue_delete(queue.into(), QueueDeleteOptions::default())
             .await?;
-        *looking = Some(channel);
+        looking.put_back(channel);
         self.declare(&mut looking, route).await
     }
 
@@ -157,10 +156,10 @@ impl Topology {
             if_empty: true,
             ..QueueDeleteOptions::default()
         };
-        let channel = self.channel(&mut looking).await?;
+        let channel = looking.take().await?;
         match channel.queue_delete(queue.clone().into(), options).await {
             Ok(_) => {
-                *looking = Some(channel);
+                looking.put_back(channel);
                 // Should its lane come back: not lost, but to be made.
                 self.known().remove(&queue);
                 tracing::info!(
@@ -171,14 +170,6 @@ impl Topology {
             }
             Err(error) if is_in_use(&error) => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// The channel for looking, while whoever took it out brings it back only if it still works.
-    async fn channel(&self, looking: &mut Option<Channel>) -> lapin::Result<Channel> {
-        match looking.take().filter(|it| it.status().connected()) {
-            Some(channel) => Ok(channel),
-            None => self.connection.create_channel().await,
         }
     }
 
@@ -193,17 +184,13 @@ impl Topology {
     }
 
     /// How many messages wait in the queue; none when it or its exchange is missing.
-    async fn find(
-        &self,
-        looking: &mut Option<Channel>,
-        route: &Route,
-    ) -> lapin::Result<Option<u32>> {
-        let channel = self.channel(looking).await?;
+    async fn find(&self, looking: &mut Questions, route: &Route) -> lapin::Result<Option<u32>> {
+        let channel = looking.take().await?;
         let peeked = Self::peek(&channel, route).await;
         *self.answered_at() = Instant::now();
         match peeked {
             Ok(messages) => {
-                *looking = Some(channel);
+                looking.put_back(channel);
                 Ok(Some(messages))
             }
             Err(error) if is_not_found(&error) => Ok(None),
@@ -223,8 +210,8 @@ impl Topology {
         establish(channel, route, exchange, queue, FieldTable::default()).await
     }
 
-    async fn declare(&self, looking: &mut Option<Channel>, route: &Route) -> lapin::Result<()> {
-        let channel = self.channel(looking).await?;
+    async fn declare(&self, looking: &mut Questions, route: &Route) -> lapin::Result<()> {
+        let channel = looking.take().await?;
         let queue = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
@@ -242,7 +229,7 @@ impl Topology {
         )
         .await?;
         self.known().entry(route.queue()).or_default().made_at = Some(Instant::now());
-        *looking = Some(channel);
+        looking.put_back(channel);
         Ok(())
     }
 
