@@ -1,9 +1,12 @@
 //! No way leads a task that needs approval to a worker but the votes on its content as it is: each
 //! state, and from there each function and each statement that some role may make.
 
+use std::collections::{HashMap, VecDeque};
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::support::queue::{claim_batch, complete, create, fail, start, status};
@@ -147,11 +150,18 @@ const STEPS: &[(&str, &str)] = &[
     ("service_role", "delete from devart.task_dependencies"),
 ];
 
+/// More than ever vote on one task, so that whose turn it is has not voted on it.
+const VOTERS: usize = 8;
+
+/// Sessions stay, since what one loads at its start takes longer than all that is done in it here.
 struct World {
     db: Database,
     author: Caller,
     other: Caller,
     agent: Caller,
+    /// By whose they are.
+    sessions: Mutex<HashMap<String, PgConnection>>,
+    voters: Mutex<VecDeque<PgConnection>>,
 }
 
 impl World {
@@ -163,6 +173,8 @@ impl World {
             author: db.person("supervisor").await?,
             other: db.person("supervisor").await?,
             agent,
+            sessions: Mutex::default(),
+            voters: Mutex::default(),
             db,
         })
     }
@@ -181,13 +193,28 @@ impl World {
         Ok(self.db.session_as(caller).await?)
     }
 
-    /// As somebody new votes each time, so many votes on what is asked now.
+    /// The session of `who` among those that stay.
+    async fn kept<'a>(
+        &self,
+        sessions: &'a mut HashMap<String, PgConnection>,
+        who: &str,
+    ) -> Result<&'a mut PgConnection> {
+        if !sessions.contains_key(who) {
+            sessions.insert(who.to_owned(), self.session(who).await?);
+        }
+        sessions.get_mut(who).context("it was put there")
+    }
+
+    /// So many votes on what is asked now, each of somebody who has not voted on it.
     async fn vote(&self, task_id: Uuid, decision: &str, votes: usize) -> Result<()> {
+        let mut voters = self.voters.lock().await;
         for _ in 0..votes {
-            let mut session = self
-                .db
-                .session_as(self.db.person("supervisor").await?)
-                .await?;
+            let mut session = if voters.len() < VOTERS {
+                let voter = self.db.person("supervisor").await?;
+                self.db.session_as(voter).await?
+            } else {
+                voters.pop_front().context("a voter")?
+            };
             sqlx::query(
                 "select devart.decide_approval(id, $2) from devart.approvals
                  where subject_id = $1 and status = 'PENDING'",
@@ -196,14 +223,22 @@ impl World {
             .bind(decision)
             .execute(&mut session)
             .await?;
+            voters.push_back(session);
         }
         Ok(())
     }
 
     async fn run(&self, who: &str, task_id: Uuid, sql: &str) -> Result<String> {
-        let mut session = self.session(who).await?;
         let sql = sql.replace("{task}", &task_id.to_string());
-        Ok(sqlstate(&run_sql(&mut session, sql).await))
+        let mut sessions = self.sessions.lock().await;
+        let session = self.kept(&mut sessions, who).await?;
+        Ok(sqlstate(&run_sql(session, sql).await))
+    }
+
+    async fn create_as_author(&self, arguments: Value) -> Result<Uuid> {
+        let mut sessions = self.sessions.lock().await;
+        let session = self.kept(&mut sessions, "author").await?;
+        Ok(create(session, arguments).await?)
     }
 
     /// A task of the author's in this state.
@@ -220,8 +255,7 @@ impl World {
         if state == "approved and blocked" {
             arguments["depends_on"] = self.open_tasks().await?;
         }
-        let mut session = self.db.session_as(self.author).await?;
-        let id = create(&mut session, arguments).await?;
+        let id = self.create_as_author(arguments).await?;
         match state {
             "asking" => (),
             "half voted" => self.vote(id, "approve", 1).await?,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,6 +141,20 @@ def test_cancelled_consuming_gives_its_tasks_back(api: StandIn) -> None:
     assert ended == ["cancelled"]
     assert api.asked("release") == [{"lease_token": token}]
     assert api.asked("report-failure") == []
+
+
+def test_signals_outside_of_the_main_thread_are_refused_and_the_next_run_works(
+    api: StandIn,
+) -> None:
+    async def work() -> int:
+        async with AsyncAgentSDK(api.url, "dva_key") as sdk:
+            with pytest.raises(RuntimeError, match="main thread"):
+                await sdk.start_consuming(lambda _: None, signals=True)
+            return await sdk.start_consuming(lambda _: None, max_tasks=1)
+
+    api.offer()
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(_run, work()).result(30) == 1
 
 
 def test_arguments_are_checked_before_anything_begins(api: StandIn) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -93,6 +94,12 @@ async def _exit_beside(_: Task) -> None:
     raise RuntimeError("went on")
 
 
+async def _stop_loop(_: Task) -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.1)
+    raise RuntimeError("went on")
+
+
 async def _raise_bare(_: Task) -> None:
     raise BaseException("bare")
 
@@ -105,9 +112,29 @@ def _recurse(task: Task) -> None:
     _recurse(task)
 
 
+class _Bare(TaskFailed):
+    def __init__(self) -> None:
+        Exception.__init__(self, "bare")
+
+
+def _fail_without_init(_: Task) -> None:
+    raise _Bare
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
-    "harm", [_exit, _interrupt, _cancel, _exit_beside, _raise_bare, _exit_plainly, _recurse]
+    "harm",
+    [
+        _exit,
+        _interrupt,
+        _cancel,
+        _exit_beside,
+        _stop_loop,
+        _raise_bare,
+        _exit_plainly,
+        _recurse,
+        _fail_without_init,
+    ],
 )
 def test_a_handler_that_wants_to_end_it_all_fails_its_task_only(
     api: StandIn, client: Client, harm: Callable[[Task], Any]
@@ -141,6 +168,43 @@ def test_callbacks_that_raise_end_no_heartbeats(
 
     with Heartbeat(client, interval_seconds=0.05, on_answer=leave, on_stop=leave):
         eventually(lambda: len(api.asked("heartbeat")) > 3)
+
+
+def test_a_callback_for_a_lost_lease_that_raises_harms_nobody(
+    api: StandIn, client: Client, eventually: Eventually
+) -> None:
+    def leave() -> None:
+        assert heartbeat.held()
+        sys.exit(3)
+
+    lost = [make_task(lease_token=token) for token in ("lost", "lost too")]
+    again = make_task(id=lost[0].id)
+    heartbeat = Heartbeat(client, interval_seconds=0.05)
+    api.lost.update(task.lease_token for task in lost)
+    with ExitStack() as held:
+        for task in lost:
+            task.lease_lost.on_loss(leave)
+            held.enter_context(heartbeat.hold(task))
+        held.enter_context(heartbeat.hold(again))
+        assert lost[0].lease_lost.is_set()
+        held.enter_context(heartbeat)
+        eventually(lost[1].lease_lost.is_set)
+        seen = len(api.asked("heartbeat"))
+        eventually(lambda: len(api.asked("heartbeat")) > seen + 2)
+    assert not again.lease_lost.is_set()
+
+
+def test_looking_for_a_lost_lease_leaves_the_others_as_long_as_heartbeats_need(
+    api: StandIn, client: Client, eventually: Eventually
+) -> None:
+    expires_at = datetime.now(timezone.utc) + timedelta(hours=1)
+    api.lost.add("lost")
+    lost = make_task(lease_token="lost", lease_expires_at=expires_at)
+    innocent = make_task(lease_expires_at=expires_at)
+    heartbeat = Heartbeat(client, interval_seconds=300)
+    with heartbeat.hold(lost), heartbeat.hold(innocent), heartbeat:
+        eventually(lambda: len(api.asked("extend-lease")) == 2)
+    assert {body["seconds"] for body in api.asked("extend-lease")} == {900}
 
 
 def test_a_detail_without_a_json_form_is_refused_where_it_is_given(client: Client) -> None:

@@ -143,9 +143,14 @@ class AsyncAgentSDK:
             How many tasks were taken.
 
         Raises:
-            As there.
+            RuntimeError: `signals` outside of the main thread; else, and all others, as there.
         """
         loop = asyncio.get_running_loop()
+        if signals and threading.current_thread() is not threading.main_thread():
+            # Found out later, it would leave a worker behind that never runs.
+            raise RuntimeError(
+                "signals=True works in the main thread only: leave it out, and call stop()"
+            )
         worker = self.sdk._consumer_for(
             handler, prefetch, max_tasks, wait_seconds, heartbeat_seconds, read_payload, loop
         )

@@ -151,11 +151,14 @@ class TaskFailed(Exception):
             backoff may be longer.
     """
 
+    # Also of a class of somebody's that leaves `__init__` out.
+    retryable: bool = True
+    retry_after: float | None = None
+
     def __init__(
         self, message: str, *, retryable: bool = True, retry_after: float | None = None
     ) -> None:
         self.retryable = retryable
-        self.retry_after: float | None = None
         try:
             self.retry_after = arguments.retry_after(retry_after)
         except (TypeError, ValueError) as error:

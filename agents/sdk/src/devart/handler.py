@@ -39,6 +39,7 @@ class HandlerRunner:
         self._lock = threading.Lock()
         self._loop = loop
         self._loop_thread: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def run(self, task: Task) -> object:
         """Call the handler and wait for its result. Raises what the handler raises."""
@@ -68,33 +69,31 @@ class HandlerRunner:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._loop_thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="devart-async-handlers", daemon=True
+                    target=_serve,
+                    args=(self._loop, self._closed),
+                    name="devart-async-handlers",
+                    daemon=True,
                 )
                 self._loop_thread.start()
             return self._loop
 
     def _stop_loop(self, _: object) -> None:
+        self._closed.set()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, closed: threading.Event) -> None:
+    """Run the loop until `closed`, whatever a handler does to end it, such as `sys.exit`."""
     asyncio.set_event_loop(loop)
     try:
-        while not _ran_to_its_end(loop):
-            pass
+        while not closed.is_set():
+            try:
+                loop.run_forever()
+            except BaseException:  # of an asyncio task that a handler started
+                _log.exception("something on the handlers' event loop tried to end it; it goes on")
     finally:
         loop.close()
-
-
-def _ran_to_its_end(loop: asyncio.AbstractEventLoop) -> bool:
-    """Run the loop; return False when something ended it that must not, such as `sys.exit`."""
-    try:
-        loop.run_forever()
-    except BaseException:  # of an asyncio task that a handler started
-        _log.exception("something on the handlers' event loop tried to end it; it goes on")
-        return False
-    return True
 
 
 async def _outcome(

@@ -28,6 +28,7 @@ _BEATS_PER_LEASE = 3
 # A clock that is wrong makes leases look short, or over; this bounds what that can cost.
 _MIN_PAUSE_SECONDS = 1.0
 _MIN_INTERVAL_SECONDS = 0.01
+_MIN_LEASE_SECONDS = 60
 
 
 class Heartbeat:
@@ -110,10 +111,12 @@ class Heartbeat:
         """
         left = (task.lease_expires_at - datetime.now(timezone.utc)).total_seconds()
         with self._lock:
-            for earlier in [held for held in self._pauses if held.id == task.id]:
-                earlier.lease_lost.set()
+            earlier = [held for held in self._pauses if held.id == task.id]
             self._pauses[task] = max(left / _BEATS_PER_LEASE, _MIN_PAUSE_SECONDS)
         try:
+            # Without the lock: this calls what others gave.
+            for one in earlier:
+                one.lease_lost.set()
             yield
         finally:
             with self._lock:
@@ -191,13 +194,16 @@ class Heartbeat:
         Whatever gets no answer is asked again after the next heartbeat, which is not late for it:
         the leases of the other tasks hang on that.
         """
-        give_up_at = time.monotonic() + self._pause() / 2
+        pause = self._pause()
+        give_up_at = time.monotonic() + pause / 2
+        # An extension also shortens, and must not end a lease before the next heartbeats.
+        seconds = min(max(_MIN_LEASE_SECONDS, math.ceil(_BEATS_PER_LEASE * pause)), 86_400)
         # In another order each time, so that no task is always the one for which no time was left.
         for task in random.sample(tasks, len(tasks)):
             if time.monotonic() > give_up_at:
                 return
             try:
-                self._client.extend_lease(task, retry_seconds=0)
+                self._client.extend_lease(task, seconds, retry_seconds=0)
             except (Conflict, Forbidden, NotFound) as error:
                 if task in self.held() and not task.reported:
                     _log.warning(

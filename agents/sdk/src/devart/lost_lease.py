@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from devart.logs import get_logger
+
+_log = get_logger("devart.lost_lease")
+
 
 class LostLease:
     """Set once, when the SDK learns that a task is no longer this agent's.
@@ -34,15 +38,18 @@ class LostLease:
             self._event.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            _call(callback)
 
     def on_loss(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once when the lease is lost, at once when it is already."""
+        """Call `callback` once when the lease is lost, at once when it is already.
+
+        On whatever thread learns of it, so it must not block. What it raises is logged.
+        """
         with self._lock:
             if not self._event.is_set():
                 self._callbacks.append(callback)
                 return
-        callback()
+        _call(callback)
 
     def __copy__(self) -> LostLease:
         return self
@@ -52,3 +59,11 @@ class LostLease:
 
     def __reduce__(self) -> tuple[type[LostLease], tuple[bool]]:
         return LostLease, (self.is_set(),)
+
+
+def _call(callback: Callable[[], object]) -> None:
+    """Call what others gave: it must not keep anybody from hearing of this or another task."""
+    try:
+        callback()
+    except BaseException:
+        _log.exception("a callback for a lost lease raised")

@@ -285,6 +285,8 @@ class Worker:
                 )
                 return True
         self._give_back(task)
+        # The next one would come at once, and have no thread either.
+        self._stopping.wait(delay_seconds(4))
         return False
 
     def _work(self, task: Task) -> None:
@@ -294,7 +296,7 @@ class Worker:
                     self._give_back(task)
                 else:
                     self._deliver_or_fail(task, self._handle(task))
-        except Exception:
+        except BaseException:  # in the thread of this task nobody else would hear of it
             _log.exception("could not report on task %s, its lease will run out", task.id)
         finally:
             try:
