@@ -118,18 +118,27 @@ set search_path = pg_catalog, pg_temp as $$
       and t.lease_expires_at > now()
 $$;
 
+-- Releases these holds, whose time is up.
+create or replace function devart_private.expire_these_holds(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.release_holds(p_ids, 'EXPIRED')
+$$;
+
 -- Releases holds whose time is up.
 create or replace function devart_private.expire_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(p_limit);
-    return devart_private.release_holds(array(
+    return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
         order by h.expires_at limit p_limit
         for no key update skip locked
-    ), 'EXPIRED');
+    ));
 end
 $$;
 
