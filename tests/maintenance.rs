@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::Database;
 use crate::support::api::Api;
-use crate::support::budget::service_with;
+use crate::support::budget::{audit, expire, hold_of, reserve, service_with};
 use crate::support::queue::{claim, claim_batch, create, expire_lease, status, task};
 use crate::support::wait::eventually;
 
@@ -259,6 +259,41 @@ async fn one_bad_row_is_put_off_with_its_reason_and_holds_up_no_other() -> Resul
         (&json!(1), &Value::Null),
         "{done}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_hold_and_a_bad_agent_are_put_off_for_themselves() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service_with(&db.owner, json!({"name": "model"})).await?;
+    let holds = [
+        hold_of(&reserve(&db.owner, id, "13").await?),
+        hold_of(&reserve(&db.owner, id, "2").await?),
+    ];
+    for hold_id in holds {
+        expire(&db.owner, hold_id).await?;
+    }
+    let bad = db.agent(&[]).await?;
+    db.agent(&[]).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "update devart.agents set status = 'IDLE', last_heartbeat_at = now() - interval '1 day';
+         create function public.bad() returns trigger language plpgsql as $$
+             begin raise exception 'a bad row' using errcode = '22003'; end $$;
+         create trigger bad before update on devart.holds
+             for each row when (new.amount_usd = 13) execute function public.bad();
+         create trigger bad before update on devart.agents
+             for each row when (new.id = '{}') execute function public.bad()",
+        bad.id
+    )))
+    .execute(&db.owner)
+    .await?;
+    let done = db.maintain().await?;
+    assert_eq!(done["failed"], Value::Null, "{done}");
+    for step in ["holds_expired", "agents_refreshed"] {
+        assert_eq!(done[step], 1, "{step}: {done}");
+    }
+    assert_eq!(done["put_off"], 2, "{done}");
+    audit(&db.owner).await;
     Ok(())
 }
 
