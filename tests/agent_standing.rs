@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::support::api::Api;
 use crate::support::budget::{audit, hold_of, reserve_with, service, standing, usd};
-use crate::support::queue::{claim, create, status};
+use crate::support::queue::{claim, claim_batch, create, status};
+use crate::support::wait::eventually;
 use crate::support::{Agent, Caller, Database, refusal, run_sql, sqlstate};
 
 /// Everything that an agent can call to act, of which `{own}` is its task and `{hold}` its hold.
@@ -258,5 +259,53 @@ async fn an_agent_that_registers_later_is_known_to_a_session_that_did_not_find_i
         .execute(&work.db.owner)
         .await?;
     hold_of(&reserve_with(&mut session, work.service_id, request).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deactivation_locks_the_agents_tasks_in_the_order_of_all() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let first = create(&db.owner, json!({"title": "first"})).await?;
+    let second = create(&db.owner, json!({"title": "second"})).await?;
+    assert_eq!(claim_batch(&db.owner, agent.id, 2).await?.len(), 2);
+    // So that an index on the lease gives the second one first.
+    sqlx::query(
+        "update devart.tasks set lease_expires_at = lease_expires_at - interval '1 minute'
+         where id = $1",
+    )
+    .bind(second)
+    .execute(&db.owner)
+    .await?;
+    let mut blocker = db.session().await?;
+    let mut blocking = blocker.begin().await?;
+    sqlx::query("select from devart.tasks where id = $1 for update")
+        .bind(first)
+        .execute(&mut *blocking)
+        .await?;
+    let mut session = db.session().await?;
+    // A scan of the table would give them by id, too.
+    sqlx::query("set enable_seqscan = off")
+        .execute(&mut session)
+        .await?;
+    let deactivating = tokio::spawn(async move {
+        sqlx::query("select devart.set_agent_activation($1, false)")
+            .bind(agent.id)
+            .execute(&mut session)
+            .await
+    });
+    eventually("the deactivation waits", async || {
+        let waits = "select from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        sqlx::query(waits).fetch_optional(&db.owner).await.ok()?
+    })
+    .await;
+    sqlx::query("select from devart.tasks where id = $1 for update nowait")
+        .bind(second)
+        .execute(&db.owner)
+        .await?;
+    blocking.commit().await?;
+    deactivating.await??;
+    assert_eq!(status(&db.owner, second).await?, "TODO");
     Ok(())
 }

@@ -539,3 +539,56 @@ async fn nobody_approves_money_for_a_task_of_their_own() -> Result<()> {
     complete(&world.db.owner, &claimed[0]).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn whoever_edited_a_failed_task_does_not_approve_it_when_others_retry_it() -> Result<()> {
+    let world = World::new().await?;
+    world.db.set("approval_quorum", json!(1)).await?;
+    let approve = "select devart.decide_approval(id, 'approve') from devart.approvals
+        where subject_id = '{task}' and status = 'PENDING'";
+    for step in [
+        "select devart.update_task('{task}', '{\"payload\": {\"rm\": 1}}')",
+        "update devart.tasks set payload = '{\"rm\": 1}' where id = '{task}'",
+        "update devart.tasks set title = 'mine' where id = '{task}'",
+    ] {
+        let id = world.task("failed").await?;
+        assert_eq!(status(&world.db.owner, id).await?, "FAILED");
+        assert_eq!(world.run("other", id, step).await?, "ok", "{step}");
+        let retry = "select devart.retry_task('{task}')";
+        assert_eq!(world.run("author", id, retry).await?, "ok");
+        assert_eq!(world.run("other", id, approve).await?, "42501", "{step}");
+        world.vote(id, "approve", 1).await?;
+        assert_eq!(status(&world.db.owner, id).await?, "TODO", "{step}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_people_too_does_not_count_as_resumed() -> Result<()> {
+    let world = World::new().await?;
+    let resume = "select devart_private.resume_task($1)";
+    let id = world.task("asking").await?;
+    let went: bool = sqlx::query_scalar(resume)
+        .bind(id)
+        .fetch_one(&world.db.owner)
+        .await?;
+    assert!(!went);
+    assert_eq!(status(&world.db.owner, id).await?, "AWAITING_APPROVAL");
+    // Approved, it waits for money only.
+    let id = world.task("approved").await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "insert into devart.service_registry (name) values ('model');
+         select devart_private.park_task('{id}', null, jsonb_build_object(
+             'service_id', (select id from devart.service_registry), 'needed_usd', 1), true);"
+    )))
+    .execute(&world.db.owner)
+    .await?;
+    assert_eq!(status(&world.db.owner, id).await?, "AWAITING_APPROVAL");
+    let went: bool = sqlx::query_scalar(resume)
+        .bind(id)
+        .fetch_one(&world.db.owner)
+        .await?;
+    assert!(went);
+    assert_eq!(status(&world.db.owner, id).await?, "TODO");
+    Ok(())
+}

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::support::queue::{Claim, complete, create, fail, start, status};
 use crate::support::wait::eventually;
-use crate::support::{Agent, Database, sqlstate};
+use crate::support::{Agent, Database, refusal, sqlstate};
 
 async fn take(db: &Database, agent: &Agent, task_id: Uuid) -> Result<Claim> {
     let claim = start(&db.owner, task_id, agent.id).await?;
@@ -262,5 +262,91 @@ async fn an_agent_depends_only_on_what_it_may_see_and_learns_nothing_of_the_rest
         json!({"title": "next", "parent_task_id": parent, "depends_on": [child]}),
     )
     .await?;
+    Ok(())
+}
+
+/// Completes these in one call.
+async fn complete_all(session: &mut PgConnection, claims: &[&Claim]) -> sqlx::Result<Vec<String>> {
+    let task_ids: Vec<Uuid> = claims.iter().map(|claim| claim.task_id).collect();
+    let lease_tokens: Vec<Uuid> = claims.iter().map(|claim| claim.lease_token).collect();
+    sqlx::query_scalar("select outcome from devart.complete_tasks($1, $2)")
+        .bind(task_ids)
+        .bind(lease_tokens)
+        .fetch_all(session)
+        .await
+}
+
+#[tokio::test]
+async fn batches_that_let_the_same_tasks_go_in_another_order_do_not_wait_for_each_other()
+-> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let mut ids = Vec::new();
+    for title in ["a", "x", "b", "c", "e"] {
+        ids.push(create(&db.owner, json!({"title": title})).await?);
+    }
+    let mut held = Vec::new();
+    for id in &ids {
+        held.push(take(&db, &agent, *id).await?);
+    }
+    let mut dependents = Vec::new();
+    // The one batch would meet the second, the third and the first of these, the other one the
+    // first and the second.
+    for depends_on in [[ids[2], ids[3]], [ids[0], ids[4]], [ids[1], ids[1]]] {
+        let arguments = json!({"title": "next", "depends_on": depends_on});
+        dependents.push(create(&db.owner, arguments).await?);
+    }
+    let (mut one, mut other) = (db.session().await?, db.session().await?);
+    let pids = (pid(&mut one).await?, pid(&mut other).await?);
+    let mut blocker = db.session().await?;
+    let mut blocking = blocker.begin().await?;
+    sqlx::query("select from devart.tasks where id = $1 for update")
+        .bind(dependents[2])
+        .execute(&mut *blocking)
+        .await?;
+
+    let [a, x, b, c, e]: [Claim; 5] = held.try_into().ok().context("five")?;
+    let first = tokio::spawn(async move { complete_all(&mut one, &[&a, &x, &b]).await });
+    waits_for_a_lock(&db, pids.0).await;
+    let second = tokio::spawn(async move { complete_all(&mut other, &[&c, &e]).await });
+    waits_for_a_lock(&db, pids.1).await;
+    blocking.commit().await?;
+
+    assert_eq!(first.await??, ["DONE"; 3]);
+    assert_eq!(second.await??, ["DONE"; 2]);
+    for dependent in dependents {
+        assert_eq!(status(&db.owner, dependent).await?, "TODO");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deactivated_agent_learns_no_state_of_what_it_would_depend_on() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let own = create(&db.owner, json!({"title": "own"})).await?;
+    take(&db, &agent, own).await?;
+    let waiting = create(&db.owner, json!({"title": "waiting"})).await?;
+    let cancelled = create(&db.owner, json!({"title": "cancelled"})).await?;
+    sqlx::query("select devart.cancel_task($1), devart.set_agent_activation($2, false)")
+        .bind(cancelled)
+        .bind(agent.id)
+        .execute(&db.owner)
+        .await?;
+    let mut session = db.session_as(agent.caller()).await?;
+    let mut answers = Vec::new();
+    for id in [waiting, cancelled, own, Uuid::now_v7()] {
+        let added = sqlx::query(
+            "insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)",
+        )
+        .bind(own)
+        .bind(id)
+        .execute(&mut session)
+        .await;
+        answers.push((sqlstate(&added), refusal(added)));
+    }
+    assert_eq!(answers[0].0, "42501");
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use sqlx::Connection;
 use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
@@ -180,6 +181,34 @@ async fn a_task_that_comes_back_after_its_lane_went_is_handed_out_all_the_same()
     .fetch_all(&db.owner)
     .await?;
     assert_eq!(invited, [id.to_string()]);
+    let claimed = claim(&db.owner, agent.id).await?.context("the task")?;
+    assert_eq!(claimed.task_id, id);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_whose_lane_went_gets_another_one_though_there_are_as_many_as_may_be() -> Result<()>
+{
+    let db = Database::create().await?;
+    let agent = db.agent(&["a", "b"]).await?;
+    let id = create(
+        &db.owner,
+        json!({"title": "t", "required_capabilities": ["a", "b"]}),
+    )
+    .await?;
+    sqlx::raw_sql(
+        "delete from devart_private.lanes where cardinality(required_capabilities) = 2;
+         update devart_private.lanes set used_at = used_at - interval '1 hour' where id = 1",
+    )
+    .execute(&db.owner)
+    .await?;
+    db.set("max_lanes", json!(1)).await?;
+    // As the API calls it.
+    let mut session = sqlx::PgConnection::connect(&db.authenticator_url()).await?;
+    let done: serde_json::Value = sqlx::query_scalar("select devart_private.maintain()")
+        .fetch_one(&mut session)
+        .await?;
+    assert_eq!(done["failed"], json!(null), "{done}");
     let claimed = claim(&db.owner, agent.id).await?.context("the task")?;
     assert_eq!(claimed.task_id, id);
     Ok(())

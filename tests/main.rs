@@ -74,6 +74,7 @@ mod sdk;
 mod set_aside;
 mod setting_defaults;
 mod sql_enums;
+mod states_by_hand;
 mod task_isolation;
 mod task_keys;
 mod task_limits;

@@ -6,8 +6,8 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::Database;
 use crate::support::api::Api;
-use crate::support::budget::service_with;
-use crate::support::queue::{claim, create, expire_lease, status};
+use crate::support::budget::{audit, expire, hold_of, reserve, service_with};
+use crate::support::queue::{claim, claim_batch, create, expire_lease, status, task};
 use crate::support::wait::eventually;
 
 /// Takes, in this session and for good, every advisory lock that anybody else holds at the moment.
@@ -161,5 +161,193 @@ async fn one_step_that_fails_holds_up_no_other() -> Result<()> {
             .is_some_and(|age| age > 3_000.0),
         "{done}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blocked_task_that_waits_for_nothing_goes_after_a_minute() -> Result<()> {
+    let db = Database::create().await?;
+    let insert = "insert into devart.tasks (title, status) values ('t', 'BLOCKED') returning id";
+    let id = sqlx::query_scalar(insert).fetch_one(&db.owner).await?;
+    db.maintain().await?;
+    assert_eq!(
+        status(&db.owner, id).await?,
+        "BLOCKED",
+        "whoever made it is not done"
+    );
+    let first = create(&db.owner, json!({"title": "first"})).await?;
+    let waits = create(&db.owner, json!({"title": "waits", "depends_on": [first]})).await?;
+    sqlx::query("update devart.tasks set ready_at = ready_at - interval '1 minute'")
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(db.maintain().await?["unblocked"], 1);
+    assert_eq!(status(&db.owner, id).await?, "TODO");
+    assert_eq!(status(&db.owner, waits).await?, "BLOCKED");
+    Ok(())
+}
+
+/// Lets everything be due for the steps that work on many tasks.
+const DUE: &str = "
+    update devart.tasks set run_at = now() - interval '1 second' where status = 'SCHEDULED';
+    update devart.tasks set lease_expires_at = now() - interval '1 second'
+    where status = 'IN_PROGRESS' and timeout_seconds is null;
+    update devart.tasks set claimed_at = now() - interval '1 hour'
+    where status = 'IN_PROGRESS' and timeout_seconds is not null;
+    update devart.tasks set ready_at = now() - interval '1 hour' where status = 'BLOCKED';
+    update devart.approvals set expires_at = now();";
+
+#[tokio::test]
+async fn one_bad_row_is_put_off_with_its_reason_and_holds_up_no_other() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    for title in ["bad", "good"] {
+        create(&db.owner, json!({"title": title})).await?;
+        create(&db.owner, json!({"title": title, "timeout_seconds": 60})).await?;
+    }
+    assert_eq!(claim_batch(&db.owner, agent.id, 4).await?.len(), 4);
+    for title in ["bad", "good"] {
+        let later = json!({"title": title, "run_at": "2999-01-01T00:00:00Z"});
+        create(&db.owner, later).await?;
+        create(&db.owner, json!({"title": title, "needs_approval": true})).await?;
+        sqlx::query("insert into devart.tasks (title, status) values ($1, 'BLOCKED')")
+            .bind(title)
+            .execute(&db.owner)
+            .await?;
+    }
+    // Not by an update of status, lest they go at once.
+    let due = format!("set session_replication_role = replica; {DUE}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(due))
+        .execute(&mut db.session().await?)
+        .await?;
+    sqlx::raw_sql(
+        "create function public.bad() returns trigger language plpgsql as $$
+             begin raise exception 'a bad row' using errcode = '22003'; end $$;
+         create trigger bad before update on devart.tasks
+             for each row when (new.title = 'bad') execute function public.bad()",
+    )
+    .execute(&db.owner)
+    .await?;
+    let done = db.maintain().await?;
+    assert_eq!(done["failed"], Value::Null, "{done}");
+    assert_eq!(done["put_off"], 5, "{done}");
+    for step in [
+        "promoted",
+        "rescued",
+        "timed_out",
+        "unblocked",
+        "approvals_expired",
+    ] {
+        assert_eq!(done[step], 1, "{step}: {done}");
+    }
+    let reasons: Vec<(String, String)> =
+        sqlx::query_as("select distinct sqlstate, reason from devart_private.put_off_rows")
+            .fetch_all(&db.owner)
+            .await?;
+    assert_eq!(reasons, [("22003".to_owned(), "a bad row".to_owned())]);
+
+    // Left alone for a while; and done as soon as it can be.
+    sqlx::raw_sql("drop trigger bad on devart.tasks")
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(db.maintain().await?["promoted"], 0);
+    sqlx::query("update devart_private.put_off_rows set retry_at = now()")
+        .execute(&db.owner)
+        .await?;
+    let done = db.maintain().await?;
+    assert_eq!(
+        (&done["promoted"], &done["put_off"]),
+        (&json!(1), &Value::Null),
+        "{done}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_hold_and_a_bad_agent_are_put_off_for_themselves() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service_with(&db.owner, json!({"name": "model"})).await?;
+    let holds = [
+        hold_of(&reserve(&db.owner, id, "13").await?),
+        hold_of(&reserve(&db.owner, id, "2").await?),
+    ];
+    for hold_id in holds {
+        expire(&db.owner, hold_id).await?;
+    }
+    let bad = db.agent(&[]).await?;
+    db.agent(&[]).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "update devart.agents set status = 'IDLE', last_heartbeat_at = now() - interval '1 day';
+         create function public.bad() returns trigger language plpgsql as $$
+             begin raise exception 'a bad row' using errcode = '22003'; end $$;
+         create trigger bad before update on devart.holds
+             for each row when (new.amount_usd = 13) execute function public.bad();
+         create trigger bad before update on devart.agents
+             for each row when (new.id = '{}') execute function public.bad()",
+        bad.id
+    )))
+    .execute(&db.owner)
+    .await?;
+    let done = db.maintain().await?;
+    assert_eq!(done["failed"], Value::Null, "{done}");
+    for step in ["holds_expired", "agents_refreshed"] {
+        assert_eq!(done[step], 1, "{step}: {done}");
+    }
+    assert_eq!(done["put_off"], 2, "{done}");
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_task_whose_time_never_comes_has_failed_and_says_why() -> Result<()> {
+    let db = Database::create().await?;
+    let later = json!({"title": "t", "run_at": "2999-01-01T00:00:00Z"});
+    let (endless, later) = (
+        create(&db.owner, later.clone()).await?,
+        create(&db.owner, later).await?,
+    );
+    // As it was before there was a rule.
+    let mut session = db.session().await?;
+    sqlx::query("set session_replication_role = replica")
+        .execute(&mut session)
+        .await?;
+    sqlx::query("update devart.tasks set run_at = 'infinity' where id = $1")
+        .bind(endless)
+        .execute(&mut session)
+        .await?;
+    assert_eq!(db.maintain().await?["set_aside"], 1);
+    let aside = task(&db.owner, endless).await?;
+    assert_eq!(aside.status, "FAILED");
+    assert!(
+        aside
+            .last_error
+            .is_some_and(|why| why.starts_with("run_at must be"))
+    );
+    assert_eq!(status(&db.owner, later).await?, "SCHEDULED");
+    sqlx::query("select devart.retry_task($1)")
+        .bind(endless)
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(status(&db.owner, endless).await?, "TODO");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whether_the_disk_has_room_is_told_beside_a_dump() -> Result<()> {
+    let db = Database::create().await?;
+    let mut dump = db.session().await?;
+    let mut dumping = dump.begin().await?;
+    sqlx::query("lock table devart_private.disk_probe in access share mode")
+        .execute(&mut *dumping)
+        .await?;
+    let mut session = db.session().await?;
+    sqlx::query("set lock_timeout = '20s'")
+        .execute(&mut session)
+        .await?;
+    for _ in 0..2 {
+        let can_grow: bool = sqlx::query_scalar("select devart_private.can_grow()")
+            .fetch_one(&mut session)
+            .await?;
+        assert!(can_grow);
+    }
     Ok(())
 }

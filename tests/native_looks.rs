@@ -278,3 +278,16 @@ async fn a_trigger_of_others_may_claim_within_a_claim() -> Result<()> {
     assert_eq!(left, 0);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_library_before_its_schema_says_that_migrate_is_missing() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::raw_sql("alter table devart.tasks drop column needs_approval cascade")
+        .execute(&db.owner)
+        .await?;
+    let insert = "insert into devart.tasks (title, priority) values ('t', 'LOW')";
+    let refused = sqlx::query(insert).execute(&db.owner).await;
+    assert_eq!(sqlstate(&refused), "55000");
+    assert!(refusal(refused).contains("needs_approval"));
+    Ok(())
+}

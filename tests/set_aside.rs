@@ -219,3 +219,34 @@ async fn an_agent_is_served_over_http_beside_them() -> Result<()> {
     assert_eq!(ids, [&json!(good)]);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_approved_task_that_nobody_could_read_holds_up_no_other_when_it_is_due() -> Result<()> {
+    let db = Database::create().await?;
+    let exponents = OLD[1];
+    old_tasks(&db, &format!("values ('old', 'CRITICAL', {exponents})")).await?;
+    let good = json!({"title": "good", "run_at": "2999-01-01T00:00:00Z"});
+    let good = create(&db.owner, good).await?;
+    sqlx::raw_sql(
+        "set session_replication_role = replica;
+         update devart.tasks
+         set needs_approval = title = 'old', status = 'SCHEDULED', run_at = now();
+         with asked as (
+             insert into devart.approvals (subject, subject_id, digest, status)
+             select 'task', t.id, devart_private.task_digest(t), 'APPROVED' from devart.tasks t
+             where t.title = 'old' returning id)
+         insert into devart.approval_votes (approval_id, voter, approve)
+         select id, gen_random_uuid(), true from asked",
+    )
+    .execute(&mut db.session().await?)
+    .await?;
+    let done = db.maintain().await?;
+    assert_eq!(
+        (&done["failed"], &done["put_off"]),
+        (&Value::Null, &Value::Null),
+        "{done}"
+    );
+    assert_eq!(done["promoted"], 2);
+    assert_eq!(status(&db.owner, good).await?, "TODO");
+    Ok(())
+}

@@ -10,7 +10,7 @@ use crate::support::api::Api;
 use crate::support::budget::service;
 use crate::support::http::{Answer, Http, send};
 use crate::support::queue::{create, start};
-use crate::support::{Database, sqlstate};
+use crate::support::{Database, refusal, sqlstate};
 
 async fn create_all(session: &mut PgConnection, tasks: Value) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar("select devart.create_tasks($1)")
@@ -206,5 +206,23 @@ async fn a_child_that_people_made_is_no_agents() -> Result<()> {
     assert_ne!(of_agent, of_person);
     assert_eq!(create(&mut session, request.clone()).await?, of_agent);
     assert_eq!(create(&mut person, request).await?, of_person);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_payload_that_would_become_a_gigabyte_is_refused_before_its_key_is_looked_up()
+-> Result<()> {
+    let db = Database::create().await?;
+    // 45 kB, which are 650 MB of text.
+    let refused = sqlx::query(
+        "select devart.create_task(
+             't', payload => ('[' || repeat('1e131071,', 5000) || '1]')::jsonb,
+             idempotency_key => 'k')",
+    )
+    .execute(&db.owner)
+    .await;
+    assert_eq!(sqlstate(&refused), "22023");
+    assert!(refusal(refused).starts_with("payload"));
+    create(&db.owner, json!({"title": "t", "idempotency_key": "k"})).await?;
     Ok(())
 }

@@ -82,36 +82,42 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmap
     select w.lane_id from waiting w where w.lane_id is not null
 $$;
 
--- Gives up to p_limit tasks that wait in a lane that is gone another one: their lane was deleted
--- while they were scheduled, blocked or failed. Returns how many.
-create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_limit int)
+-- Gives these tasks, which the caller has locked, a lane: theirs was deleted while they were
+-- scheduled, blocked or failed. Returns how many.
+create or replace function devart_private.give_lanes(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_task_ids uuid[] := array(
-        select t.id from devart.tasks t
-        where t.status = 'TODO' and t.lane_id = any (p_lane_ids)
-        limit p_limit
-        for no key update skip locked);
 begin
-    if v_task_ids = '{}' then
-        return 0;
-    end if;
     -- Past check_new_lane: its limits are for those who make tasks, and these are made. A refusal
     -- here would stop tidy_lanes for good, so that no lane was ever free again.
     insert into devart_private.lanes (required_capabilities)
     select distinct devart_private.canonical_capabilities(t.required_capabilities)
-    from devart.tasks t where t.id = any (v_task_ids)
+    from devart.tasks t where t.id = any (p_ids)
     on conflict do nothing;
     update devart.tasks t
     set lane_id = devart_private.lane_of(
         devart_private.canonical_capabilities(t.required_capabilities))
-    where t.id = any (v_task_ids);
+    where t.id = any (p_ids);
     perform devart_private.wake('tasks');
     if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages('invite', v_task_ids);
+        perform devart_private.send_task_messages('invite', p_ids);
     end if;
-    return cardinality(v_task_ids);
+    return cardinality(p_ids);
+end
+$$;
+
+-- Gives up to p_limit tasks that wait in a lane that is gone another one. Returns how many.
+create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('give_lanes');
+begin
+    return devart_private.do_rows('give_lanes', array(
+        select t.id from devart.tasks t
+        where t.status = 'TODO' and t.lane_id = any (p_lane_ids) and t.id <> all (v_put_off)
+        limit p_limit
+        for no key update skip locked));
 end
 $$;
 

@@ -117,6 +117,51 @@ begin
 end
 $$;
 
+-- Locks these tasks under their leases, and then all that waits for any of them, each by id: tasks
+-- that are completed together lock in the same order as others that are, whatever depends on what.
+-- One by one, as unblock_dependents does it for each, two batches would wait for each other.
+create or replace function devart_private.lock_to_complete(
+    p_task_ids uuid[], p_lease_tokens uuid[], p_agent_id uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_task_ids uuid[] := array(
+        select t.id
+        from unnest(p_task_ids, p_lease_tokens) as f (task_id, lease_token)
+        join devart.tasks t on t.id = f.task_id and t.lease_token = f.lease_token
+        where t.status = 'IN_PROGRESS' and (p_agent_id is null or t.agent_id = p_agent_id)
+        order by t.id
+        for no key update of t);
+begin
+    perform t.id from devart.tasks t
+    where t.id in (
+        select d.task_id from devart.task_dependencies d where d.depends_on = any (v_task_ids))
+    order by t.id
+    for no key update;
+end
+$$;
+
+-- What depends on a task that is DONE no more waits for it again: unblock_dependents will count it
+-- down once more. One that somebody works on goes on.
+create or replace function devart_private.block_dependents(p_task_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    perform t.id from devart.tasks t
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
+    order by t.id
+    for no key update;
+    update devart.tasks t
+    set open_dependencies = least(t.open_dependencies, 999999999) + 1,
+        status = case when t.status in ('TODO', 'SCHEDULED') then 'BLOCKED'
+                      else t.status end::devart.task_status
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id);
+end
+$$;
+
 drop function if exists devart_private.has_open_dependencies(uuid);
 drop function if exists devart_private.ready_status(uuid);
 

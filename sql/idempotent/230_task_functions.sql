@@ -200,7 +200,7 @@ end
 $$;
 
 -- Edits a task that is neither taken nor finished. changes: column to new value. One that needs
--- approval asks people anew when what they approved changes.
+-- approval asks people again when what they approved changes.
 -- Errors: P0002 no such task, 55000 taken or finished, 22023 unknown column, 42501.
 create or replace function devart.update_task(task_id uuid, changes jsonb)
 returns devart.tasks language plpgsql security definer
@@ -288,7 +288,7 @@ end
 $$;
 
 -- Gives a failed or cancelled task another life, with all its retries; one that needs approval asks
--- for it anew.
+-- for it again.
 -- Errors: P0002, 55000 not failed or cancelled, or it depends on a cancelled task, 42501.
 create or replace function devart.retry_task(task_id uuid)
 returns devart.tasks language plpgsql security definer

@@ -126,6 +126,10 @@ begin
         perform devart_private.lane_of(array[c], 'capabilities')
         from unnest(v_agent.capabilities) c;
     elsif not set_agent_activation.active then
+        perform t.id from devart.tasks t
+        where t.agent_id = v_agent.id and t.status = 'IN_PROGRESS'
+        order by t.id
+        for no key update;
         update devart.tasks t
         set status = 'TODO', agent_id = null, lease_token = null, lease_expires_at = null,
             last_error = 'agent was deactivated'

@@ -14,11 +14,6 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
 begin
-    update devart.tasks t
-    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
-        attempt = t.attempt - p_never_started::int,
-        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
-    where t.id = p_task_id;
     insert into devart_private.budget_waits as w (
         task_id, scope_id, service_id, needed_usd, agent_id
     )
@@ -28,6 +23,12 @@ begin
         set scope_id = excluded.scope_id, service_id = excluded.service_id,
             needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
+    -- After what it waits for, without which it would ask people about the task itself.
+    update devart.tasks t
+    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
+        attempt = t.attempt - p_never_started::int,
+        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
+    where t.id = p_task_id;
     return devart_private.request_approval(
         'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
         p_detail => p_verdict);
@@ -119,24 +120,35 @@ create or replace trigger tasks_after_cost_edit after update of service_id, esti
     )
     execute function devart_private.tasks_after_cost_edit();
 
+-- Lets these tasks go that wait for money. Returns how many went.
+create or replace function devart_private.resume_tasks(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select count(*) filter (where devart_private.resume_task(u.id))::int
+    from unnest(p_ids) as u (id)
+$$;
+
 -- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
--- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most. One
+-- that meets an error is put off: whoever brought the money has nothing to do with it.
 -- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait record;
+    v_put_off uuid[] := devart_private.put_off('resume_tasks');
     v_count int := 0;
 begin
     for v_wait in
         select w.task_id, w.needed_usd
         from devart_private.budget_waits w join devart.tasks t on t.id = w.task_id
-        where w.scope_id = p_scope_id
+        where w.scope_id = p_scope_id and w.task_id <> all (v_put_off)
         order by t.priority, w.waiting_since
         limit 100
     loop
-        if v_wait.needed_usd <= p_room_usd and devart_private.resume_task(v_wait.task_id) then
+        if v_wait.needed_usd <= p_room_usd
+            and devart_private.do_rows('resume_tasks', array[v_wait.task_id]) > 0 then
             p_room_usd := p_room_usd - v_wait.needed_usd;
             v_count := v_count + 1;
         end if;
@@ -189,6 +201,41 @@ $$;
 
 drop function if exists devart_private.budget_room(uuid);
 
+-- Opens the windows of these budgets that have ended. Returns how many were looked at.
+create or replace function devart_private.open_budget_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- The same of these services.
+create or replace function devart_private.open_service_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_services(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- Lets go what waits for these services and budgets and can be paid. Returns how many went.
+create or replace function devart_private.resume_waiting_for(p_scope_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+    v_count int := 0;
+begin
+    foreach v_id in array p_scope_ids loop
+        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
+    end loop;
+    return v_count;
+end
+$$;
+
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
 -- no call did, because the one that brought the money back could not see the task that was just
 -- beginning to wait.
@@ -196,45 +243,24 @@ create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_id uuid;
-    v_count int := 0;
+    v_put_off uuid[];
 begin
-    perform devart_private.lock_budgets(array(
+    v_put_off := devart_private.put_off('open_budget_windows');
+    perform devart_private.do_rows('open_budget_windows', array(
         select b.id from devart.budgets b
-        where b.window_end <= clock_timestamp()
-          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)), false);
-    perform devart_private.lock_services(array(
+        where b.window_end <= clock_timestamp() and b.id <> all (v_put_off)
+          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)
+        order by b.id));
+    v_put_off := devart_private.put_off('open_service_windows');
+    perform devart_private.do_rows('open_service_windows', array(
         select s.id from devart.service_registry s
-        where s.window_end <= clock_timestamp()
+        where s.window_end <= clock_timestamp() and s.id <> all (v_put_off)
           and (s.status = 'SUSPENDED' or exists (
-              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
-    for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
-        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
-    end loop;
-    return v_count;
+              select from devart_private.budget_waits w where w.scope_id = s.id))
+        order by s.id));
+    v_put_off := devart_private.put_off('resume_waiting_for');
+    return devart_private.do_rows('resume_waiting_for', array(
+        select distinct w.scope_id from devart_private.budget_waits w
+        where w.scope_id <> all (v_put_off) limit 100));
 end
 $$;
-
--- At the end of the transaction that changed a limit, when it is known what else it did with the
--- money.
-create or replace function devart_private.wake_after_change()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.wake_waiting(new.id);
-    return null;
-end
-$$;
-
-drop trigger if exists service_registry_wake on devart.service_registry;
-create constraint trigger service_registry_wake
-    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
-    on devart.service_registry
-    deferrable initially deferred for each row when (new.status <> 'DISABLED')
-    execute function devart_private.wake_after_change();
-
-drop trigger if exists budgets_wake on devart.budgets;
-create constraint trigger budgets_wake
-    after update of budget_usd, hard_limit, period, time_zone on devart.budgets
-    deferrable initially deferred for each row
-    execute function devart_private.wake_after_change();

@@ -203,9 +203,9 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time; those that somebody decides just now are left to
--- them. Returns how many.
-create or replace function devart_private.expire_approvals()
+-- Ends these approvals, which nobody decided in time; those that somebody decides just now are left
+-- to them. Returns how many.
+create or replace function devart_private.expire_these_approvals(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -213,9 +213,7 @@ declare
     v_count int := 0;
 begin
     for v_approval in
-        select a.* from devart.approvals a
-        where a.status = 'PENDING' and a.expires_at <= now()
-        order by a.expires_at limit 1000
+        select a.* from devart.approvals a where a.id = any (p_ids) order by a.expires_at
     loop
         perform t.id from devart.tasks t where t.id = v_approval.subject_id
         for no key update skip locked;
@@ -229,6 +227,20 @@ begin
         v_count := v_count + 1;
     end loop;
     return v_count;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_approvals');
+begin
+    return devart_private.do_rows('expire_these_approvals', array(
+        select a.id from devart.approvals a
+        where a.status = 'PENDING' and a.expires_at <= now() and a.id <> all (v_put_off)
+        order by a.expires_at limit 1000));
 end
 $$;
 

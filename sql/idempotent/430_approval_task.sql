@@ -67,7 +67,8 @@ $$;
 
 -- Called by the history (pg_devart/src/tasks/history.rs) for a task that needs approval and begins
 -- to wait for people. p_anew: it had ended, so that what was granted counts no more. Otherwise it
--- may wait for money only, with its approval intact.
+-- may wait for money only, with its approval intact; without anything to wait for, it would wait
+-- for ever.
 create or replace function devart_private.ask_about_task(p_task_id uuid, p_anew boolean)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -75,18 +76,27 @@ begin
     if p_anew or not (
         select devart_private.is_approved(t.id, devart_private.task_digest(t))
         from devart.tasks t where t.id = p_task_id
+    ) or not exists (
+        select from devart_private.budget_waits w where w.task_id = p_task_id
     ) then
         perform devart_private.request_task_approval(p_task_id);
     end if;
 end
 $$;
 
--- An edit reopens the question.
+-- An edit reopens the question. Whoever makes it is remembered in every state: a failed task may be
+-- given another life by somebody else, and what runs then is the editor's all the same.
 create or replace function devart_private.tasks_after_content_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform devart_private.request_task_approval(new.id);
+    insert into devart_private.task_editors (task_id, editor)
+    select new.id, e.editor from (values (devart.my_user_id()), (devart.my_agent_id())) e (editor)
+    where e.editor is not null
+    on conflict do nothing;
+    if new.needs_approval and new.status = 'AWAITING_APPROVAL' then
+        perform devart_private.request_task_approval(new.id);
+    end if;
     return null;
 end
 $$;
@@ -96,12 +106,11 @@ create or replace trigger tasks_after_content_edit
         required_capabilities
     on devart.tasks
     for each row when (
-        new.needs_approval and new.status = 'AWAITING_APPROVAL'
-        and (new.title::text, new.description::text, new.payload, new.service_id,
-             new.estimated_cost_usd::numeric, new.required_capabilities::text[])
-            is distinct from
-            (old.title::text, old.description::text, old.payload, old.service_id,
-             old.estimated_cost_usd::numeric, old.required_capabilities::text[])
+        (new.title::text, new.description::text, new.payload, new.service_id,
+         new.estimated_cost_usd::numeric, new.required_capabilities::text[])
+        is distinct from
+        (old.title::text, old.description::text, old.payload, old.service_id,
+         old.estimated_cost_usd::numeric, old.required_capabilities::text[])
     )
     execute function devart_private.tasks_after_content_edit();
 
@@ -119,6 +128,7 @@ returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.end_asking(old.id);
+    delete from devart_private.task_editors e where e.task_id = old.id;
     return null;
 end
 $$;
@@ -126,7 +136,7 @@ $$;
 create or replace trigger tasks_after_delete_asking after delete on devart.tasks
     for each row execute function devart_private.tasks_after_delete_asking();
 
--- Whoever made the task, and whoever asked for it in any of its forms.
+-- Whoever made the task, changed what is in it, or asked for it in any of its forms.
 create or replace function devart_private.approval_interested_task(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -134,6 +144,8 @@ set search_path = pg_catalog, pg_temp as $$
         select a.requested_by from devart.approvals a
         where a.subject = 'task' and a.subject_id = p_approval.subject_id
           and a.requested_by is not null
+        union
+        select e.editor from devart_private.task_editors e where e.task_id = p_approval.subject_id
         union
         select t.created_by from devart.tasks t
         where t.id = p_approval.subject_id and t.created_by is not null)

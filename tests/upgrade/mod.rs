@@ -37,12 +37,65 @@ async fn an_upgraded_database_is_like_a_fresh_one_and_keeps_its_rows() -> Result
     let tasks: i64 = sqlx::query_scalar("select count(*) from devart.tasks")
         .fetch_one(&db.owner)
         .await?;
-    assert_eq!(tasks, 4);
+    assert_eq!(tasks, 8);
     let agent = db.agent(&[]).await?;
     let claimed = claim(&db.owner, agent.id).await?.context("a task to do")?;
     assert_eq!(title(&db, claimed.task_id).await?, "waits");
     assert_eq!(status(&db, "too deep").await?, "FAILED");
     assert_eq!(status(&db, "depends").await?, "BLOCKED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_no_version_takes_any_more_end_or_can_be_changed() -> Result<()> {
+    let db = Database::empty().await?;
+    let mut session = db.session().await?;
+    install(&mut session, "0.1.0").await?;
+    sqlx::raw_sql(ROWS).execute(&mut session).await?;
+    migrate(&db.url()).await?;
+
+    assert_eq!(status(&db, "no number").await?, "FAILED");
+    let told: Vec<String> = sqlx::query_scalar(
+        "select e.detail ->> 'error' from devart.task_events e
+         join devart.tasks t on t.id = e.task_id where t.title = 'no number'",
+    )
+    .fetch_all(&db.owner)
+    .await?;
+    assert_eq!(told, ["estimated_cost_usd was no number"]);
+
+    let done = db.maintain().await?;
+    assert_eq!(done.get("failed"), None, "{done}");
+    for (title, expected) in [
+        ("endless", "FAILED"),
+        ("nobodys", "TODO"),
+        ("stuck", "TODO"),
+    ] {
+        assert_eq!(status(&db, title).await?, expected, "{title}");
+    }
+    // Each of these rows can be changed.
+    for (change, rows) in [
+        (
+            "update devart_private.agent_api_keys set revoked_at = now()",
+            2,
+        ),
+        ("update devart.approvals set last_vote_at = now()", 1),
+        ("update devart.tasks set title = title || '.'", 8),
+    ] {
+        let changed = sqlx::query(change).execute(&db.owner).await?;
+        assert_eq!(changed.rows_affected(), rows, "{change}");
+    }
+    let never_ends: Vec<bool> = sqlx::query_scalar(
+        "select expires_at is null from devart_private.agent_api_keys order by key_id",
+    )
+    .fetch_all(&db.owner)
+    .await?;
+    assert_eq!(never_ends, [true, false]);
+    let prices: Vec<(String, String)> = sqlx::query_as(
+        "select unit, (effective_from at time zone 'UTC')::date::text from devart.service_prices",
+    )
+    .fetch_all(&db.owner)
+    .await?;
+    assert_eq!(prices, [("token".to_owned(), "1970-01-01".to_owned())]);
     Ok(())
 }
 

@@ -1,22 +1,22 @@
 //! What JSON must be so that everybody can read it again: every part of devart, every language that
-//! agents are written in. It is measured before anything is built from it, as text without exponents,
-//! which is what comes out of the database.
+//! agents are written in. It is measured before anything is built from it, as text without
+//! exponents, which is what comes out of the database.
 //!
-//! Two measure: [`check_text`] what comes as text, and the extension (`pg_devart/src/pg/json_tree.rs`)
-//! what is a `jsonb` already.
+//! Two measure: [`check_text`] what comes as text, and the extension
+//! (`pg_devart/src/pg/json_tree.rs`) what is a `jsonb` already.
 
 use std::fmt;
 
-/// Levels of arrays and objects within each other. serde_json gives up at 128, and answers put a few
-/// of their own around it.
+/// Levels of arrays and objects within each other. serde_json gives up at 128, and answers put a
+/// few of their own around it.
 pub const MAX_DEPTH: usize = 64;
 
-/// Characters of a number, written without an exponent. Every double fits, as the longest has 343, and
-/// Python reads integers of up to 4,300 digits.
+/// Characters of a number, written without an exponent. Every double fits, as the longest has 343,
+/// and Python reads integers of up to 4,300 digits.
 pub const MAX_NUMBER_CHARS: usize = 400;
 
-/// Names that serde_json takes for its own: an object with such a name comes out as a number, or is an
-/// error.
+/// Names that serde_json takes for its own: an object with such a name comes out as a number, or is
+/// an error.
 pub const RESERVED_NAMES: &str = "$serde_json::private::";
 
 /// Bytes of a task's payload or result.
@@ -163,8 +163,8 @@ fn escaped_len(byte: u8) -> usize {
     }
 }
 
-/// Checks JSON text of at most `most` bytes, of which nothing is built. The text must be well-formed:
-/// of what is not, only that nothing here fails is promised.
+/// Checks JSON text of at most `most` bytes, of which nothing is built. The text must be
+/// well-formed: of what is not, only that nothing here fails is promised.
 ///
 /// # Errors
 /// The first [`JsonProblem`].
@@ -180,8 +180,8 @@ pub fn check_text(text: &str, most: usize) -> Result<(), JsonProblem> {
     Ok(())
 }
 
-/// The text of a JSON string that was well-formed but for what cannot be stored. That is made visible:
-/// U+0000 becomes ␀, half of a surrogate pair �. `None` for what is no string.
+/// The text of a JSON string that was well-formed but for what cannot be stored. That is made
+/// visible: U+0000 becomes ␀, half of a surrogate pair �. `None` for what is no string.
 pub fn storable_text(json: &str) -> Option<String> {
     let text: String = match serde_json::from_str(json) {
         Ok(text) => text,

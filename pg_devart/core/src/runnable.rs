@@ -38,6 +38,8 @@ pub enum Check {
     Votes,
     /// The same for one that had ended: earlier votes do not count.
     VotesAnew,
+    /// It waits for people: is there anything that they are asked?
+    Question,
 }
 
 /// What to check when a task goes `from` one status `to` another. Claims need nothing.
@@ -51,7 +53,8 @@ pub fn check(from: TaskStatus, to: TaskStatus) -> Check {
         (_, InProgress) => Check::Votes,
         (Done | Failed | Cancelled, Todo | Scheduled | Blocked) => Check::PlaceAnew,
         (_, Todo | Scheduled | Blocked) => Check::Place,
-        _ => Check::Nothing,
+        (_, AwaitingApproval) => Check::Question,
+        (_, Done | Failed | Cancelled) => Check::Nothing,
     }
 }
 
@@ -93,6 +96,14 @@ mod tests {
                     "from {from} to {to}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn whatever_begins_to_wait_for_people_needs_a_question() {
+        for &from in TaskStatus::ALL {
+            let is_checked = check(from, AwaitingApproval) == Check::Question;
+            assert_eq!(is_checked, from != AwaitingApproval, "from {from}");
         }
     }
 

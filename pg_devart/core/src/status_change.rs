@@ -12,6 +12,8 @@ pub struct Consequences {
     /// A message is written for agents that are pushed to.
     pub message: Option<Message>,
     pub dependents: Option<Dependents>,
+    /// Tasks that depend on this one wait for it again.
+    pub blocks_dependents: bool,
     /// Money that was set aside for the task is free for others.
     pub ends_holds: bool,
     /// Who waited for money, or for people, waits no more.
@@ -77,6 +79,7 @@ pub fn consequences(from: TaskStatus, to: TaskStatus, has_service: bool) -> Cons
             _ => Asking::IfNeedBe,
         }),
         may_be_hopeless: to == Blocked,
+        blocks_dependents: from == Done,
         ..Consequences::default()
     };
     match (from, to) {
@@ -125,6 +128,14 @@ mod tests {
             ..Consequences::default()
         };
         assert_eq!(consequences(InProgress, Done, false), only_dependents);
+    }
+
+    #[test]
+    fn a_task_that_is_done_no_more_is_waited_for_again() {
+        for &to in TaskStatus::ALL {
+            assert!(consequences(Done, to, false).blocks_dependents, "to {to}");
+        }
+        assert!(!consequences(Failed, Todo, false).blocks_dependents);
     }
 
     #[test]

@@ -24,8 +24,8 @@ use crate::pg::spi::{self, Session};
 /// of all of them apply. A refusal is an answer with success false, not an error: an error would
 /// roll back a suspension. The same `idempotency_key` from the same caller charges once and is
 /// answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 no amount that makes sense,
-/// 23505 the key was used for another charge.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 no amount that
+/// makes sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn charge_service(

@@ -37,8 +37,8 @@ pub struct Terms<'a> {
 /// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
 /// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
 /// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
-/// of the agent, the task, its run and its creator, and of what the task descends from. An agent that
-/// names no task reserves for all that it has in hand: the budgets of all of them apply.
+/// of the agent, the task, its run and its creator, and of what the task descends from. An agent
+/// that names no task reserves for all that it has in hand: the budgets of all of them apply.
 ///
 /// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code,
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit

@@ -2,8 +2,8 @@
 //!
 //! Every claim asks the same settings and the same lanes. They are read once and forgotten when
 //! Postgres tells the session that their table has changed. It tells so for changes of a table's
-//! definition; a trigger (`devart_private.forget_cached`) makes it do so for changes of the rows, too,
-//! when they commit. Nothing is borrowed while Postgres works.
+//! definition; a trigger (`devart_private.forget_cached`) makes it do so for changes of the rows,
+//! too, when they commit. Nothing is borrowed while Postgres works.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -50,7 +50,8 @@ pub fn get_by<T: 'static>(index: &Index, name: &'static str, read: impl FnOnce()
     }
     let forgotten_before = FORGOTTEN.get();
     let value = Rc::new(read());
-    // Not what changed while it was read, and nothing from an old snapshot: it would be kept too long.
+    // Not what changed while it was read, and nothing from an old snapshot: it would be kept too
+    // long.
     if FORGOTTEN.get() == forgotten_before && !snapshot::is_for_the_whole_transaction() {
         KEPT.with_borrow_mut(|kept| kept.insert(key, value.clone()));
     }
@@ -59,12 +60,14 @@ pub fn get_by<T: 'static>(index: &Index, name: &'static str, read: impl FnOnce()
 
 fn listen() {
     if !LISTENS.replace(true) {
-        // SAFETY: the callback is a plain function, as long as the library is loaded, which is for good.
+        // SAFETY: the callback is a plain function, as long as the library is loaded, which is for
+        // good.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
     }
 }
 
-/// Called by Postgres in between; must not fail or ask the catalog. No OID: everything may have changed.
+/// Called by Postgres in between; must not fail or ask the catalog. No OID: everything may have
+/// changed.
 #[pg_guard]
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, table: pg_sys::Oid) {
     FORGOTTEN.set(FORGOTTEN.get().wrapping_add(1));

@@ -6,10 +6,11 @@ use pgrx::PgTryBuilder;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 
-/// Runs `attempt` in a subtransaction, which is kept when it gives something and else rolled back, locks included. An error ends
-/// the whole transaction, as everywhere.
+/// Runs `attempt` in a subtransaction, which is kept when it gives something and else rolled back,
+/// locks included. An error ends the whole transaction, as everywhere.
 ///
-/// Postgres keeps the lock on a row that an update waited for even when the row then does not match any more.
+/// Postgres keeps the lock on a row that an update waited for even when the row then does not match
+/// any more.
 pub fn keep_if_some<T>(attempt: impl FnOnce() -> Option<T>) -> Option<T> {
     match caught(attempt) {
         Ok(outcome) => outcome,
@@ -24,8 +25,9 @@ pub struct Failure {
     pub message: String,
 }
 
-/// As [`keep_if_some`], but goes on after an error that is about the data: the subtransaction is rolled back, and the error
-/// given. What another attempt may overcome (a lost connection, a deadlock, a timeout) ends the transaction all the same.
+/// As [`keep_if_some`], but goes on after an error that is about the data: the subtransaction is
+/// rolled back, and the error given. What another attempt may overcome (a lost connection, a
+/// deadlock, a timeout) ends the transaction all the same.
 pub fn keep_unless_failed<T>(attempt: impl FnOnce() -> Option<T>) -> Result<Option<T>, Failure> {
     caught(attempt).map_err(|caught| match failure_of(&caught) {
         Some(failure) => failure,
@@ -33,8 +35,8 @@ pub fn keep_unless_failed<T>(attempt: impl FnOnce() -> Option<T>) -> Result<Opti
     })
 }
 
-/// The subtransaction ends before an error goes on, as PL/pgSQL does it: Postgres takes one that is still open then for a
-/// savepoint of the client's, and the session would wait for a ROLLBACK.
+/// The subtransaction ends before an error goes on, as PL/pgSQL does it: Postgres takes one that is
+/// still open then for a savepoint of the client's, and the session would wait for a ROLLBACK.
 fn caught<T>(attempt: impl FnOnce() -> Option<T>) -> Result<Option<T>, CaughtError> {
     let before = Before::begin();
     let outcome = PgTryBuilder::new(AssertUnwindSafe(|| Ok(attempt())))
@@ -44,8 +46,8 @@ fn caught<T>(attempt: impl FnOnce() -> Option<T>) -> Result<Option<T>, CaughtErr
     outcome
 }
 
-/// What is put back after a subtransaction, as PL/pgSQL does for its exception blocks. Values that an attempt gives are Rust's
-/// own, so nothing is lost with the subtransaction's memory.
+/// What is put back after a subtransaction, as PL/pgSQL does for its exception blocks. Values that
+/// an attempt gives are Rust's own, so nothing is lost with the subtransaction's memory.
 struct Before {
     context: pg_sys::MemoryContext,
     owner: pg_sys::ResourceOwner,
@@ -53,7 +55,8 @@ struct Before {
 
 impl Before {
     fn begin() -> Self {
-        // SAFETY: a transaction runs, as in every function; context and owner are put back by `end`.
+        // SAFETY: a transaction runs, as in every function; context and owner are put back by
+        // `end`.
         unsafe {
             let before = Before {
                 context: pg_sys::CurrentMemoryContext,
@@ -66,8 +69,8 @@ impl Before {
     }
 
     fn end(self, keep: bool) {
-        // SAFETY: the subtransaction of `begin` is the innermost one, since whatever begins one ends it, and an error ends those
-        // that it leaves.
+        // SAFETY: the subtransaction of `begin` is the innermost one, since whatever begins one
+        // ends it, and an error ends those that it leaves.
         unsafe {
             match keep {
                 true => pg_sys::ReleaseCurrentSubTransaction(),
@@ -79,8 +82,8 @@ impl Before {
     }
 }
 
-/// Classes of SQLSTATEs that are about the data: data exceptions, integrity, limits of the program, PL/pgSQL, and what nobody
-/// thought of.
+/// Classes of SQLSTATEs that are about the data: data exceptions, integrity, limits of the program,
+/// PL/pgSQL, and what nobody thought of.
 const ABOUT_DATA: [&str; 5] = ["22", "23", "54", "P0", "XX"];
 
 fn failure_of(caught: &CaughtError) -> Option<Failure> {

@@ -28,6 +28,12 @@ statement!(
     [UUIDOID]
 );
 statement!(
+    WAITS_FOR_MONEY,
+    "select exists (
+         select from devart_private.budget_waits w where w.task_id operator(pg_catalog.=) $1)",
+    [UUIDOID]
+);
+statement!(
     LANE,
     "select c, devart_private.lane_of(c) from devart_private.canonical_capabilities($1) c",
     [TEXTARRAYOID]
@@ -39,7 +45,7 @@ mod devart_private {
 
     /// Before insert on devart.tasks, for each row: gives it priority, lane, status and creator.
     ///
-    /// Errors: 22023 `run_at` is no sensible time.
+    /// Errors: 22023 `run_at` is no sensible time, 55000 IN_PROGRESS without a lease.
     #[pg_trigger]
     fn tasks_before_insert<'a>(
         trigger: &'a PgTrigger<'a>,
@@ -56,14 +62,20 @@ mod devart_private {
     /// Before update of status on devart.tasks, for each row: a task that would become runnable
     /// gets its place in the queue, or waits for what it lacks. Claims and completions pass here,
     /// too: nothing may be added for them.
+    ///
+    /// Errors: 55000 IN_PROGRESS without a lease.
     #[pg_trigger]
     fn tasks_before_requeue<'a>(
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, ErrorReport> {
         let mut row = NewRow::of(trigger);
         let (from, to) = (status_of(&NewRow::replaced(trigger)), status_of(&row));
+        if to == TaskStatus::InProgress && from != to {
+            refuse_without_lease(&row);
+        }
         let check = check(from, to);
         match check {
+            Check::Question => ask_something(trigger, &mut row),
             Check::Nothing => (),
             Check::Place => requeue(trigger, &mut row, true),
             Check::PlaceAnew => requeue(trigger, &mut row, false),
@@ -113,6 +125,38 @@ mod devart_private {
         }
         Ok(Some(row.finish()))
     }
+}
+
+/// Nobody could complete such a task, and it would never come back.
+fn refuse_without_lease(row: &NewRow) {
+    let has_lease = row.get::<Uuid>(c"lease_token").is_some()
+        && row
+            .get::<TimestampWithTimeZone>(c"lease_expires_at")
+            .is_some();
+    if !has_lease {
+        let problem = "is IN_PROGRESS only under a lease, as claim_tasks and start_task give it";
+        Error::wrong_state("status", problem).raise();
+    }
+}
+
+/// A task that begins to wait for people without waiting for money needs their votes from then on,
+/// as one that is made so: otherwise nobody would be asked anything, and it would wait for ever.
+fn ask_something(trigger: &PgTrigger, row: &mut NewRow) {
+    let task_id: Uuid = row.required(c"id");
+    if !row.get::<bool>(c"needs_approval").unwrap_or(false) && !waits_for_money(trigger, task_id) {
+        row.set(c"needs_approval", true);
+    }
+}
+
+fn waits_for_money(trigger: &PgTrigger, task_id: Uuid) -> bool {
+    spi::as_owner(trigger, || {
+        spi::connect(|session| {
+            WAITS_FOR_MONEY.with(|statement| {
+                let rows = statement.rows(session, &[task_id.into()]);
+                rows.first().is_some_and(|row| row.required(1))
+            })
+        })
+    })
 }
 
 fn requeue(trigger: &PgTrigger, row: &mut NewRow, may_be_approved: bool) {
@@ -181,6 +225,9 @@ fn set_status(trigger: &PgTrigger, row: &mut NewRow) {
     let status = row.get::<Label>(c"status").map(named);
     if status == Some(TaskStatus::AwaitingApproval) {
         row.set(c"needs_approval", true);
+    }
+    if status == Some(TaskStatus::InProgress) {
+        refuse_without_lease(row);
     }
     match status {
         None | Some(TaskStatus::Todo | TaskStatus::Scheduled) => {

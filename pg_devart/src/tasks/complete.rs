@@ -8,6 +8,7 @@ use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::dependents;
 use super::lease_refusal;
 use super::outcome::{self, changes_leased_task, outcome_columns};
 use crate::caller;
@@ -37,6 +38,12 @@ statement!(
         "    t.id"
     ),
     [UUIDARRAYOID, UUIDARRAYOID, JSONBARRAYOID, UUIDOID]
+);
+
+statement!(
+    LOCK,
+    "select devart_private.lock_to_complete($1, $2, $3)",
+    [UUIDARRAYOID, UUIDARRAYOID, UUIDOID]
 );
 
 changes_leased_task! {
@@ -105,6 +112,17 @@ fn complete_tasks(
     let refused: HashSet<Uuid> = refused.into_iter().map(|(task_id, _)| task_id).collect();
     let agent = caller::calling_agent()?;
     let done: HashSet<Uuid> = spi::connect(|session| {
+        // Otherwise two batches could wait for each other: each completion locks its dependents.
+        if finished.len() > 1 && dependents::of_any(session, &finished) {
+            LOCK.with(|statement| {
+                let arguments = [
+                    finished.clone().into(),
+                    lease_tokens.clone().into(),
+                    agent.into(),
+                ];
+                statement.rows(session, &arguments).len()
+            });
+        }
         COMPLETE_MANY.with(|statement| {
             let arguments = [
                 finished.into(),

@@ -13,20 +13,15 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::dependents::DEPENDENTS;
 use super::events::{self, Event};
-use crate::pg::index::{Index, Key};
+use crate::pg::index::Key;
 use crate::pg::labels::Label;
 use crate::pg::new_row::NewRow;
 use crate::pg::snapshot;
 use crate::pg::spi::{self, Session, statement};
 use crate::pg::transition;
 use crate::{settings, wake};
-
-const DEPENDENTS: Index = Index {
-    schema: c"devart",
-    table: c"task_dependencies",
-    name: c"task_dependencies_depends_on_idx",
-};
 
 statement!(
     INVITE_NEW,
@@ -58,6 +53,11 @@ statement!(
 statement!(
     UNBLOCK,
     "select devart_private.unblock_dependents($1)",
+    [UUIDOID]
+);
+statement!(
+    BLOCK,
+    "select devart_private.block_dependents($1)",
     [UUIDOID]
 );
 statement!(
@@ -201,6 +201,9 @@ fn apply(session: &Session, task: &NewRow, consequences: &Consequences) {
     }
     if let Some(message) = consequences.message {
         send(session, message, task_id);
+    }
+    if consequences.blocks_dependents {
+        if_has_dependents(session, task_id, &BLOCK);
     }
     match consequences.dependents {
         Some(Dependents::Unblock) => if_has_dependents(session, task_id, &UNBLOCK),

@@ -7,6 +7,7 @@ mod claim_round;
 mod claimed;
 mod complete;
 mod cursors;
+mod dependents;
 mod events;
 mod fail;
 mod history;

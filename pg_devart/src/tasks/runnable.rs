@@ -27,8 +27,8 @@ statement!(
     ]
 );
 
-/// Puts the task into the state in which it waits. `may_be_approved` false: what people approved does
-/// not count, since the task ended after it or is new.
+/// Puts the task into the state in which it waits. `may_be_approved` false: what people approved
+/// does not count, since the task ended after it or is new.
 pub fn settle(trigger: &PgTrigger, row: &mut NewRow, may_be_approved: bool) {
     let waits = Waits {
         for_people: needs_votes(trigger, row, may_be_approved),
