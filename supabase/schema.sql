@@ -1464,6 +1464,51 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0059_plain_arrays.sql', '7ab9f6330ee1810526a8a6e219c189fbecfd3cc6166e909a0a2b42ce5d4c40fe');
 commit;
 
+-- ---- sql/incremental/0060_no_endless_states.sql ----
+
+begin;
+-- No task stays in a state for ever, and nobody approves what they wrote themselves: who edited,
+-- which rows periodic work puts off, what waits for nothing, and a lease for all in progress.
+
+set local role devart_owner;
+
+-- People and agents who changed the content of a task (430_approval_task.sql).
+create table devart_private.task_editors (
+    task_id uuid not null,
+    editor uuid not null,
+    primary key (task_id, editor)
+);
+
+-- Rows that met an error in periodic work, and why (785_row_by_row.sql).
+create table devart_private.put_off_rows (
+    step text not null,
+    row_id uuid not null,
+    failures int not null default 1,
+    sqlstate text not null,
+    reason text not null,
+    failed_at timestamptz not null default now(),
+    retry_at timestamptz not null,
+    primary key (step, row_id)
+);
+
+-- Tasks that wait for others, and for none that is open.
+create index tasks_stuck_idx on devart.tasks (ready_at)
+    where status = 'BLOCKED' and open_dependencies = 0;
+
+-- A task in progress without a lease that ends would never come back to anybody: one that is so
+-- comes back now. "Not valid", so that nothing is read again.
+update devart.tasks t
+set lease_token = coalesce(t.lease_token, gen_random_uuid()), lease_expires_at = now()
+where t.status = 'IN_PROGRESS'
+  and (t.lease_token is null or t.lease_expires_at is null or not isfinite(t.lease_expires_at));
+alter table devart.tasks add constraint tasks_lease_check check (
+    status <> 'IN_PROGRESS'
+    or lease_token is not null and lease_expires_at is not null and isfinite(lease_expires_at)
+) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0060_no_endless_states.sql', '905575f94fa9bde94039a3f027f539eda76fa93fcdc98346cdfa5d19a40cff92');
+commit;
+
 -- ---- sql/idempotent/100_identity.sql ----
 
 begin;
@@ -2594,36 +2639,42 @@ set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmap
     select w.lane_id from waiting w where w.lane_id is not null
 $$;
 
--- Gives up to p_limit tasks that wait in a lane that is gone another one: their lane was deleted
--- while they were scheduled, blocked or failed. Returns how many.
-create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_limit int)
+-- Gives these tasks, which the caller has locked, a lane: theirs was deleted while they were
+-- scheduled, blocked or failed. Returns how many.
+create or replace function devart_private.give_lanes(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_task_ids uuid[] := array(
-        select t.id from devart.tasks t
-        where t.status = 'TODO' and t.lane_id = any (p_lane_ids)
-        limit p_limit
-        for no key update skip locked);
 begin
-    if v_task_ids = '{}' then
-        return 0;
-    end if;
     -- Past check_new_lane: its limits are for those who make tasks, and these are made. A refusal
     -- here would stop tidy_lanes for good, so that no lane was ever free again.
     insert into devart_private.lanes (required_capabilities)
     select distinct devart_private.canonical_capabilities(t.required_capabilities)
-    from devart.tasks t where t.id = any (v_task_ids)
+    from devart.tasks t where t.id = any (p_ids)
     on conflict do nothing;
     update devart.tasks t
     set lane_id = devart_private.lane_of(
         devart_private.canonical_capabilities(t.required_capabilities))
-    where t.id = any (v_task_ids);
+    where t.id = any (p_ids);
     perform devart_private.wake('tasks');
     if devart_private.task_messages_wanted() then
-        perform devart_private.send_task_messages('invite', v_task_ids);
+        perform devart_private.send_task_messages('invite', p_ids);
     end if;
-    return cardinality(v_task_ids);
+    return cardinality(p_ids);
+end
+$$;
+
+-- Gives up to p_limit tasks that wait in a lane that is gone another one. Returns how many.
+create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('give_lanes');
+begin
+    return devart_private.do_rows('give_lanes', array(
+        select t.id from devart.tasks t
+        where t.status = 'TODO' and t.lane_id = any (p_lane_ids) and t.id <> all (v_put_off)
+        limit p_limit
+        for no key update skip locked));
 end
 $$;
 
@@ -2799,6 +2850,51 @@ begin
 end
 $$;
 
+-- Locks these tasks under their leases, and then all that waits for any of them, each by id: tasks
+-- that are completed together lock in the same order as others that are, whatever depends on what.
+-- One by one, as unblock_dependents does it for each, two batches would wait for each other.
+create or replace function devart_private.lock_to_complete(
+    p_task_ids uuid[], p_lease_tokens uuid[], p_agent_id uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_task_ids uuid[] := array(
+        select t.id
+        from unnest(p_task_ids, p_lease_tokens) as f (task_id, lease_token)
+        join devart.tasks t on t.id = f.task_id and t.lease_token = f.lease_token
+        where t.status = 'IN_PROGRESS' and (p_agent_id is null or t.agent_id = p_agent_id)
+        order by t.id
+        for no key update of t);
+begin
+    perform t.id from devart.tasks t
+    where t.id in (
+        select d.task_id from devart.task_dependencies d where d.depends_on = any (v_task_ids))
+    order by t.id
+    for no key update;
+end
+$$;
+
+-- What depends on a task that is DONE no more waits for it again: unblock_dependents will count it
+-- down once more. One that somebody works on goes on.
+create or replace function devart_private.block_dependents(p_task_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    perform t.id from devart.tasks t
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
+    order by t.id
+    for no key update;
+    update devart.tasks t
+    set open_dependencies = least(t.open_dependencies, 999999999) + 1,
+        status = case when t.status in ('TODO', 'SCHEDULED') then 'BLOCKED'
+                      else t.status end::devart.task_status
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id);
+end
+$$;
+
 drop function if exists devart_private.has_open_dependencies(uuid);
 drop function if exists devart_private.ready_status(uuid);
 
@@ -2937,6 +3033,11 @@ begin;
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
 -- (What workers do, claim to complete, is native: pg_devart/src/tasks.)
 
+-- Its form without timeout_seconds, beside which calls would be ambiguous.
+drop function if exists devart.create_task(
+    text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
+    boolean, text, text);
+
 -- Creates one task. priority null: the parent's, else MEDIUM. Times are instants, money US dollars.
 -- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
 -- timeout_seconds: how long an attempt may run, whatever its heartbeats say; null for no limit.
@@ -2948,10 +3049,6 @@ begin;
 --
 -- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of
 -- the whole: every name here is qualified instead, operators too.
--- (Dropped: its form without timeout_seconds, beside which calls would be ambiguous.)
-drop function if exists devart.create_task(
-    text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
-    boolean, text, text);
 create or replace function devart.create_task(
     title text,
     description text default null,
@@ -3136,7 +3233,7 @@ end
 $$;
 
 -- Edits a task that is neither taken nor finished. changes: column to new value. One that needs
--- approval asks people anew when what they approved changes.
+-- approval asks people again when what they approved changes.
 -- Errors: P0002 no such task, 55000 taken or finished, 22023 unknown column, 42501.
 create or replace function devart.update_task(task_id uuid, changes jsonb)
 returns devart.tasks language plpgsql security definer
@@ -3224,7 +3321,7 @@ end
 $$;
 
 -- Gives a failed or cancelled task another life, with all its retries; one that needs approval asks
--- for it anew.
+-- for it again.
 -- Errors: P0002, 55000 not failed or cancelled, or it depends on a cancelled task, 42501.
 create or replace function devart.retry_task(task_id uuid)
 returns devart.tasks language plpgsql security definer
@@ -3627,6 +3724,10 @@ begin
         perform devart_private.lane_of(array[c], 'capabilities')
         from unnest(v_agent.capabilities) c;
     elsif not set_agent_activation.active then
+        perform t.id from devart.tasks t
+        where t.agent_id = v_agent.id and t.status = 'IN_PROGRESS'
+        order by t.id
+        for no key update;
         update devart.tasks t
         set status = 'TODO', agent_id = null, lease_token = null, lease_expires_at = null,
             last_error = 'agent was deactivated'
@@ -4353,7 +4454,8 @@ end
 $$;
 
 -- Releases due holds of these services and budgets because somebody needs the money now. Takes only
--- what it can lock without waiting; the rest is maintain()'s.
+-- what it can lock without waiting; the rest is maintain()'s. One that meets an error is put off:
+-- whoever needs the money has nothing to do with it.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -4361,11 +4463,12 @@ declare
     v_due uuid[];
     v_services uuid[];
     v_budgets uuid[];
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(100);
     v_due := array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
         for no key update skip locked);
@@ -4383,7 +4486,7 @@ begin
     v_due := array(
         select h.id from devart.holds h
         where h.id = any (v_due) and h.service_id = any (v_services) and h.budget_ids <@ v_budgets);
-    return devart_private.release_holds(v_due, 'EXPIRED');
+    return devart_private.do_rows('expire_these_holds', v_due);
 end
 $$;
 
@@ -4403,18 +4506,27 @@ set search_path = pg_catalog, pg_temp as $$
       and t.lease_expires_at > now()
 $$;
 
+-- Releases these holds, whose time is up.
+create or replace function devart_private.expire_these_holds(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.release_holds(p_ids, 'EXPIRED')
+$$;
+
 -- Releases holds whose time is up.
 create or replace function devart_private.expire_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(p_limit);
-    return devart_private.release_holds(array(
+    return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
         order by h.expires_at limit p_limit
         for no key update skip locked
-    ), 'EXPIRED');
+    ));
 end
 $$;
 
@@ -4501,11 +4613,6 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
 begin
-    update devart.tasks t
-    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
-        attempt = t.attempt - p_never_started::int,
-        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
-    where t.id = p_task_id;
     insert into devart_private.budget_waits as w (
         task_id, scope_id, service_id, needed_usd, agent_id
     )
@@ -4515,6 +4622,12 @@ begin
         set scope_id = excluded.scope_id, service_id = excluded.service_id,
             needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
+    -- After what it waits for, without which it would ask people about the task itself.
+    update devart.tasks t
+    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
+        attempt = t.attempt - p_never_started::int,
+        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
+    where t.id = p_task_id;
     return devart_private.request_approval(
         'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
         p_detail => p_verdict);
@@ -4606,24 +4719,35 @@ create or replace trigger tasks_after_cost_edit after update of service_id, esti
     )
     execute function devart_private.tasks_after_cost_edit();
 
+-- Lets these tasks go that wait for money. Returns how many went.
+create or replace function devart_private.resume_tasks(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select count(*) filter (where devart_private.resume_task(u.id))::int
+    from unnest(p_ids) as u (id)
+$$;
+
 -- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
--- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most. One
+-- that meets an error is put off: whoever brought the money has nothing to do with it.
 -- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait record;
+    v_put_off uuid[] := devart_private.put_off('resume_tasks');
     v_count int := 0;
 begin
     for v_wait in
         select w.task_id, w.needed_usd
         from devart_private.budget_waits w join devart.tasks t on t.id = w.task_id
-        where w.scope_id = p_scope_id
+        where w.scope_id = p_scope_id and w.task_id <> all (v_put_off)
         order by t.priority, w.waiting_since
         limit 100
     loop
-        if v_wait.needed_usd <= p_room_usd and devart_private.resume_task(v_wait.task_id) then
+        if v_wait.needed_usd <= p_room_usd
+            and devart_private.do_rows('resume_tasks', array[v_wait.task_id]) > 0 then
             p_room_usd := p_room_usd - v_wait.needed_usd;
             v_count := v_count + 1;
         end if;
@@ -4676,6 +4800,41 @@ $$;
 
 drop function if exists devart_private.budget_room(uuid);
 
+-- Opens the windows of these budgets that have ended. Returns how many were looked at.
+create or replace function devart_private.open_budget_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- The same of these services.
+create or replace function devart_private.open_service_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_services(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- Lets go what waits for these services and budgets and can be paid. Returns how many went.
+create or replace function devart_private.resume_waiting_for(p_scope_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+    v_count int := 0;
+begin
+    foreach v_id in array p_scope_ids loop
+        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
+    end loop;
+    return v_count;
+end
+$$;
+
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
 -- no call did, because the one that brought the money back could not see the task that was just
 -- beginning to wait.
@@ -4683,48 +4842,27 @@ create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_id uuid;
-    v_count int := 0;
+    v_put_off uuid[];
 begin
-    perform devart_private.lock_budgets(array(
+    v_put_off := devart_private.put_off('open_budget_windows');
+    perform devart_private.do_rows('open_budget_windows', array(
         select b.id from devart.budgets b
-        where b.window_end <= clock_timestamp()
-          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)), false);
-    perform devart_private.lock_services(array(
+        where b.window_end <= clock_timestamp() and b.id <> all (v_put_off)
+          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)
+        order by b.id));
+    v_put_off := devart_private.put_off('open_service_windows');
+    perform devart_private.do_rows('open_service_windows', array(
         select s.id from devart.service_registry s
-        where s.window_end <= clock_timestamp()
+        where s.window_end <= clock_timestamp() and s.id <> all (v_put_off)
           and (s.status = 'SUSPENDED' or exists (
-              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
-    for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
-        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
-    end loop;
-    return v_count;
+              select from devart_private.budget_waits w where w.scope_id = s.id))
+        order by s.id));
+    v_put_off := devart_private.put_off('resume_waiting_for');
+    return devart_private.do_rows('resume_waiting_for', array(
+        select distinct w.scope_id from devart_private.budget_waits w
+        where w.scope_id <> all (v_put_off) limit 100));
 end
 $$;
-
--- At the end of the transaction that changed a limit, when it is known what else it did with the
--- money.
-create or replace function devart_private.wake_after_change()
-returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform devart_private.wake_waiting(new.id);
-    return null;
-end
-$$;
-
-drop trigger if exists service_registry_wake on devart.service_registry;
-create constraint trigger service_registry_wake
-    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
-    on devart.service_registry
-    deferrable initially deferred for each row when (new.status <> 'DISABLED')
-    execute function devart_private.wake_after_change();
-
-drop trigger if exists budgets_wake on devart.budgets;
-create constraint trigger budgets_wake
-    after update of budget_usd, hard_limit, period, time_zone on devart.budgets
-    deferrable initially deferred for each row
-    execute function devart_private.wake_after_change();
 reset role;
 commit;
 
@@ -5235,9 +5373,9 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time; those that somebody decides just now are left to
--- them. Returns how many.
-create or replace function devart_private.expire_approvals()
+-- Ends these approvals, which nobody decided in time; those that somebody decides just now are left
+-- to them. Returns how many.
+create or replace function devart_private.expire_these_approvals(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -5245,9 +5383,7 @@ declare
     v_count int := 0;
 begin
     for v_approval in
-        select a.* from devart.approvals a
-        where a.status = 'PENDING' and a.expires_at <= now()
-        order by a.expires_at limit 1000
+        select a.* from devart.approvals a where a.id = any (p_ids) order by a.expires_at
     loop
         perform t.id from devart.tasks t where t.id = v_approval.subject_id
         for no key update skip locked;
@@ -5261,6 +5397,20 @@ begin
         v_count := v_count + 1;
     end loop;
     return v_count;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_approvals');
+begin
+    return devart_private.do_rows('expire_these_approvals', array(
+        select a.id from devart.approvals a
+        where a.status = 'PENDING' and a.expires_at <= now() and a.id <> all (v_put_off)
+        order by a.expires_at limit 1000));
 end
 $$;
 
@@ -5346,7 +5496,8 @@ $$;
 
 -- Called by the history (pg_devart/src/tasks/history.rs) for a task that needs approval and begins
 -- to wait for people. p_anew: it had ended, so that what was granted counts no more. Otherwise it
--- may wait for money only, with its approval intact.
+-- may wait for money only, with its approval intact; without anything to wait for, it would wait
+-- for ever.
 create or replace function devart_private.ask_about_task(p_task_id uuid, p_anew boolean)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -5354,18 +5505,27 @@ begin
     if p_anew or not (
         select devart_private.is_approved(t.id, devart_private.task_digest(t))
         from devart.tasks t where t.id = p_task_id
+    ) or not exists (
+        select from devart_private.budget_waits w where w.task_id = p_task_id
     ) then
         perform devart_private.request_task_approval(p_task_id);
     end if;
 end
 $$;
 
--- An edit reopens the question.
+-- An edit reopens the question. Whoever makes it is remembered in every state: a failed task may be
+-- given another life by somebody else, and what runs then is the editor's all the same.
 create or replace function devart_private.tasks_after_content_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform devart_private.request_task_approval(new.id);
+    insert into devart_private.task_editors (task_id, editor)
+    select new.id, e.editor from (values (devart.my_user_id()), (devart.my_agent_id())) e (editor)
+    where e.editor is not null
+    on conflict do nothing;
+    if new.needs_approval and new.status = 'AWAITING_APPROVAL' then
+        perform devart_private.request_task_approval(new.id);
+    end if;
     return null;
 end
 $$;
@@ -5375,12 +5535,11 @@ create or replace trigger tasks_after_content_edit
         required_capabilities
     on devart.tasks
     for each row when (
-        new.needs_approval and new.status = 'AWAITING_APPROVAL'
-        and (new.title::text, new.description::text, new.payload, new.service_id,
-             new.estimated_cost_usd::numeric, new.required_capabilities::text[])
-            is distinct from
-            (old.title::text, old.description::text, old.payload, old.service_id,
-             old.estimated_cost_usd::numeric, old.required_capabilities::text[])
+        (new.title::text, new.description::text, new.payload, new.service_id,
+         new.estimated_cost_usd::numeric, new.required_capabilities::text[])
+        is distinct from
+        (old.title::text, old.description::text, old.payload, old.service_id,
+         old.estimated_cost_usd::numeric, old.required_capabilities::text[])
     )
     execute function devart_private.tasks_after_content_edit();
 
@@ -5398,6 +5557,7 @@ returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.end_asking(old.id);
+    delete from devart_private.task_editors e where e.task_id = old.id;
     return null;
 end
 $$;
@@ -5405,7 +5565,7 @@ $$;
 create or replace trigger tasks_after_delete_asking after delete on devart.tasks
     for each row execute function devart_private.tasks_after_delete_asking();
 
--- Whoever made the task, and whoever asked for it in any of its forms.
+-- Whoever made the task, changed what is in it, or asked for it in any of its forms.
 create or replace function devart_private.approval_interested_task(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -5413,6 +5573,8 @@ set search_path = pg_catalog, pg_temp as $$
         select a.requested_by from devart.approvals a
         where a.subject = 'task' and a.subject_id = p_approval.subject_id
           and a.requested_by is not null
+        union
+        select e.editor from devart_private.task_editors e where e.task_id = p_approval.subject_id
         union
         select t.created_by from devart.tasks t
         where t.id = p_approval.subject_id and t.created_by is not null)
@@ -6159,34 +6321,176 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/785_row_by_row.sql ----
+
+begin;
+-- Work on many rows of which one may be bad: it is put off, with its reason, and the others are
+-- done. What works so is a function of devart_private, p_step, that takes ids and says how many it
+-- did.
+
+-- The rows that p_step leaves alone for now.
+create or replace function devart_private.put_off(p_step text)
+returns uuid[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select array(
+        select p.row_id from devart_private.put_off_rows p
+        where p.step = p_step and p.retry_at > now())
+$$;
+
+-- Whether an error is about the moment, not about the row: another attempt may overcome it.
+create or replace function devart_private.is_of_the_moment(p_sqlstate text)
+returns boolean language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select left(p_sqlstate, 2) in ('08', '25', '40', '53', '57', '58')
+        or p_sqlstate in ('55P03', '55006')
+$$;
+
+-- Does p_step with these rows: with all at once and, if that fails, with one after the other, each
+-- taken back for itself. The caller has chosen them without what is put off. Returns how many were
+-- done. Errors: those of the moment (is_of_the_moment).
+create or replace function devart_private.do_rows(p_step text, p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+    v_count int := 0;
+begin
+    if p_ids = '{}' then
+        return 0;
+    end if;
+    if cardinality(p_ids) > 1 then
+        begin
+            execute format('select devart_private.%I($1)', p_step) into v_count using p_ids;
+            return v_count;
+        exception when others then
+            if devart_private.is_of_the_moment(sqlstate) then
+                raise;
+            end if;
+        end;
+    end if;
+    v_count := 0;
+    foreach v_id in array p_ids loop
+        v_count := v_count + devart_private.do_row(p_step, v_id);
+    end loop;
+    return v_count;
+end
+$$;
+
+-- Does p_step with this row, or puts it off: for a minute, and for twice as long each time, up to
+-- an hour. Errors: as do_rows.
+create or replace function devart_private.do_row(p_step text, p_id uuid)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    execute format('select devart_private.%I($1)', p_step) into v_count using array[p_id];
+    delete from devart_private.put_off_rows p where p.step = p_step and p.row_id = p_id;
+    return v_count;
+exception when others then
+    if devart_private.is_of_the_moment(sqlstate) then
+        raise;
+    end if;
+    raise log '% of % met %: %', p_step, p_id, sqlstate, sqlerrm;
+    insert into devart_private.put_off_rows as p (step, row_id, sqlstate, reason, retry_at)
+    values (p_step, p_id, sqlstate, left(sqlerrm, 1000), now() + interval '1 minute')
+    on conflict (step, row_id) do update
+        set failures = least(p.failures, 999999999) + 1, sqlstate = excluded.sqlstate,
+            reason = excluded.reason, failed_at = now(),
+            retry_at = now() + least(
+                interval '1 hour', interval '1 minute' * 2.0 ^ least(p.failures, 10));
+    return 0;
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
 -- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time
 -- works, the others return at once, and each step is bounded.
 
--- Lets tasks go whose time has come.
-create or replace function devart_private.promote_due_tasks(p_limit int)
+-- Lets these tasks go, which wait for nothing any more.
+create or replace function devart_private.promote_tasks(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_count int;
 begin
-    update devart.tasks t set status = 'TODO'
-    where t.id in (
-        select d.id from devart.tasks d
-        where d.status = 'SCHEDULED' and d.run_at <= now()
-        order by d.run_at limit p_limit
-        for update skip locked
-    );
+    update devart.tasks t set status = 'TODO' where t.id = any (p_ids);
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails
+-- Lets tasks go whose time has come.
+create or replace function devart_private.promote_due_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('promote_tasks');
+begin
+    return devart_private.do_rows('promote_tasks', array(
+        select d.id from devart.tasks d
+        where d.status = 'SCHEDULED' and d.run_at <= now() and d.id <> all (v_put_off)
+        order by d.run_at limit p_limit
+        for update skip locked));
+end
+$$;
+
+-- Lets BLOCKED tasks go that depend on nothing open: inserted so, without what they depend on, or
+-- left so by an earlier version. Whoever inserts has a minute to say what they depend on.
+create or replace function devart_private.promote_stuck_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('promote_tasks');
+begin
+    return devart_private.do_rows('promote_tasks', array(
+        select s.id from devart.tasks s
+        where s.status = 'BLOCKED' and s.open_dependencies = 0
+          and s.ready_at < now() - interval '1 minute' and s.id <> all (v_put_off)
+        order by s.ready_at limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- These tasks are scheduled for a time that never comes: they have failed, and people see why.
+create or replace function devart_private.fail_endless_tasks(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.tasks t
+    set status = 'FAILED', finished_at = now(),
+        last_error = 'run_at must be a time from 1970 to 2999: it never came'
+    where t.id = any (p_ids);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Sets tasks aside whose time never comes, from before there was a rule about it.
+create or replace function devart_private.set_endless_tasks_aside(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('fail_endless_tasks');
+begin
+    return devart_private.do_rows('fail_endless_tasks', array(
+        select d.id from devart.tasks d
+        where d.status = 'SCHEDULED' and d.run_at >= '3000-01-01 00:00+00'
+          and d.id <> all (v_put_off)
+        order by d.run_at limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- Takes these tasks back from workers whose lease expired. One that keeps losing its workers fails
 -- instead.
-create or replace function devart_private.rescue_expired_leases(p_limit int)
+create or replace function devart_private.rescue_tasks(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -6201,20 +6505,29 @@ begin
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
         lease_token = null, lease_expires_at = null,
         last_error = format('lease of attempt %s expired', t.attempt)
-    where t.id in (
-        select e.id from devart.tasks e
-        where e.status = 'IN_PROGRESS' and e.lease_expires_at < now()
-        order by e.id limit p_limit
-        for update skip locked
-    );
+    where t.id = any (p_ids);
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
+create or replace function devart_private.rescue_expired_leases(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('rescue_tasks');
+begin
+    return devart_private.do_rows('rescue_tasks', array(
+        select e.id from devart.tasks e
+        where e.status = 'IN_PROGRESS' and e.lease_expires_at < now() and e.id <> all (v_put_off)
+        order by e.id limit p_limit
+        for update skip locked));
+end
+$$;
+
 -- Ends attempts that ran for longer than their task allows, whatever their workers say: each counts
 -- as a failure, with the backoff of report_task_failure.
-create or replace function devart_private.end_overdue_tasks(p_limit int)
+create or replace function devart_private.time_out_tasks(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -6237,43 +6550,75 @@ begin
         lease_token = null, lease_expires_at = null,
         last_error = format('attempt %s ran for longer than timeout_seconds, which is %s',
                             t.attempt, t.timeout_seconds)
-    where t.id in (
-        select o.id from devart.tasks o
-        where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
-          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
-        order by o.id limit p_limit
-        for no key update skip locked
-    );
+    where t.id = any (p_ids);
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- Writes what agents do where it differs from what is stored: silent ones are OFFLINE.
+create or replace function devart_private.end_overdue_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('time_out_tasks');
+begin
+    return devart_private.do_rows('time_out_tasks', array(
+        select o.id from devart.tasks o
+        where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
+          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
+          and o.id <> all (v_put_off)
+        order by o.id limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- What agents do where it differs from what is stored: silent ones are OFFLINE.
+create or replace function devart_private.changed_agents()
+returns table (id uuid, tasks int, status devart.agent_status) language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with offline as (
+        select make_interval(
+            secs => devart_private.setting_number('agent_offline_seconds')::float8) as after
+    ), busy as (
+        select t.agent_id, count(*)::int as tasks from devart.tasks t
+        where t.status = 'IN_PROGRESS' group by t.agent_id
+    ), actual as (
+        select a.id, coalesce(b.tasks, 0) as tasks, a.active_task_count, a.status as stored,
+            case
+                when a.last_heartbeat_at < now() - (select o.after from offline o) then 'OFFLINE'
+                when b.tasks > 0 then 'BUSY'
+                else 'IDLE'
+            end::devart.agent_status as status
+        from devart.agents a left join busy b on b.agent_id = a.id
+        where a.status in ('IDLE', 'BUSY')
+    )
+    select c.id, c.tasks, c.status from actual c
+    where (c.stored, c.active_task_count) is distinct from (c.status, c.tasks)
+$$;
+
+-- Writes it of these agents.
+create or replace function devart_private.refresh_agents(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.agents a set status = c.status, active_task_count = c.tasks
+    from devart_private.changed_agents() c
+    where a.id = c.id and a.id = any (p_ids) and a.status in ('IDLE', 'BUSY');
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 create or replace function devart_private.refresh_agent_status()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_offline_after interval := make_interval(
-        secs => devart_private.setting_number('agent_offline_seconds')::float8);
-    v_count int;
+    v_put_off uuid[] := devart_private.put_off('refresh_agents');
 begin
-    with busy as (
-        select t.agent_id, count(*)::int as tasks from devart.tasks t
-        where t.status = 'IN_PROGRESS' group by t.agent_id
-    ), actual as (
-        select a.id, coalesce(b.tasks, 0) as tasks,
-            case when a.last_heartbeat_at < now() - v_offline_after then 'OFFLINE'
-                 when b.tasks > 0 then 'BUSY' else 'IDLE' end::devart.agent_status as status
-        from devart.agents a left join busy b on b.agent_id = a.id
-        where a.status in ('IDLE', 'BUSY')
-    )
-    update devart.agents a set status = actual.status, active_task_count = actual.tasks
-    from actual
-    where actual.id = a.id and a.status in ('IDLE', 'BUSY')
-      and (a.status, a.active_task_count) is distinct from (actual.status, actual.tasks);
-    get diagnostics v_count = row_count;
-    return v_count;
+    return devart_private.do_rows('refresh_agents', array(
+        select c.id from devart_private.changed_agents() c where c.id <> all (v_put_off)));
 end
 $$;
 
@@ -6298,6 +6643,7 @@ begin
         where o.created_at < now() - interval '1 day' limit 1000
     );
     get diagnostics v_count = row_count;
+    delete from devart_private.put_off_rows p where p.retry_at < now() - interval '1 day';
     return v_count + v_charges;
 end
 $$;
@@ -6310,8 +6656,10 @@ set search_path = pg_catalog, pg_temp as $$
     from devart_private.maintenance m
 $$;
 
--- Does all of it; returns how much of each. A step that meets an error is taken back and told in
--- failed, with its SQLSTATE; the others are done all the same. busy: somebody else is at it.
+-- Does all of it; returns how much of each. A row that meets an error is put off
+-- (785_row_by_row.sql); put_off tells of how many that is so. A step that fails as a whole is taken
+-- back and told in failed, with its SQLSTATE; the others are done all the same. busy: somebody else
+-- is at it.
 -- seconds_since_success: how long ago all of it was last done. The lock is one that only devart's
 -- own functions can take.
 create or replace function devart_private.maintain()
@@ -6322,6 +6670,8 @@ declare
         -- First: it takes longest, and holds no lock of a task.
         'titles_indexed', 'index_titles(3000)',
         'promoted', 'promote_due_tasks(1000)',
+        'unblocked', 'promote_stuck_tasks(1000)',
+        'set_aside', 'set_endless_tasks_aside(1000)',
         'timed_out', 'end_overdue_tasks(1000)',
         'lanes_deleted', 'tidy_lanes(100)',
         'rescued', 'rescue_expired_leases(1000)',
@@ -6357,6 +6707,10 @@ begin
         where m.succeeded_at
             not between clock_timestamp() - interval '5 seconds' and clock_timestamp();
     end if;
+    select count(*) into v_count from devart_private.put_off_rows;
+    if v_count > 0 then
+        v_done := v_done || jsonb_build_object('put_off', v_count);
+    end if;
     return v_done || jsonb_build_object(
         'seconds_since_success', devart_private.seconds_since_maintenance());
 end
@@ -6385,14 +6739,16 @@ set search_path = pg_catalog, pg_temp as $$
     select devart_private.readiness('{}') is null
 $$;
 
--- Whether the disk has room for new pages: writes half a megabyte into a new file and takes it
--- back. For whoever was refused for want of room (53100) and wants to know whether that is over.
+-- Whether the disk has room for new pages: writes half a megabyte into a table of its own, so that
+-- it waits for nobody (truncating one would, for whoever dumps the database), and takes it back.
+-- For whoever was refused for want of room (53100) and wants to know whether that is over.
 create or replace function devart_private.can_grow()
 returns boolean language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    truncate devart_private.disk_probe;
-    insert into devart_private.disk_probe (id, filler)
+    create table devart_private.disk_probe_now
+        (like devart_private.disk_probe including storage);
+    insert into devart_private.disk_probe_now (id, filler)
     select n, repeat('x', 7000) from generate_series(1, 64) n;
     raise sqlstate 'DV000';
 exception

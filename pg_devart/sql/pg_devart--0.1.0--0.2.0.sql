@@ -1,4 +1,4 @@
--- What 0.2.0 declares otherwise than 0.1.0 did; tests/upgrade.rs compares with a fresh 0.2.0.
+-- What 0.2.0 declares otherwise than 0.1.0 did; tests/upgrade/mod.rs compares with a fresh 0.2.0.
 
 drop trigger if exists tasks_before_payload_update on devart.tasks;
 drop function devart_private.tasks_before_payload_update();

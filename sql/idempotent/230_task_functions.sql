@@ -1,6 +1,11 @@
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
 -- (What workers do, claim to complete, is native: pg_devart/src/tasks.)
 
+-- Its form without timeout_seconds, beside which calls would be ambiguous.
+drop function if exists devart.create_task(
+    text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
+    boolean, text, text);
+
 -- Creates one task. priority null: the parent's, else MEDIUM. Times are instants, money US dollars.
 -- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
 -- timeout_seconds: how long an attempt may run, whatever its heartbeats say; null for no limit.
@@ -12,10 +17,6 @@
 --
 -- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of
 -- the whole: every name here is qualified instead, operators too.
--- (Dropped: its form without timeout_seconds, beside which calls would be ambiguous.)
-drop function if exists devart.create_task(
-    text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
-    boolean, text, text);
 create or replace function devart.create_task(
     title text,
     description text default null,

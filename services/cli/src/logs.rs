@@ -70,11 +70,13 @@ fn print(path: &Path, lines: usize, follow: bool, output: &mut impl Write) -> Re
     let mut followed = Followed::open(path)?;
     text.extend(followed.read_added()?);
     write(output, last_lines(&text, lines))?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(Duration::from_millis(200));
         write(output, &followed.next()?)?;
     }
-    Ok(())
 }
 
 fn write(output: &mut impl Write, text: &[u8]) -> Result<()> {
