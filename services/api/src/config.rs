@@ -121,7 +121,7 @@ pub struct LimitArgs {
     #[arg(long, env = "API_LOGIN_LIMIT_PER_ACCOUNT", default_value = "20")]
     pub logins_per_account: NonZeroU32,
 
-    /// Logins of one agent at RabbitMQ per minute; each of its processes logs in at each connection.
+    /// Logins of one agent with one key at RabbitMQ per minute; each of its processes logs in at each connection.
     #[arg(long, env = "API_BROKER_LOGIN_LIMIT_PER_AGENT", default_value = "120")]
     pub broker_logins_per_agent: NonZeroU32,
 

@@ -54,7 +54,7 @@ impl AppState {
         metrics: PrometheusHandle,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let limits = Limits::new(&config.limits, config.pool.acquire_timeout);
+        let limits = Limits::new(&config.limits, &config.pool);
         let behind_proxy = config.limits.trust_forwarded_for;
         let places = Places::new(
             config.connections.max_client_connections,

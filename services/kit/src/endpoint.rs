@@ -48,11 +48,7 @@ pub async fn serve(
         router: router(metrics, ready),
         turned_away: || StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
-    let places = Arc::new(Places::new(
-        PLACES.0,
-        PLACES.1,
-        descriptors::raise_limit(),
-    ));
+    let places = Arc::new(Places::new(PLACES.0, PLACES.1, descriptors::raise_limit()));
     let never = CancellationToken::new();
     let server = connections::serve(socket, door, places, TIMES, never);
     Ok(AbortOnDropHandle::new(tokio::spawn(server)))
