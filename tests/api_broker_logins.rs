@@ -185,3 +185,17 @@ async fn one_agent_that_logs_in_again_and_again_is_slowed_down_and_no_other() ->
     assert!(is(&ask(&api, "user", &form).await?, ALLOW));
     Ok(())
 }
+
+#[tokio::test]
+async fn wrong_passwords_keep_no_agent_from_logging_in() -> Result<()> {
+    let db = Database::create().await?;
+    let api = api(&db, &[("API_BROKER_LOGIN_LIMIT_PER_AGENT", "2")]).await?;
+    let (agent, other) = (db.agent(&[]).await?, db.agent(&[]).await?);
+    let id = agent.id.to_string();
+    for wrong in [&other.key, &other.key, &other.key, "wrong", "dva_typo", ""] {
+        ask(&api, "user", &login(&id, wrong)).await?;
+    }
+    let form = login(&id, &agent.key);
+    assert!(is(&ask(&api, "user", &form).await?, ALLOW));
+    Ok(())
+}

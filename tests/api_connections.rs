@@ -99,6 +99,50 @@ fn peak_memory(process: u32) -> Result<u64> {
     Ok(kibibytes.context("no VmHWM")?.parse::<u64>()? / 1024)
 }
 
+/// Sends a delivery that nobody has signed, all but its last byte, and waits for what comes.
+async fn send_unsigned(api: &Api, body: &[u8]) -> Result<()> {
+    let mut connection = connect(api).await?;
+    let head = format!(
+        "POST /api/webhooks/github HTTP/1.1\r\nhost: devart\r\nx-forwarded-for: 192.0.2.1\r\n\
+         x-hub-signature-256: sha256={}\r\ncontent-length: {}\r\n\r\n",
+        "0".repeat(64),
+        body.len() + 1
+    );
+    let mut answer = Vec::new();
+    // A connection on which we write and nobody reads is reset, perhaps before the answer is read.
+    if connection.write_all(head.as_bytes()).await.is_ok() {
+        let _ = connection.write_all(body).await;
+        let _ = connection.read_to_end(&mut answer).await;
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.get(9..12).unwrap_or("408");
+    assert!(["408", "429", "503"].contains(&status), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bodies_of_nobody_in_particular_hold_little_and_keep_others_from_nothing() -> Result<()> {
+    const UNSIGNED: usize = 500;
+    let db = Database::create().await?;
+    let settings = [("API_TRUST_FORWARDED_FOR", "true")];
+    let api = Api::start_with(&db.authenticator_url(), &settings).await?;
+    descriptors::raise_limit();
+    let body = vec![b' '; 1024 * 1024 - 1];
+    let unsigned = try_join_all((0..UNSIGNED).map(|_| send_unsigned(&api, &body)));
+    let path = "/auth/v1/token?grant_type=password";
+    let log_in = async |password: &str| {
+        let credentials = serde_json::json!({"email": "a@example.org", "password": password});
+        api.anonymous.post(path, credentials).await
+    };
+    let (unsigned, login) = futures::future::join(unsigned, log_in("wrong")).await;
+    unsigned?;
+    assert_eq!(login?.status, 400);
+    let peak = peak_memory(api.process_id())?;
+    assert!(peak < 250, "{peak} MiB");
+    assert_eq!(log_in(&"x".repeat(17 * 1024)).await?.status, 413);
+    Ok(())
+}
+
 #[tokio::test]
 async fn viewers_who_do_not_read_are_cut_and_hold_little() -> Result<()> {
     const VIEWERS: usize = 12;

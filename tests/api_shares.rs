@@ -144,3 +144,52 @@ async fn each_login_has_a_limit_on_its_connections() -> Result<()> {
     assert!(without.is_empty(), "{without:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_agent_with_many_slow_calls_waits_for_turns_and_other_agents_do_not() -> Result<()> {
+    let db = Database::create().await?;
+    let settings = [
+        ("DATABASE_MAX_CONNECTIONS", "4"),
+        ("API_MAINTAIN_INTERVAL_MS", "0"),
+    ];
+    let api = Api::start_with(&db.authenticator_url(), &settings).await?;
+    let (busy, quiet) = (db.agent(&[]).await?, db.agent(&[]).await?);
+    let mut lock = db.owner.begin().await?;
+    sqlx::query("select from devart.agents where id = $1 for update")
+        .bind(busy.id)
+        .execute(&mut *lock)
+        .await?;
+    let client = api.agent(&busy);
+    let waiting: Vec<_> = (0..12)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.put("/api/agents/heartbeat", json!({})).await })
+        })
+        .collect();
+    eventually("half of the connections wait for the lock", async || {
+        (blocked(&db).await.ok()? >= 2).then_some(())
+    })
+    .await;
+    let quiet = api.agent(&quiet);
+    let others = (0..5).map(|_| quiet.put("/api/agents/heartbeat", json!({})));
+    for answer in try_join_all(others).await? {
+        answer.expect(200);
+    }
+    assert_eq!(blocked(&db).await?, 2);
+    lock.rollback().await?;
+    for answer in waiting {
+        // 429: for those who waited for too long, if this machine was busy.
+        let status = answer.await??.status;
+        assert!([200, 429].contains(&status), "{status}");
+    }
+    Ok(())
+}
+
+async fn blocked(db: &Database) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database()
+           and usename = 'authenticator' and wait_event_type = 'Lock'",
+    )
+    .fetch_one(&db.owner)
+    .await?)
+}

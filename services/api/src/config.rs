@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use devart_kit::config::{PoolArgs, TelemetryArgs, comma_separated, milliseconds};
+use devart_kit::connections::Times;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Serves devart's HTTP API.
@@ -120,7 +121,7 @@ pub struct LimitArgs {
     #[arg(long, env = "API_LOGIN_LIMIT_PER_ACCOUNT", default_value = "20")]
     pub logins_per_account: NonZeroU32,
 
-    /// Logins of one agent at RabbitMQ per minute; each of its processes logs in at each connection.
+    /// Logins of one agent with one key at RabbitMQ per minute; each of its processes logs in at each connection.
     #[arg(long, env = "API_BROKER_LOGIN_LIMIT_PER_AGENT", default_value = "120")]
     pub broker_logins_per_agent: NonZeroU32,
 
@@ -165,6 +166,26 @@ pub struct ConnectionArgs {
     pub write_timeout: Duration,
 }
 
+impl ConnectionArgs {
+    /// Behind a proxy all connections come from its address, so there they are not counted by
+    /// address.
+    pub fn most_per_address(&self, behind_proxy: bool) -> usize {
+        match behind_proxy {
+            true => self.max_client_connections,
+            false => self.max_client_connections_per_address,
+        }
+    }
+
+    /// How long each client may keep the API waiting.
+    pub fn times(&self) -> Times {
+        Times {
+            head: self.head_timeout,
+            idle: self.idle_timeout,
+            write: self.write_timeout,
+        }
+    }
+}
+
 impl Config {
     /// Secrets that a GitHub delivery may be signed with; none when webhooks are not configured.
     pub fn github_secrets(&self) -> Vec<SecretString> {
@@ -202,6 +223,13 @@ mod tests {
                 .github_secrets()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn behind_a_proxy_only_the_sum_of_connections_counts() {
+        let connections = parse(&["--max-client-connections", "9"]).connections;
+        assert_eq!(connections.most_per_address(true), 9);
+        assert_eq!(connections.most_per_address(false), 1024);
     }
 
     #[test]

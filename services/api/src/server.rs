@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use devart_kit::config::comma_separated;
+use devart_kit::connections::{self, Door};
 use devart_kit::listener::Listener;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -12,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::Config;
-use crate::connections::{self, Times};
+use crate::error::ApiError;
 use crate::pools;
 use crate::state::AppState;
 
@@ -49,13 +52,16 @@ pub async fn serve(
             state.maintenance.run(pool, shutdown).await;
         });
     }
-    let router = app::router(state.clone(), &comma_separated(&config.cors_origins));
+    let door = Door {
+        router: app::router(state.clone(), &comma_separated(&config.cors_origins)),
+        turned_away: too_many_connections,
+    };
     tracing::info!(bind = %socket.local_addr()?, "serving on http://{}", socket.local_addr()?);
     let server = connections::serve(
         socket,
-        router,
+        door,
         Arc::clone(&state.places),
-        Times::new(&config.connections),
+        config.connections.times(),
         shutdown.clone(),
     );
     tokio::select! {
@@ -67,6 +73,12 @@ pub async fn serve(
     state.pools.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn too_many_connections() -> Response {
+    let detail = "there are too many connections, in all or from your address; close some";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    ApiError::new(status, "too_many_connections", detail).into_response()
 }
 
 async fn drain_deadline(shutdown: &CancellationToken) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use devart_kit::auth::Tokens;
 use devart_kit::config::comma_separated;
+use devart_kit::connections::Places;
 use devart_kit::descriptors;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker_door::BrokerDoor;
 use crate::config::Config;
-use crate::connections::Places;
 use crate::limits::Limits;
 use crate::maintenance::Maintenance;
 use crate::pools::Pools;
@@ -54,11 +54,12 @@ impl AppState {
         metrics: PrometheusHandle,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let limits = Limits::new(&config.limits, config.pool.acquire_timeout);
+        let limits = Limits::new(&config.limits, &config.pool);
+        let behind_proxy = config.limits.trust_forwarded_for;
         let places = Places::new(
-            &config.connections,
+            config.connections.max_client_connections,
+            config.connections.most_per_address(behind_proxy),
             descriptors::raise_limit(),
-            config.limits.trust_forwarded_for,
         );
         Ok(Self(Arc::new(Shared {
             pools: Pools::new(config)?,

@@ -1,20 +1,20 @@
 //! How many at a time: each key has so many turns, and who finds none waits for one.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use uuid::Uuid;
 
 use crate::error::{ApiError, ApiResult};
 use crate::limits::too_many;
 
 /// The turns of all keys.
-pub struct Turns {
+pub struct Turns<K> {
     at_once: usize,
     patience: Duration,
-    lines: Mutex<HashMap<Uuid, Weak<Semaphore>>>,
+    lines: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
 /// The right to go on, until it is dropped.
@@ -22,7 +22,7 @@ pub struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Turns {
+impl<K: Eq + Hash> Turns<K> {
     /// `at_once` for each key; who waits longer than `patience` is sent away.
     pub fn new(at_once: usize, patience: Duration) -> Self {
         Self {
@@ -36,9 +36,13 @@ impl Turns {
     ///
     /// # Errors
     /// 429 when none comes in time.
-    pub async fn take(&self, key: Uuid) -> ApiResult<Turn> {
-        let turn = self.line(key).acquire_owned();
-        let permit = tokio::time::timeout(self.patience, turn)
+    pub async fn take(&self, key: K) -> ApiResult<Turn> {
+        let line = self.line(key);
+        // Nearly always there is one: no timer is set for that.
+        if let Ok(permit) = Arc::clone(&line).try_acquire_owned() {
+            return Ok(Turn { _permit: permit });
+        }
+        let permit = tokio::time::timeout(self.patience, line.acquire_owned())
             .await
             .map_err(|_| too_many())?
             .map_err(|_| ApiError::internal())?;
@@ -51,7 +55,7 @@ impl Turns {
         lines.retain(|_, line| line.strong_count() > 0);
     }
 
-    fn line(&self, key: Uuid) -> Arc<Semaphore> {
+    fn line(&self, key: K) -> Arc<Semaphore> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             let line = Arc::new(Semaphore::new(self.at_once));
@@ -63,6 +67,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[tokio::test]

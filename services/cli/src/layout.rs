@@ -118,7 +118,7 @@ impl Layout {
     }
 
     /// Through the link, if it is one: the servers may be unable to walk to the link itself.
-    fn resolved_state(&self) -> PathBuf {
+    pub fn resolved_state(&self) -> PathBuf {
         std::fs::canonicalize(self.state_dir()).unwrap_or_else(|_| self.state_dir())
     }
 
@@ -178,15 +178,8 @@ impl Layout {
 
     /// Makes the state directory where the servers can reach it. Needs the servers' users, so the packages come first.
     pub fn create_state(&self) -> Result<()> {
+        self.refuse_state_of_another()?;
         let state = self.state_dir();
-        if let Some(owner) = self.state_of_another() {
-            bail!(
-                "{} is the state of the clone in {}, of which this one is a copy; remove {} here, then run this again",
-                state.display(),
-                owner.display(),
-                self.home().display()
-            );
-        }
         if !state.exists() {
             // A link whose target is gone would make the directory below fail.
             let _ = std::fs::remove_file(&state);
@@ -207,16 +200,35 @@ impl Layout {
             self.note_owner(&self.resolved_state())?;
         }
         make_dir(&self.bin_dir(), 0o755)?;
-        let shortcut = self.home().join("bin");
-        if !shortcut.exists() {
-            let _ = std::fs::remove_file(&shortcut);
-            symlink("state/bin", shortcut).context("linking .devart/bin")?;
-        }
+        self.link_bin_dir()?;
         let socket_dir = self.socket_dir();
         if socket_dir != self.postgres_dir() {
             users[0].make_dir(&socket_dir, 0o700)?;
         }
         Ok(())
+    }
+
+    fn refuse_state_of_another(&self) -> Result<()> {
+        if let Some(owner) = self.state_of_another() {
+            bail!(
+                "{} is the state of the clone in {}, of which this one is a copy; remove {} here, \
+                 then run this again",
+                self.state_dir().display(),
+                owner.display(),
+                self.home().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// So that people need not know where the state is.
+    fn link_bin_dir(&self) -> Result<()> {
+        let shortcut = self.home().join("bin");
+        if shortcut.exists() {
+            return Ok(());
+        }
+        let _ = std::fs::remove_file(&shortcut);
+        symlink("state/bin", shortcut).context("linking .devart/bin")
     }
 
     fn move_state_outside(&self) -> Result<()> {

@@ -21,6 +21,7 @@ use crate::listener::Listener;
 
 pub use caller::{AsCaller, Caller, Role};
 pub use one_trip::OneTrip;
+use patience::Patience;
 pub use pulse::{Asking, Pulse};
 pub use transaction::{Transaction, begin, begin_as};
 
@@ -46,9 +47,7 @@ pub fn connect_options(
     application: &str,
     args: &PoolArgs,
 ) -> Result<PgConnectOptions, sqlx::Error> {
-    let is_pooled = args.pooler == Pooler::Transaction;
-    patience::note(args.statement_timeout, is_pooled);
-    if is_pooled {
+    if args.pooler == Pooler::Transaction {
         let options = parse(url)?.application_name(application);
         return Ok(options.extra_float_digits(None).statement_cache_capacity(0));
     }
@@ -99,7 +98,7 @@ fn parse(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 
 /// A pool that connects on first use, so that a service starts while Postgres is still down.
 pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(args.max_connections)
         .acquire_timeout(args.acquire_timeout)
         .test_before_acquire(false)
@@ -114,7 +113,9 @@ pub fn lazy_pool(options: PgConnectOptions, args: &PoolArgs) -> PgPool {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    Patience::new(args).note(&pool);
+    pool
 }
 
 /// The database as a sidecar knows it: connections to call functions with, and one to be woken by.

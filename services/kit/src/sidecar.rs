@@ -17,7 +17,7 @@ use crate::endpoint::{self, ReadyCheck};
 use crate::health::database_problem;
 use crate::http_client::install_ring;
 use crate::outbox::{self, OutboxHandler, OutboxOptions};
-use crate::{descriptors, memory, shutdown, telemetry};
+use crate::{memory, shutdown, telemetry};
 
 /// A claim that was not answered for longer is no usual one.
 const LONG_SILENCE: Duration = Duration::from_secs(5);
@@ -62,8 +62,6 @@ impl Sidecar {
     pub fn start(args: SidecarArgs, application: &str) -> anyhow::Result<Self> {
         memory::give_big_blocks_back();
         install_ring();
-        // Clients that send half a head to the health endpoint take descriptors.
-        descriptors::raise_limit();
         telemetry::init_logs(&args.telemetry)?;
         let metrics = telemetry::init_metrics()?;
         let shutdown = shutdown::on_signal()?;

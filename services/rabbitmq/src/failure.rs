@@ -19,8 +19,13 @@ pub fn harm(error: &Error, is_connected: bool) -> Harm {
     match error.kind() {
         ErrorKind::SerialisationError(_) => Harm::Message,
         ErrorKind::ProtocolError(error) => match error.kind() {
-            // Whatever is missing can be made.
-            AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Harm::Attempt,
+            // Whatever is missing can be made, permissions can be given back, and who holds a queue
+            // lets it go.
+            AMQPErrorKind::Soft(
+                AMQPSoftError::NOTFOUND
+                | AMQPSoftError::ACCESSREFUSED
+                | AMQPSoftError::RESOURCELOCKED,
+            ) => Harm::Attempt,
             AMQPErrorKind::Soft(_) => Harm::Message,
             AMQPErrorKind::Hard(_) => Harm::Connection,
         },
@@ -58,19 +63,24 @@ mod tests {
     #[test]
     fn what_ends_a_channel_harms_one_message_and_what_ends_a_connection_all() {
         for soft in [
-            AMQPSoftError::ACCESSREFUSED,
-            AMQPSoftError::RESOURCELOCKED,
             AMQPSoftError::PRECONDITIONFAILED,
             AMQPSoftError::CONTENTTOOLARGE,
         ] {
             assert_eq!(of(AMQPErrorKind::Soft(soft)), Harm::Message);
         }
-        assert_eq!(
-            of(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)),
-            Harm::Attempt
-        );
         let hard = AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED);
         assert_eq!(of(hard), Harm::Connection);
+    }
+
+    #[test]
+    fn what_an_operator_can_mend_meanwhile_costs_an_attempt() {
+        for soft in [
+            AMQPSoftError::NOTFOUND,
+            AMQPSoftError::ACCESSREFUSED,
+            AMQPSoftError::RESOURCELOCKED,
+        ] {
+            assert_eq!(of(AMQPErrorKind::Soft(soft)), Harm::Attempt);
+        }
     }
 
     #[test]

@@ -138,8 +138,12 @@ impl TaskMessages {
         let replaced = in_time(broker, broker.topology.replace(route)).await;
         let replaced = replaced.context("no answer").and_then(|it| Ok(it?));
         // Also after an error, which may have come when the queue was already deleted.
-        if let Route::Lane(lane) = route {
-            self.lost_lanes.report(lane.clone());
+        match route {
+            Route::Lane(lane) => self.lost_lanes.report(lane.clone()),
+            // Messages of all lanes wait in it.
+            Route::Delay { .. } => self.lost_lanes.report_all(),
+            // Nobody is invited by those.
+            Route::Dead => {}
         }
         if let Err(error) = replaced {
             let error = format!("{error:#}");

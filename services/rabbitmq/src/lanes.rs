@@ -6,6 +6,7 @@
 //! and a lane whose queue is deleted, at once.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct LostLanes(Arc<Lost>);
 #[derive(Default)]
 struct Lost {
     lanes: Mutex<HashSet<String>>,
+    /// Messages of any lanes were lost.
+    all: AtomicBool,
     reported: Notify,
 }
 
@@ -49,6 +52,25 @@ impl LostLanes {
     pub fn report(&self, lane: String) {
         self.with(|lanes| lanes.insert(lane));
         self.0.reported.notify_one();
+    }
+
+    /// Notes all lanes, since nobody knows of which ones messages were lost.
+    pub fn report_all(&self) {
+        self.0.all.store(true, Ordering::Relaxed);
+        self.0.reported.notify_one();
+    }
+
+    /// Takes up what `lanes` there are. `reported` earlier, those that there are no more are
+    /// forgotten.
+    fn settle(&self, lanes: &[Lane], reported: &HashSet<String>) {
+        let there: HashSet<&str> = lanes.iter().map(|it| it.routing_key.as_str()).collect();
+        let is_all = self.0.all.swap(false, Ordering::Relaxed);
+        self.with(|lost| {
+            lost.retain(|it| there.contains(it.as_str()) || !reported.contains(it));
+            if is_all {
+                lost.extend(there.iter().map(|it| (*it).to_owned()));
+            }
+        });
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut HashSet<String>) -> T) -> T {
@@ -172,9 +194,12 @@ impl Lanes {
     }
 
     async fn check(&self, broker: &Broker, only: Option<&HashSet<String>>) -> anyhow::Result<()> {
+        // Before asking for the lanes: one that is made and lost meanwhile is not among them.
+        let reported = self.lost.with(|lost| lost.clone());
         let lanes = self.lanes().await?;
         match only {
             None => {
+                self.lost.settle(&lanes, &reported);
                 let unusable = self.compare(broker, lanes).await?;
                 metrics::gauge!("devart_rabbitmq_unusable_queues").set(f64::from(unusable));
                 self.remove_retired(broker).await
@@ -290,5 +315,47 @@ impl Lanes {
             .await?;
         transaction.commit().await?;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(keys: &[&str]) -> Vec<Lane> {
+        let lane = |key: &&str| Lane {
+            routing_key: (*key).to_owned(),
+            has_waiting: false,
+        };
+        keys.iter().map(lane).collect()
+    }
+
+    fn lost(lost: &LostLanes) -> Vec<String> {
+        let mut keys: Vec<_> = lost.with(|it| it.iter().cloned().collect());
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn a_lane_that_is_no_more_is_forgotten_and_one_that_was_just_made_is_not() {
+        let reports = LostLanes::default();
+        reports.report("todo.gone".to_owned());
+        reports.report("todo.there".to_owned());
+        let reported = reports.with(|it| it.clone());
+        reports.report("todo.new".to_owned());
+        reports.settle(&lanes(&["todo", "todo.there"]), &reported);
+        assert_eq!(lost(&reports), ["todo.new", "todo.there"]);
+    }
+
+    #[test]
+    fn when_a_queue_of_many_lanes_is_lost_all_are_invited_to_once() {
+        let reports = LostLanes::default();
+        reports.report_all();
+        let there = lanes(&["todo", "todo.a"]);
+        reports.settle(&there, &HashSet::new());
+        assert_eq!(lost(&reports), ["todo", "todo.a"]);
+        reports.with(HashSet::clear);
+        reports.settle(&there, &HashSet::new());
+        assert_eq!(lost(&reports), [""; 0]);
     }
 }

@@ -61,22 +61,7 @@ async fn run(bot: Arc<Bot>, mut id: String, mut arriving: mpsc::UnboundedReceive
     let mut queue = VecDeque::new();
     let mut rate = RateLimit::new();
     let mut moves = 0;
-    loop {
-        if queue.is_empty() {
-            let Some(first) = arriving.recv().await else {
-                return;
-            };
-            queue.push_back(first);
-        }
-        rate.wait().await;
-        while let Ok(next) = arriving.try_recv() {
-            queue.push_back(next);
-        }
-        queue.retain(|waiting| !waiting.outcome.is_closed());
-        let batch = take_message(&mut queue);
-        if batch.is_empty() {
-            continue;
-        }
+    while let Some(batch) = next_message(&mut arriving, &mut queue, &mut rate).await {
         let answer = bot.send(&id, &merge(&batch)).await;
         rate.answered(&answer);
         match answer {
@@ -92,6 +77,28 @@ async fn run(bot: Arc<Bot>, mut id: String, mut arriving: mpsc::UnboundedReceive
                 moves = 0;
                 tell_outcome(&id, batch, answer, &mut queue);
             }
+        }
+    }
+}
+
+/// What the rate lets go next; none when the chat is closed.
+async fn next_message(
+    arriving: &mut mpsc::UnboundedReceiver<Waiting>,
+    queue: &mut VecDeque<Waiting>,
+    rate: &mut RateLimit,
+) -> Option<Vec<Waiting>> {
+    loop {
+        if queue.is_empty() {
+            queue.push_back(arriving.recv().await?);
+        }
+        rate.wait().await;
+        while let Ok(next) = arriving.try_recv() {
+            queue.push_back(next);
+        }
+        queue.retain(|waiting| !waiting.outcome.is_closed());
+        let batch = take_message(queue);
+        if !batch.is_empty() {
+            return Some(batch);
         }
     }
 }

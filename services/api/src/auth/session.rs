@@ -20,8 +20,8 @@ pub struct Session {
     pub pool: PgPool,
     /// Present when the agent authenticated with its key rather than a token.
     key: Option<PresentedKey>,
-    /// A person's, for the time of the request.
-    _turn: Option<Turn>,
+    /// One of the requests that a person or an agent may have under way.
+    turn: Option<Turn>,
 }
 
 impl Session {
@@ -52,6 +52,11 @@ impl Session {
         Ok(())
     }
 
+    /// From now on the request waits, and no longer counts among those under way.
+    pub fn leave_turn(&mut self) {
+        self.turn = None;
+    }
+
     /// The key that the caller showed itself; none for a token, also for one made from a key.
     pub fn key(&self) -> Option<&PresentedKey> {
         self.key.as_ref()
@@ -67,9 +72,11 @@ impl FromRequestParts<AppState> for Session {
             None => by_token(bearer(&parts.headers)?, state)?,
         };
         state.limits.count_principal(session.identity.id())?;
-        if let Identity::Person { id, .. } = session.identity {
-            session._turn = Some(state.limits.people.take(id).await?);
-        }
+        let turns = match session.identity {
+            Identity::Person { .. } => &state.limits.people,
+            Identity::Agent { .. } => &state.limits.agents,
+        };
+        session.turn = Some(turns.take(session.identity.id()).await?);
         Ok(session)
     }
 }
@@ -82,7 +89,7 @@ async fn by_key(key: &str, state: &AppState) -> ApiResult<Session> {
         caller: state.tokens.agent_caller(id, &key),
         pool: state.pools.agents.clone(),
         key: Some(key),
-        _turn: None,
+        turn: None,
     })
 }
 
@@ -97,7 +104,7 @@ fn by_token(token: &str, state: &AppState) -> ApiResult<Session> {
         identity,
         caller,
         key: None,
-        _turn: None,
+        turn: None,
     })
 }
 

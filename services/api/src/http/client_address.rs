@@ -6,9 +6,9 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use devart_kit::endpoint::is_probe;
 
 use crate::error::ApiResult;
-use crate::routes::health::is_probe;
 use crate::state::AppState;
 
 /// Left in each request's extensions.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::data;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body;
+use crate::http::body::{self, Bounds};
 use crate::http::url::Key;
 use crate::model::broker::{Login, ResourceAccess, VirtualHostAccess, agent_named};
 use crate::state::AppState;
@@ -47,7 +47,7 @@ async fn user(
     let (Some(agent_id), Some(key)) = (agent_named(&login.username), login.password) else {
         return Ok(answer(false));
     };
-    state.limits.count_broker_login(agent_id)?;
+    state.limits.count_broker_login(agent_id, &key)?;
     let _turn = state.broker.turn().await?;
     may_log_in(&state.pools.agents, agent_id, &key)
         .await
@@ -117,7 +117,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for FromBroker<T> {
         if !secret.is_some_and(|Key(secret)| state.broker.opens_with(&secret)) {
             return Err(ApiError::no_such_path());
         }
-        let form = body::read(body).await?;
+        let form = body::read(body, Bounds::SIGN_IN).await?;
         // What is wrong with it is not repeated: a password is in it.
         serde_urlencoded::from_bytes(&form)
             .map(Self)

@@ -56,15 +56,16 @@ async fn claim(
 ) -> ApiResult<Response> {
     let deadline = Instant::now() + request.patience();
     let calls_before = state.waiting_room.calls();
-    let claim = Claim {
+    let mut claim = Claim {
         state: &state,
-        session: &session,
+        session,
         max_tasks: request.max_tasks,
         key,
     };
     let mut items = claim.attempt().await?;
     if items.is_empty() && !request.patience().is_zero() {
         let seat = claim.sit_down().await?;
+        claim.session.leave_turn();
         if state.waiting_room.calls() != calls_before {
             seat.call_again();
         }
@@ -79,7 +80,7 @@ async fn claim(
 /// A claim that is tried until there is something to claim.
 struct Claim<'a> {
     state: &'a AppState,
-    session: &'a Session,
+    session: Session,
     max_tasks: i32,
     key: Option<Uuid>,
 }

@@ -1,17 +1,20 @@
 //! Deliveries from outside.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use devart_core::signature::Verifier;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::data;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body;
+use crate::http::body::{self, Bounds};
+use crate::http::client_address::ClientAddress;
 use crate::model::delivery::DeliveryOutcome;
 use crate::openapi::Problems;
 use crate::state::AppState;
@@ -20,8 +23,11 @@ const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
 
-/// GitHub sends no more.
-const MAX_BYTES: usize = 25 * 1024 * 1024;
+/// GitHub sends no more than 25 MiB.
+const BOUNDS: Bounds = Bounds {
+    read: 25 * 1024 * 1024,
+    ..Bounds::USUAL
+};
 
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(github))
@@ -44,31 +50,15 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn github(
     State(state): State<AppState>,
+    Extension(from): Extension<ClientAddress>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<DeliveryOutcome>)> {
     let (parts, body) = request.into_parts();
-    let mut verifier = verifier(&state.github_secrets, &parts.headers)?;
-    let raw = body::read_parts(body, MAX_BYTES, |part| verifier.update(part)).await?;
-    // Before anything is parsed: an unsigned body is not worth a look.
-    if !verifier.verifies() {
-        return Err(wrong_signature());
-    }
+    let raw = signed(&state, from, &parts.headers, body).await?;
     body::require_json(&parts.headers)?;
     let event = required(&parts.headers, EVENT)?;
     let delivery_id = required(&parts.headers, DELIVERY)?;
-    let pool = &state.pools.agents;
-    let outcome = match raw {
-        Some(raw) => {
-            data::webhooks::receive_github(pool, delivery_id, event, &parse(&raw)?).await?
-        }
-        // A large push, say: right if no task is made of the event whatever it contains.
-        None => data::webhooks::receive_github(pool, delivery_id, event, &json!({}))
-            .await
-            .map_err(|error| match ApiError::from(error) {
-                error if error.status() == StatusCode::UNPROCESSABLE_ENTITY => body::too_large(),
-                error => error,
-            })?,
-    };
+    let outcome = receive(&state.pools.agents, delivery_id, event, raw).await?;
     let (status, task_id) = (&outcome.status, outcome.task_id);
     tracing::info!(
         delivery_id,
@@ -78,6 +68,42 @@ async fn github(
         "GitHub delivery {delivery_id} {status}"
     );
     Ok((StatusCode::ACCEPTED, Json(outcome)))
+}
+
+/// Reads the body; none when it is larger than what a task is made of. Before anything is parsed:
+/// an unsigned body is not worth a look.
+async fn signed(
+    state: &AppState,
+    from: ClientAddress,
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<Option<Vec<u8>>> {
+    let mut verifier = verifier(&state.github_secrets, headers)?;
+    let show = |part: &[u8]| verifier.update(part);
+    let raw = state.limits.bodies.read(from, body, BOUNDS, show).await?;
+    match verifier.verifies() {
+        true => Ok(raw),
+        false => Err(wrong_signature()),
+    }
+}
+
+async fn receive(
+    pool: &PgPool,
+    delivery_id: &str,
+    event: &str,
+    raw: Option<Vec<u8>>,
+) -> ApiResult<DeliveryOutcome> {
+    if let Some(raw) = raw {
+        let payload = parse(&raw)?;
+        let received = data::webhooks::receive_github(pool, delivery_id, event, &payload);
+        return Ok(received.await?);
+    }
+    // A large push, say: right if no task is made of the event whatever it contains.
+    let received = data::webhooks::receive_github(pool, delivery_id, event, &json!({})).await;
+    received.map_err(|error| match ApiError::from(error) {
+        error if error.status() == StatusCode::UNPROCESSABLE_ENTITY => body::too_large(BOUNDS),
+        error => error,
+    })
 }
 
 /// What checks the signature while the body comes in.

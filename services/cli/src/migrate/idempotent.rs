@@ -83,20 +83,12 @@ async fn record(connection: &mut PgConnection, files: &[SqlFile]) -> Result<()> 
         .unzip();
     names.push(CATALOG.to_owned());
     hashes.push(catalog);
-    sqlx::query(
-        "with gone as (
-             delete from devart_private.idempotent_files f where f.name <> all ($1)
-         )
-         insert into devart_private.idempotent_files as f (name, sha256)
-         select * from unnest($1::text[], $2::text[])
-         on conflict (name) do update set sha256 = excluded.sha256
-         where f.sha256 <> excluded.sha256",
-    )
-    .bind(names)
-    .bind(hashes)
-    .execute(connection)
-    .await
-    .context("recording the idempotent files")?;
+    sqlx::query(include_str!("record_files.sql"))
+        .bind(names)
+        .bind(hashes)
+        .execute(connection)
+        .await
+        .context("recording the idempotent files")?;
     Ok(())
 }
 

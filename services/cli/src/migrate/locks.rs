@@ -81,19 +81,9 @@ fn is_in_the_way(error: &Error) -> bool {
 
 /// Who has held one of our tables for longest, as the end of a sentence.
 async fn oldest_holder(connection: &mut PgConnection) -> Result<String> {
-    let holder: Option<String> = sqlx::query_scalar(
-        "select format(': session %s of %s (%s) has held a table since %s; to end it: select pg_terminate_backend(%s)',
-                       a.pid, a.usename, a.application_name, a.xact_start, a.pid)
-         from pg_catalog.pg_stat_activity a
-         where a.pid <> pg_catalog.pg_backend_pid() and exists (
-             select from pg_catalog.pg_locks l
-             join pg_catalog.pg_class c on c.oid = l.relation
-             join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-             where l.pid = a.pid and l.granted and n.nspname in ('devart', 'devart_private', 'auth'))
-         order by a.xact_start limit 1",
-    )
-    .fetch_optional(connection)
-    .await
-    .context("looking for who is in the way")?;
+    let holder: Option<String> = sqlx::query_scalar(include_str!("oldest_holder.sql"))
+        .fetch_optional(connection)
+        .await
+        .context("looking for who is in the way")?;
     Ok(holder.unwrap_or_default())
 }

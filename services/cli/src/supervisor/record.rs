@@ -14,6 +14,7 @@ use super::process::Process;
 
 /// One part as last seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PartState {
     /// The running process, if any.
     pub process: Option<Process>,
@@ -33,10 +34,10 @@ pub type PartStates = BTreeMap<String, PartState>;
 /// The content of the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Recorded {
-    /// The clone whose servers these are.
-    pub clone: PathBuf,
-    /// The boot of the machine that pids and start times are of.
-    boot: String,
+    /// The clone whose servers these are; earlier releases did not write it down.
+    pub clone: Option<PathBuf>,
+    /// The boot of the machine that pids and start times are of; neither that.
+    boot: Option<String>,
     /// Its servers.
     pub parts: PartStates,
 }
@@ -44,7 +45,7 @@ pub struct Recorded {
 impl Recorded {
     /// The processes that may still run, by part: none after the machine was started again.
     pub fn processes(self) -> Vec<(String, Process)> {
-        if self.boot != boot() {
+        if self.boot.is_some_and(|it| it != boot()) {
             return Vec::new();
         }
         let parts = self.parts.into_iter();
@@ -69,8 +70,8 @@ impl Record {
     /// An empty record of a clone's servers that will be written to `path`.
     pub fn at(path: PathBuf, clone: PathBuf) -> Self {
         let content = Recorded {
-            clone,
-            boot: boot(),
+            clone: Some(clone),
+            boot: Some(boot()),
             parts: PartStates::new(),
         };
         Self {
@@ -123,5 +124,39 @@ impl Record {
 /// Reads the record; none when there is none or it is unreadable.
 pub fn read(path: &Path) -> Option<Recorded> {
     let text = std::fs::read_to_string(path).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_str(&text).ok().or_else(|| earlier(&text))
+}
+
+/// As earlier releases wrote it: the parts and nothing else.
+fn earlier(text: &str) -> Option<Recorded> {
+    let parts = serde_json::from_str(text).ok()?;
+    Some(Recorded {
+        clone: None,
+        boot: None,
+        parts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random;
+
+    #[test]
+    fn a_record_of_an_earlier_release_is_read() {
+        let path = std::env::temp_dir().join(format!("devart-record-{}", random::word(8)));
+        let text = r#"{"rabbitmq": {"process": {"pid": 7, "started": 42}, "restarts": 1,
+                       "last_exit": null}}"#;
+        std::fs::write(&path, text).expect("written");
+        let recorded = read(&path).expect("a record");
+        assert_eq!(recorded.clone, None);
+        let process = Process {
+            pid: 7,
+            started: 42,
+        };
+        assert_eq!(recorded.processes(), [("rabbitmq".to_owned(), process)]);
+        std::fs::write(&path, "neither").expect("written");
+        assert!(read(&path).is_none());
+        std::fs::remove_file(path).expect("removed");
+    }
 }

@@ -8,8 +8,9 @@ use sqlx::postgres::{
 };
 use sqlx::{Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
+use super::patience::{Patience, silence};
 use super::transaction::{CloseUnlessKept, begin};
-use super::{is_connection_error, patience, suspicion};
+use super::{is_connection_error, suspicion};
 
 /// Where a function that takes the caller on itself is called.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl OneTrip<'_> {
         let mut answers = Vec::new();
         match self {
             Self::Within(connection) => send(connection, statement, &mut answers).await?,
-            Self::Alone(pool) if patience::is_pooled() => {
+            Self::Alone(pool) if Patience::of(pool).is_pooled() => {
                 send_in_transaction(pool, statement, &mut answers).await?;
             }
             Self::Alone(pool) => {
@@ -58,14 +59,18 @@ async fn send_in_transaction(
     answers: &mut Vec<Answer>,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = begin(pool).await?;
-    in_time(send(&mut transaction, statement, answers)).await?;
+    let sent = send(&mut transaction, statement, answers);
+    in_time(Patience::of(pool), sent).await?;
     transaction.commit().await
 }
 
 /// What comes of it, within the time in which Postgres would have ended it.
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    let done = tokio::time::timeout(patience::limit(), work).await;
-    done.unwrap_or_else(|_| Err(patience::silence()))
+async fn in_time<T>(
+    patience: Patience,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(patience.limit(), work).await;
+    done.unwrap_or_else(|_| Err(silence()))
 }
 
 /// False when the statement never ran and may be sent again.
@@ -77,7 +82,8 @@ async fn sent_alone(
 ) -> Result<bool, sqlx::Error> {
     // Dropped while it waits for an answer, it is closed: it might wait for ever.
     let mut connection = CloseUnlessKept(Some(pool.acquire().await?));
-    let sent = in_time(send(&mut connection, statement.clone(), answers)).await;
+    let sending = send(&mut connection, statement.clone(), answers);
+    let sent = in_time(Patience::of(pool), sending).await;
     let Err(error) = sent else {
         connection.keep();
         return Ok(true);

@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use crate::db::OneTrip;
 
+const NOT_ALLOWED: &str = "42501";
+
 /// A leased row.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Row {
@@ -144,6 +146,11 @@ impl Store {
             .fetch_one(OneTrip::Alone(&self.pool))
             .await
     }
+}
+
+/// Whether the database says that the role may not do this, which waiting does not change.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NOT_ALLOWED))
 }
 
 fn columns<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> (Vec<i64>, Vec<Uuid>) {

@@ -4,7 +4,11 @@
 //! by the side door, where health is answered and nothing else: there is room for a few, and the
 //! eldest gives way. So a probe is answered while others hold every place.
 
+mod patient;
+
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::error::Error;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +17,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, StatusCode};
-use axum::response::IntoResponse;
+use axum::http::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -25,10 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::config::ConnectionArgs;
-use crate::error::ApiError;
-use crate::patient::Patient;
-use crate::routes::health::is_probe;
+use crate::endpoint::is_probe;
+use patient::Patient;
 
 /// Files that are no connections from clients: those to the database, log, libraries.
 const OTHER_DESCRIPTORS: usize = 200;
@@ -48,7 +50,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Takes connections until shutdown, then waits for those that are under way.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    door: Door,
     places: Arc<Places>,
     times: Times,
     shutdown: CancellationToken,
@@ -67,7 +69,7 @@ pub async fn serve(
         let connection = Connection {
             stream,
             peer,
-            router: router.clone(),
+            door: door.clone(),
             place: places.take(peer.ip()),
             times,
             shutdown: shutdown.clone(),
@@ -84,26 +86,43 @@ pub async fn serve(
     connections.wait().await;
 }
 
+/// What is behind the connections.
+#[derive(Clone)]
+pub struct Door {
+    /// For whoever has a place.
+    pub router: Router,
+    /// What the others are told, unless they ask for health.
+    pub turned_away: fn() -> Response,
+}
+
+impl Door {
+    async fn answer(
+        &mut self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        at_side_door: bool,
+    ) -> Result<Response, Infallible> {
+        if at_side_door && !is_probe(request.uri().path()) {
+            return Ok((self.turned_away)());
+        }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        self.router.call(request).await
+    }
+}
+
 /// How long a client may keep this process waiting.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// For the head of its first request.
-    head: Duration,
+    pub head: Duration,
     /// For the head of a further request.
-    idle: Duration,
+    pub idle: Duration,
     /// For taking what is written to it.
-    write: Duration,
+    pub write: Duration,
 }
 
 impl Times {
-    pub fn new(args: &ConnectionArgs) -> Self {
-        Self {
-            head: args.head_timeout,
-            idle: args.idle_timeout,
-            write: args.write_timeout,
-        }
-    }
-
     fn at_side_door(self) -> Self {
         Self {
             head: self.head.min(SIDE_DOOR_PATIENCE),
@@ -126,20 +145,16 @@ struct Taken {
 }
 
 impl Places {
-    /// As many as configured, and as a process with so many descriptors can have. Behind a proxy all
-    /// connections come from its address, so there they are not counted by address.
-    pub fn new(args: &ConnectionArgs, descriptors: usize, behind_proxy: bool) -> Self {
+    /// As many as wanted, in all and for one address, and as a process with so many descriptors can
+    /// have.
+    pub fn new(most: usize, most_per_address: usize, descriptors: usize) -> Self {
         let room = descriptors
             .saturating_sub(OTHER_DESCRIPTORS + SIDE_DOOR)
             .max(1);
-        let most = args.max_client_connections.min(room);
-        let most_per_address = match behind_proxy {
-            true => most,
-            false => args.max_client_connections_per_address.min(most),
-        };
+        let most = most.min(room);
         Self {
             most,
-            most_per_address,
+            most_per_address: most_per_address.min(most),
             taken: Mutex::default(),
         }
     }
@@ -223,7 +238,7 @@ impl SideDoor {
 struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    door: Door,
     /// None at the side door.
     place: Option<Place>,
     times: Times,
@@ -241,75 +256,64 @@ impl Connection {
         let _ = self.stream.set_nodelay(true);
         let stream = TokioIo::new(Patient::new(self.stream, times.write));
         let heard = CancellationToken::new();
-        let (router, peer, hears) = (self.router, self.peer, heard.clone());
+        let (door, peer, hears) = (self.door, self.peer, heard.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
             hears.cancel();
-            let mut router = router.clone();
-            async move {
-                if at_side_door && !is_probe(request.uri().path()) {
-                    return Ok(too_many_connections().into_response());
-                }
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                router.call(request).await
-            }
+            let mut door = door.clone();
+            async move { door.answer(request, peer, at_side_door).await }
         });
-        let mut connection = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(times.idle)
-                .keep_alive(!at_side_door)
-                .max_buf_size(BUFFER_BYTES)
-                .serve_connection(stream, answer)
-        );
-        let mut silence = pin!(tokio::time::sleep(times.head));
-        let (mut may_be_silent, mut is_stopping) = (false, false);
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended: {error}");
-                    }
-                    return;
-                }
-                () = &mut silence, if !may_be_silent => {
-                    if !heard.is_cancelled() {
-                        metrics::counter!("devart_http_silent_clients_cut_total").increment(1);
-                        return;
-                    }
-                    may_be_silent = true;
-                }
-                () = self.shutdown.cancelled(), if !is_stopping => {
-                    connection.as_mut().graceful_shutdown();
-                    is_stopping = true;
-                }
-            }
-        }
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(times.idle)
+            .keep_alive(!at_side_door)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(stream, answer);
+        until_it_ends(connection, times.head, &heard, &self.shutdown).await;
     }
 }
 
-fn too_many_connections() -> ApiError {
-    let detail = "there are too many connections, in all or from your address; close some";
-    ApiError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too_many_connections",
-        detail,
-    )
+/// Serves the connection until it ends. One that was not `heard` in time is cut.
+async fn until_it_ends<S>(
+    connection: http1::Connection<TokioIo<Patient<TcpStream>>, S>,
+    head: Duration,
+    heard: &CancellationToken,
+    shutdown: &CancellationToken,
+) where
+    S: HttpService<Incoming, ResBody = Body>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut connection = pin!(connection);
+    let mut silence = pin!(tokio::time::sleep(head));
+    let (mut may_be_silent, mut is_stopping) = (false, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended: {error}");
+                }
+                return;
+            }
+            () = &mut silence, if !may_be_silent => {
+                if !heard.is_cancelled() {
+                    metrics::counter!("devart_http_silent_clients_cut_total").increment(1);
+                    return;
+                }
+                may_be_silent = true;
+            }
+            () = shutdown.cancelled(), if !is_stopping => {
+                connection.as_mut().graceful_shutdown();
+                is_stopping = true;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn places(most: usize, per_address: usize, behind_proxy: bool) -> Arc<Places> {
-        let args = ConnectionArgs {
-            max_client_connections: most,
-            max_client_connections_per_address: per_address,
-            head_timeout: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(1),
-            write_timeout: Duration::from_secs(1),
-        };
-        Arc::new(Places::new(&args, 100_000, behind_proxy))
+    fn places(most: usize, per_address: usize) -> Arc<Places> {
+        Arc::new(Places::new(most, per_address, 100_000))
     }
 
     fn address(last: u8) -> IpAddr {
@@ -318,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_leaves_the_rest_to_others() {
-        let places = places(3, 2, false);
+        let places = places(3, 2);
         let held: Vec<_> = (0..3).map(|_| places.take(address(1))).collect();
         assert_eq!(held.iter().flatten().count(), 2);
         let other = places.take(address(2));
@@ -332,10 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_proxy_only_the_sum_counts() {
-        let places = places(3, 1, true);
+    fn there_are_no_more_places_than_descriptors() {
+        let few = Places::new(1_000, 1_000, OTHER_DESCRIPTORS + SIDE_DOOR + 2);
+        let places = Arc::new(few);
         let held: Vec<_> = (0..4).map(|_| places.take(address(1))).collect();
-        assert_eq!(held.iter().flatten().count(), 3);
+        assert_eq!(held.iter().flatten().count(), 2);
     }
 
     #[test]
