@@ -4,6 +4,7 @@
 //! by the side door, where health is answered and nothing else: there is room for a few, and the
 //! eldest gives way. So a probe is answered while others hold every place.
 
+mod lingering;
 mod patient;
 
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::endpoint::is_probe;
+use lingering::Lingering;
 use patient::Patient;
 
 /// Files that are no connections from clients: those to the database, log, libraries.
@@ -254,7 +256,7 @@ impl Connection {
         };
         // An answer consists of a head and a body, which must not wait for each other.
         let _ = self.stream.set_nodelay(true);
-        let stream = TokioIo::new(Patient::new(self.stream, times.write));
+        let stream = TokioIo::new(Lingering::new(Patient::new(self.stream, times.write)));
         let heard = CancellationToken::new();
         let (door, peer, hears) = (self.door, self.peer, heard.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
@@ -274,7 +276,7 @@ impl Connection {
 
 /// Serves the connection until it ends. One that was not `heard` in time is cut.
 async fn until_it_ends<S>(
-    connection: http1::Connection<TokioIo<Patient<TcpStream>>, S>,
+    connection: http1::Connection<TokioIo<Lingering<Patient<TcpStream>>>, S>,
     head: Duration,
     heard: &CancellationToken,
     shutdown: &CancellationToken,
