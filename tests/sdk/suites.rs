@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +10,9 @@ use super::surroundings::Surroundings;
 use super::{agents, python};
 use crate::support::broker::Broker;
 use crate::support::budget::audit;
+use crate::support::wait::ends_within;
+
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Makes a test of each suite: files of one folder of `agents`.
 macro_rules! suites {
@@ -75,13 +79,15 @@ async fn passes(folder: &str, files: &[&str]) -> Result<()> {
     let surroundings = Surroundings::shared().await?;
     // Several work at the same time on queues of the same names.
     let broker = Broker::shared().await?;
-    let output = python(folder)?
+    let mut suite = python(folder)?;
+    suite
         .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
         .args(files)
         .env_remove("RABBITMQ_URL")
-        .envs(surroundings.variables(&broker))
-        .output()
-        .await?;
+        .envs(surroundings.variables(&broker));
+    // One that hangs is killed with its future, and says which it was.
+    let what = format!("{folder} {files:?} ends");
+    let output = ends_within(PATIENCE, &what, suite.output()).await?;
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said);
     ensure!(output.status.success(), "{folder}: {said}");

@@ -7,6 +7,7 @@ RabbitMQ.
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 import warnings
@@ -55,7 +56,19 @@ def agent(admin: Admin) -> Agent:
 
 
 @pytest.fixture
-def api() -> Iterator[StandIn]:
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the pauses before further attempts a fiftieth of what they are.
+
+    And those after which threads look up.
+    """
+    draw = random.uniform
+    monkeypatch.setattr(random, "uniform", lambda *bounds: draw(*bounds) / 50)
+    for module in ("handler", "heartbeat", "worker"):
+        monkeypatch.setattr(f"devart.{module}._TICK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def api(short_pauses: None) -> Iterator[StandIn]:
     with stand_in() as api:
         yield api
 

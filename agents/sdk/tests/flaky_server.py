@@ -76,6 +76,8 @@ def flaky_server(*answers: Answer) -> Iterator[tuple[str, FlakyServer]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else the body waits until the client has acknowledged the headers, after 40 ms.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             flaky.serve(self)

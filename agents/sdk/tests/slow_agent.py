@@ -1,6 +1,6 @@
 """The program that test_signals.py starts.
 
-API_URL API_KEY plain|async|to_thread|async_sdk|idle [RABBITMQ_URL].
+API_URL API_KEY plain|async|to_thread|async_sdk [RABBITMQ_URL].
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ async def _consume(api_url: str, api_key: str) -> int:
 
 def main(api_url: str, api_key: str, kind: str, rabbitmq_url: str | None = None) -> None:
     """Run until a signal comes."""
-    if kind == "idle":
-        _say("ready")
     if kind == "async_sdk":
         taken = asyncio.run(_consume(api_url, api_key))
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +20,14 @@ _T = TypeVar("_T")
 
 def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+async def _asked(api: StandIn, action: str) -> None:
+    """Wait until the API is asked for something, for at most ten seconds."""
+    give_up_at = time.monotonic() + 10
+    while not api.asked(action):
+        assert time.monotonic() < give_up_at, f"nobody asked for {action}"
+        await asyncio.sleep(0.01)
 
 
 def test_calls_are_awaited(api: StandIn) -> None:
@@ -43,8 +53,7 @@ def test_calls_do_not_block_the_loop(api: StandIn) -> None:
             api.hold_claims.clear()
             api.offer()
             claiming = asyncio.create_task(sdk.claim())
-            while not api.asked("claim"):
-                await asyncio.sleep(0.01)
+            await _asked(api, "claim")
             await sdk.heartbeat()
             assert not claiming.done()
             api.hold_claims.set()
@@ -60,14 +69,12 @@ def test_what_a_cancelled_claim_brings_goes_back(api: StandIn) -> None:
         async with AsyncAgentSDK(api.url, "dva_key") as sdk:
             api.hold_claims.clear()
             claiming = asyncio.create_task(sdk.claim())
-            while not api.asked("claim"):
-                await asyncio.sleep(0.01)
+            await _asked(api, "claim")
             claiming.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await claiming
             api.hold_claims.set()
-            while not api.asked("release"):
-                await asyncio.sleep(0.01)
+            await _asked(api, "release")
 
     _run(work())
     assert api.asked("release") == [{"lease_token": token}]
@@ -166,3 +173,78 @@ def test_arguments_are_checked_before_anything_begins(api: StandIn) -> None:
 
     _run(work())
     assert api.requests == []
+
+
+def test_what_a_cancelled_claim_brings_goes_back_although_the_sdk_was_left(api: StandIn) -> None:
+    token = api.offer()
+
+    async def work() -> None:
+        async with AsyncAgentSDK(api.url, "dva_key") as sdk:
+            api.hold_claims.clear()
+            claiming = asyncio.create_task(sdk.claim())
+            await _asked(api, "claim")
+            claiming.cancel()
+        api.hold_claims.set()
+        await _asked(api, "release")
+
+    _run(work())
+    assert api.asked("release") == [{"lease_token": token}]
+
+
+def test_closed_twice_it_is_closed(api: StandIn) -> None:
+    async def work() -> None:
+        async with AsyncAgentSDK(api.url, "dva_key") as sdk:
+            await sdk.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                await sdk.claim()
+
+    _run(work())
+    assert api.requests == []
+
+
+def test_what_is_in_hand_still_works_when_the_sdk_is_closed(api: StandIn) -> None:
+    api.offer()
+
+    async def work() -> int:
+        sdk = AsyncAgentSDK(api.url, "dva_key")
+
+        async def handle(task: Task) -> str:
+            await sdk.close()
+            await sdk.extend_lease(task)
+            return "finished"
+
+        return await sdk.start_consuming(handle)
+
+    assert _run(work()) == 1
+    assert api.asked("status")[0]["result"] == "finished"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_loop_that_ends_without_cancelling_gives_its_tasks_back(
+    api: StandIn,
+    eventually: Callable[[Callable[[], bool]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    closed: bool,
+) -> None:
+    monkeypatch.setattr("devart.handler._MAX_STANDSTILL_SECONDS", 0.1)
+    token = api.offer()
+    loop = asyncio.new_event_loop()
+    sdk = AsyncAgentSDK(api.url, "dva_key")
+
+    async def handle(_: Task) -> None:
+        loop.stop()
+        await asyncio.Event().wait()
+
+    consuming = loop.create_task(sdk.start_consuming(handle))
+    loop.run_forever()
+    if closed:
+        loop.close()
+    eventually(lambda: not sdk.stop())
+    assert api.asked("release") == [{"lease_token": token}]
+    assert api.asked("report-failure") == []
+    assert not consuming.done()
+    eventually(lambda: not any("devart-task" in it.name for it in threading.enumerate()))
+    if not closed:
+        assert loop.run_until_complete(consuming) == 1
+        loop.close()
+    sdk.sdk.close()

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -114,6 +115,16 @@ def test_an_api_that_is_away_counts_as_a_broker_that_is_away(
     assert door.logins[0] == f"\0{_ID}\0{_KEY}"
     assert "RabbitMQ cannot be reached" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+def test_an_api_that_asks_for_time_before_a_login_is_given_it(
+    api: StandIn, door: Doorkeeper, eventually: Eventually
+) -> None:
+    api.script("me", problem(429, **{"Retry-After": "1"}), _me())
+    started = time.monotonic()
+    with agent(api, f"amqp://{door.address}"):
+        eventually(lambda: bool(door.logins))
+    assert time.monotonic() - started >= 1
 
 
 def test_what_a_library_says_is_without_the_agents_key(

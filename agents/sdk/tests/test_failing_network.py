@@ -9,9 +9,13 @@ import time
 
 import pytest
 from flaky_server import BROKEN_OFF, Answer, flaky_server, problem
+from stand_in import StandIn
 
 from devart import Client, Forbidden, ServerError, Unauthorized, Unavailable
+from devart.backoff import pause_seconds
 from devart.testing import make_task
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 _TASK = {
     "task_id": "0199f000-0000-7000-8000-000000000001",
@@ -83,6 +87,28 @@ def test_the_api_is_given_the_time_it_asks_for() -> None:
         started = time.monotonic()
         client.claim()
     assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("action", ["claim", "status", "heartbeat"])
+def test_an_agent_gives_the_api_the_time_it_asks_for_beyond_its_patience(
+    api: StandIn, action: str
+) -> None:
+    busy = problem(429, **{"Retry-After": "1"})
+    # Of heartbeats, one is the thread's, and one asks why the claim was refused.
+    api.script(action, *[busy] * (2 if action == "heartbeat" else 1))
+    if action == "heartbeat":
+        api.script("claim", problem(403, "forbidden"))
+    api.offer()
+    with _client(api.url, retry_seconds=0) as client:
+        started = time.monotonic()
+        assert client.run(lambda _: None, max_tasks=1) == 1
+    assert time.monotonic() - started >= 1
+
+
+def test_nobody_is_made_to_wait_for_more_than_a_minute() -> None:
+    error = Unavailable("busy")
+    error.retry_after_seconds = 1e9
+    assert pause_seconds(error, 1.5) == 61.5
 
 
 def test_an_absent_api_is_unavailable_after_the_retries() -> None:

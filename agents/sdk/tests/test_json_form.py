@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -16,6 +17,7 @@ from stand_in import StandIn
 
 from devart import Client, json_form
 from devart.testing import make_task
+from devart.text import first_not_storable
 
 _ID = UUID("0199f000-0000-7000-8000-000000000001")
 
@@ -135,3 +137,21 @@ def test_a_hook_gives_a_form_to_what_has_none(api: StandIn) -> None:
             client.complete(make_task(), object())
     assert api.asked("status")[0]["result"] == {"z": {"re": 1, "im": 2}}
     assert api.asked("tasks")[0]["payload"] == [{"re": 0, "im": 2}]
+
+
+def test_a_result_is_gone_through_once(api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def look(text: str) -> str | None:
+        seen.append(text)
+        return first_not_storable(text)
+
+    # The package has a function of the module's name.
+    monkeypatch.setattr(sys.modules["devart.json_form"], "first_not_storable", look)
+    api.offer()
+    with Client(api.url, "dva_key") as client:
+        client.run(lambda _: {"list": ["once", Decimal("0.10")]}, max_tasks=1)
+        client.complete(make_task(), ["by hand"])
+        client.create_task("T", payload={"n": ["child"]})
+    assert [seen.count(text) for text in ("once", "by hand", "child")] == [1, 1, 1]
+    assert api.asked("status")[0]["result"] == {"list": ["once", Decimal("0.10")]}

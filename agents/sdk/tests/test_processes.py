@@ -47,15 +47,15 @@ def _exit_status_of_fork(work: Callable[[], object]) -> int:
 def test_a_forked_child_has_its_own_connections(api: StandIn) -> None:
     with Client(api.url, "dva_key") as client:
         client.heartbeat()
-        parents = client._transport._http
+        parents = client._transport._connections.http
 
         def work() -> None:
             client.heartbeat()
-            assert client._transport._http is not parents
+            assert client._transport._connections.http is not parents
 
         assert _exit_status_of_fork(work) == 0
         client.heartbeat()
-        assert client._transport._http is parents
+        assert client._transport._connections.http is parents
     assert len(api.asked("heartbeat")) == 3
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from admin import Admin, Agent
 from broker import Broker
+from stand_in import StandIn
 
 _PROGRAM = Path(__file__).with_name("slow_agent.py")
 
@@ -19,8 +19,8 @@ _PROGRAM = Path(__file__).with_name("slow_agent.py")
 class AgentProcess:
     """An agent whose tasks take as many seconds as their payload says."""
 
-    def __init__(self, admin: Admin, agent: Agent, kind: str, *more: str) -> None:
-        command = [sys.executable, str(_PROGRAM), admin.api_url, agent.api_key, kind, *more]
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, str(_PROGRAM), *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def wait_for_line(self, expected: str) -> None:
@@ -48,7 +48,7 @@ def start_agent(admin: Admin, agent: Agent) -> Iterator[Callable[..., AgentProce
     started: list[AgentProcess] = []
 
     def start(kind: str, *more: str) -> AgentProcess:
-        started.append(AgentProcess(admin, agent, kind, *more))
+        started.append(AgentProcess(admin.api_url, agent.api_key, kind, *more))
         return started[-1]
 
     yield start
@@ -90,13 +90,18 @@ def test_a_second_signal_gives_the_task_back(
     assert (row["status"], row["retry_count"], row["last_error"]) == ("TODO", 0, None)
 
 
-def test_an_idle_agent_stops_soon(start_agent: Callable[..., AgentProcess]) -> None:
-    process = start_agent("idle")
-    process.wait_for_line("ready")
-    time.sleep(1.0)
-    process.send(signal.SIGINT)
-    process.wait_for_line("stopped after 0")
-    assert process.exit_status() == 0
+def test_an_idle_agent_stops_soon(
+    api: StandIn, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    process = AgentProcess(api.url, "dva_key", "plain")
+    try:
+        # It listens to signals before it claims.
+        eventually(lambda: bool(api.asked("claim")))
+        process.send(signal.SIGINT)
+        process.wait_for_line("stopped after 0")
+        assert process.exit_status() == 0
+    finally:
+        process.end()
 
 
 def test_a_second_signal_gives_back_what_came_by_message(

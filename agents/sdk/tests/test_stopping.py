@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flaky_server import problem
 from stand_in import StandIn
 
 from devart import Client, Task
+from devart.worker import Worker
 
 _PROGRAM = Path(__file__).with_name("slow_agent.py")
 Eventually = Callable[[Callable[[], bool]], None]
@@ -30,6 +33,25 @@ def _run_in_thread(client: Client, handler: Callable[[Task], object]) -> threadi
     thread = threading.Thread(target=client.run, args=(handler,), kwargs={"wait_seconds": 1})
     thread.start()
     return thread
+
+
+def test_of_two_runs_that_begin_at_once_one_is_refused(
+    api: StandIn, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    class MeetingWorker(Worker):
+        def __init__(self, *values: Any, **options: Any) -> None:
+            super().__init__(*values, **options)
+            both.wait()
+
+    monkeypatch.setattr("devart.client.Worker", MeetingWorker)
+    api.offer()
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(client.run, lambda _: None, 1) for _ in range(2)]
+        failures = [run.exception(15) for run in runs]
+    assert failures.count(None) == 1
+    assert "running already" in str(failures)
 
 
 def test_what_a_late_claim_brings_goes_back_and_is_not_begun(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from flaky_server import Answer, flaky_server, problem
 from stand_in import StandIn, task_row
 
-from devart import Client, InvalidArgument, ServerError, Unavailable
+from devart import Client, InvalidArgument, ServerError, Task, Unavailable
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 _PAGE = b"<html>we will be back</html>"
 _OF_OTHERS = [
@@ -63,11 +66,18 @@ def test_an_agent_goes_on_after_whatever_is_answered_to_a_claim(
 
 
 @pytest.mark.parametrize("failure", _OF_OTHERS)
-def test_no_lease_is_lost_to_what_a_proxy_answers(api: StandIn, failure: Answer) -> None:
+def test_no_lease_is_lost_to_what_a_proxy_answers(
+    api: StandIn, eventually: Callable[[Callable[[], bool]], None], failure: Answer
+) -> None:
     token = api.offer()
     api.script("heartbeat", failure, failure)
+
+    def handle(task: Task) -> bool:
+        eventually(lambda: len(api.asked("heartbeat")) > 2)
+        return task.lease_lost.is_set()
+
     with Client(api.url, "dva_key", retry_seconds=0) as client:
-        client.run(lambda task: task.lease_lost.wait(0.3), max_tasks=1, heartbeat_seconds=0.1)
+        client.run(handle, max_tasks=1, heartbeat_seconds=0.05)
     assert api.asked("status")[0] == {"status": "DONE", "lease_token": token, "result": False}
 
 

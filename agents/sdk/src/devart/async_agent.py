@@ -10,17 +10,16 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from contextvars import copy_context
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from devart.agent import AgentSDK, environment
-from devart.errors import DevartError
 from devart.json_form import Hook
 from devart.logs import get_logger
 from devart.models import PayloadT, Task, Units
 from devart.spend import Spend
+from devart.threads import in_thread
 from devart.worker import Worker
 
 _log = get_logger("devart.async_agent")
@@ -97,10 +96,15 @@ class AsyncAgentSDK:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; as `AgentSDK.close`."""
-        await self.in_thread(self.sdk.close)
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
+        """Close the connections; as `AgentSDK.close`.
+
+        Does not wait for calls that were cancelled and go on in their threads: the connections
+        close behind the last of them, and behind what it gives back.
+        """
+        threads, self._threads = self._executor(), None
+        await in_thread(self.sdk.close, threads=lambda: threads)
+        # What is in hand or goes back may still need threads, and gets others.
+        threads.shutdown(wait=False)
 
     def stop(self) -> bool:
         """Make `start_consuming` return when the tasks in hand are finished.
@@ -206,7 +210,7 @@ class AsyncAgentSDK:
         ask: bool = True,
     ) -> Spend:
         """Set money aside for the length of an `async with` block; as `AgentSDK.spend`."""
-        return self.sdk.spend(
+        spend = self.sdk.spend(
             service_id,
             estimate=estimate,
             units=units,
@@ -215,6 +219,8 @@ class AsyncAgentSDK:
             ttl=ttl,
             ask=ask,
         )
+        spend._in_thread = self.in_thread
+        return spend
 
     async def in_thread(
         self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
@@ -223,35 +229,12 @@ class AsyncAgentSDK:
 
         Args:
             call: what to call.
-            if_cancelled: called with what it returned, in that thread, when nobody waits for it any
-                more.
+            if_cancelled: called with what it returned, in such a thread, when nobody waits for it
+                any more.
         """
-        lock = threading.Lock()
-        results: list[_T] = []
-        cancelled = False
-
-        def call_in_thread() -> _T:
-            result = call()
-            with lock:
-                results.append(result)
-                unwanted = cancelled
-            if unwanted and if_cancelled is not None:
-                if_cancelled(result)
-            return result
-
-        try:
-            return await asyncio.shield(
-                asyncio.get_running_loop().run_in_executor(
-                    self._executor(), copy_context().run, call_in_thread
-                )
-            )
-        except asyncio.CancelledError:
-            with lock:
-                cancelled = True
-                unwanted = bool(results)
-            if unwanted and if_cancelled is not None:
-                self._executor().submit(if_cancelled, results[0])
-            raise
+        return await in_thread(
+            call, if_cancelled, threads=self._executor, meanwhile=self.sdk._transport.in_use
+        )
 
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None or self._process_id != os.getpid():
@@ -263,7 +246,7 @@ class AsyncAgentSDK:
         for task in tasks:
             try:
                 self.sdk.give_back(task)
-            except DevartError as error:  # the lease ends by itself
+            except Exception as error:  # the lease ends by itself
                 _log.warning("could not give task %s back: %s", task.id, error)
 
 

@@ -18,18 +18,20 @@ from devart.answers import read_answer
 from devart.errors import Conflict, DevartError, ServerError
 from devart.events import refuse_in_event_loop
 from devart.handler import Handler
-from devart.json_form import Hook, json_form
+from devart.json_form import Hook, json_form, marked
 from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, PayloadT, Task, TaskRecord, TaskState
 from devart.money import Money, exact_usd
 from devart.source import Pull, TaskSource
 from devart.text import storable
+from devart.threads import in_thread
 from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
 from devart.worker import Worker
 
 _log = get_logger("devart.client")
 
+_T = TypeVar("_T")
 _ClientT = TypeVar("_ClientT", bound="Client")
 
 # A heartbeat that is late is worth less than the next one, so it is not repeated.
@@ -78,8 +80,8 @@ class Client(Money):
         )
         self._patience = Patience(retry_seconds=arguments.seconds("retry_seconds", retry_seconds))
         self._agent_id: str | None = None
-        self._worker: Worker | None = None
-        self._worker_process_id = os.getpid()
+        # By process: what ran before a fork runs in the other one.
+        self._workers: dict[int, Worker] = {}
         self._closing = False
 
     def __reduce__(self) -> NoReturn:
@@ -103,7 +105,8 @@ class Client(Money):
         """Close the connections. Leases held by hand are not given back; they run out.
 
         While `run` is at work, in another thread or in a handler, this tells it to stop, and the
-        connections close when the tasks in hand are finished.
+        connections close when the tasks in hand are finished. So they do behind calls that are
+        under way in other threads. From then on every call raises `RuntimeError`.
         """
         self._closing = True
         if (worker := self._running_worker()) is not None:
@@ -207,6 +210,7 @@ class Client(Money):
 
         Raises:
             LeaseLost: the task is no longer this agent's.
+            TypeError, ValueError: `seconds` is not such a number.
         """
         patience = self._patience if retry_seconds is None else Patience(10.0, retry_seconds)
         body = {
@@ -277,7 +281,7 @@ class Client(Money):
         """
         body: dict[str, Any] = {"status": status, "lease_token": task.lease_token}
         if result is not None:
-            body["result"] = self.json_form(result, "result")
+            body["result"] = marked(self.json_form(result, "result"))
         if error is not None:
             body["error"] = _error_text(error)
         # Ending twice is refused but for DONE; the key makes a repetition find the first answer.
@@ -356,8 +360,7 @@ class Client(Money):
                 2,592,000, which are 30 days. None for no limit.
             key: names this task among the parent's children: creating it again, in a later attempt
                 at the parent, by whichever agent, finds the first one, provided that all else is
-                the same. None creates
-                another each time. At most 150 printable ASCII characters.
+                the same. None creates another each time. At most 150 printable ASCII characters.
 
         Raises:
             Forbidden: the parent is not, or no longer, this agent's, or there is none.
@@ -371,7 +374,7 @@ class Client(Money):
             "parent_task_id": parent.id if parent else None,
             "description": description,
             "priority": priority,
-            "payload": {} if payload is None else self.json_form(payload, "payload"),
+            "payload": {} if payload is None else marked(self.json_form(payload, "payload")),
             "required_capabilities": arguments.names(
                 "required_capabilities", required_capabilities
             ),
@@ -424,7 +427,14 @@ class Client(Money):
     def broker_login(self) -> tuple[str, str]:
         """Return what an agent logs in to RabbitMQ with: its id and its key.
 
-        `AgentSDK` does it for a broker's URL without a user; this is for other consumers.
+        `AgentSDK` does it for a broker's URL without a user; this is for other consumers. The API
+        is asked once, with no repetition: whoever connects to a broker tries again by itself.
+
+        Raises:
+            Forbidden: the agent is deactivated.
+            Unauthorized: the key is not accepted.
+            Unavailable: the API did not answer at once.
+            ServerError: its answer could not be read.
         """
         if self._agent_id is None:
             answer = self._call("GET", "/api/me", None, _LOGIN_PATIENCE)
@@ -487,8 +497,7 @@ class Client(Money):
         return True
 
     def _running_worker(self) -> Worker | None:
-        # What ran before a fork runs in the other process.
-        return self._worker if self._worker_process_id == os.getpid() else None
+        return self._workers.get(os.getpid())
 
     def _worker_for(
         self,
@@ -501,11 +510,7 @@ class Client(Money):
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> Worker:
         """Make the worker that `stop` stops from now on; `_work` it next."""
-        if self._running_worker() is not None:
-            raise RuntimeError("this client is running already")
-        if self._closing:
-            raise RuntimeError("this client is closed")
-        self._worker = Worker(
+        worker = Worker(
             self,
             handler,
             source,
@@ -515,16 +520,26 @@ class Client(Money):
             read_payload=read_payload,
             loop=loop,
         )
-        self._worker_process_id = os.getpid()
-        return self._worker
+        # Looked for and noted in one: two threads may come at the same time.
+        if self._workers.setdefault(os.getpid(), worker) is not worker:
+            raise RuntimeError("this client is running already")
+        if self._closing:
+            self._workers.pop(os.getpid(), None)
+            raise RuntimeError("this client is closed")
+        return worker
 
     def _work(self, worker: Worker) -> int:
         try:
             return worker.run()
         finally:
-            self._worker = None
+            self._workers.pop(os.getpid(), None)
             if self._closing:
                 self._transport.close()
+
+    async def _in_thread(
+        self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
+    ) -> _T:
+        return await in_thread(call, if_cancelled, meanwhile=self._transport.in_use)
 
     def _report_end(
         self,

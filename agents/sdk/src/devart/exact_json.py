@@ -68,6 +68,8 @@ def _decimal(digits: str) -> Decimal:
 
 
 def _mark_decimal(value: object) -> str:
+    if not isinstance(value, Decimal):
+        raise TypeError(f"a {type(value).__name__} has no JSON form")
     return f"{_MARK}{value}"
 
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import inspect
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 from devart.logs import get_logger
@@ -22,6 +24,11 @@ Handler = Callable[[Task[Any]], Any]
 May be an `async` function.
 """
 
+_Outcome = tuple[object, BaseException | None]
+
+_TICK_SECONDS = 0.5
+# Between two runs of one loop there may be a moment.
+_MAX_STANDSTILL_SECONDS = 10.0
 _MAX_FRAMES = 20
 _MAX_ERROR_CHARACTERS = 4000
 
@@ -39,16 +46,32 @@ class HandlerRunner:
         self._lock = threading.Lock()
         self._loop = loop
         self._loop_thread: threading.Thread | None = None
+        self._ran_at = time.monotonic()
         self._closed = threading.Event()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the loop is closed, or, being the caller's, has stood still for ten seconds.
+
+        Then no handler on it comes to an end, and nobody waits for the work. Asked now and then.
+        """
+        if self._loop is None or self._loop_thread is not None:
+            return self._closed.is_set()
+        if self._loop.is_running():
+            self._ran_at = time.monotonic()
+        still_seconds = time.monotonic() - self._ran_at
+        return self._loop.is_closed() or still_seconds > _MAX_STANDSTILL_SECONDS
 
     def run(self, task: Task) -> object:
         """Call the handler and wait for its result. Raises what the handler raises."""
         result = self._handler(task)
         if not inspect.isawaitable(result):
             return result
-        running = asyncio.run_coroutine_threadsafe(
-            _outcome(result, task.lease_lost), self._started_loop()
-        )
+        running = _begin(result, task.lease_lost, self._started_loop())
+        # Whoever finds the loop abandoned gives the tasks back.
+        while not wait([running], _TICK_SECONDS).done:
+            if task.lease_lost.is_set() and self.abandoned:
+                raise RuntimeError("the event loop ended before this handler")
         value, error = running.result()
         if error is not None:
             raise error
@@ -96,9 +119,21 @@ def _serve(loop: asyncio.AbstractEventLoop, closed: threading.Event) -> None:
         loop.close()
 
 
-async def _outcome(
-    awaitable: Awaitable[object], lease_lost: LostLease
-) -> tuple[object, BaseException | None]:
+def _begin(
+    awaitable: Awaitable[object], lease_lost: LostLease, loop: asyncio.AbstractEventLoop
+) -> Future[_Outcome]:
+    """Begin to await a handler; on a loop that is closed, return what never ends."""
+    outcome = _outcome(awaitable, lease_lost)
+    try:
+        return asyncio.run_coroutine_threadsafe(outcome, loop)
+    except RuntimeError:
+        outcome.close()
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        return Future()
+
+
+async def _outcome(awaitable: Awaitable[object], lease_lost: LostLease) -> _Outcome:
     """Await a handler and return what it returned and what it raised.
 
     Raised through the loop, SystemExit and KeyboardInterrupt would end it for all handlers.

@@ -57,6 +57,21 @@ def json_form(value: object, name: str = "the value", hook: Hook | None = None) 
         raise ValueError(f"{name} is nested too deeply for JSON") from None
 
 
+def marked(form: Any) -> Any:
+    """Mark what `json_form` returned, so that it is not gone through again. Change it no more."""
+    if isinstance(form, dict):
+        return _FormObject(form)
+    return _FormArray(form) if isinstance(form, list) else form
+
+
+class _FormObject(dict[str, Any]):
+    """An object all of whose parts are in JSON form."""
+
+
+class _FormArray(list[Any]):
+    """An array all of whose parts are in JSON form."""
+
+
 class _Form:
     def __init__(self, hook: Hook | None) -> None:
         self._hook = hook
@@ -78,6 +93,8 @@ class _Form:
         return self._nested(value, place)
 
     def _nested(self, value: Any, place: str) -> Any:
+        if isinstance(value, (_FormObject, _FormArray)):
+            return value
         if id(value) in self._open:
             raise ValueError(f"{place} contains itself (Circular reference)")
         self._open.add(id(value))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_UP, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from devart import arguments
@@ -16,6 +16,8 @@ from devart.errors import BudgetRefused
 from devart.models import Charge, Hold, Settlement, Task, TaskRecord, Units
 from devart.spend import Spend
 from devart.task_in_hand import task_in_hand
+
+_T = TypeVar("_T")
 
 _MILLIONTH = Decimal("0.000001")
 
@@ -75,7 +77,7 @@ class Money:
                 raise ValueError(
                     "estimate or units must be given: no task has money set aside for this service"
                 )
-            return Spend(self, service_id, task, None)
+            return Spend(self, service_id, task, None, self._in_thread)
         reserve = partial(
             self.reserve,
             service_id,
@@ -86,7 +88,7 @@ class Money:
             ttl=ttl,
             ask=ask,
         )
-        return Spend(self, service_id, task, reserve)
+        return Spend(self, service_id, task, reserve, self._in_thread)
 
     def reserve(
         self,
@@ -225,6 +227,11 @@ class Money:
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task; see `Client.task`."""
+        raise NotImplementedError
+
+    async def _in_thread(
+        self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
+    ) -> _T:
         raise NotImplementedError
 
     def _call(

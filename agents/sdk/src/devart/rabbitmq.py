@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 from yarl import URL
 
-from devart.backoff import delay_seconds
+from devart.backoff import delay_seconds, pause_seconds
 from devart.events import wait_for_event
 from devart.invitations import Inbox, Invitation
 from devart.logs import get_logger
@@ -72,6 +72,7 @@ class RabbitMq:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
         self._connecting: asyncio.Future[AbstractConnection] | None = None
+        self._refusal: Exception | None = None
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="devart-rabbitmq", daemon=True)
@@ -139,7 +140,8 @@ class RabbitMq:
                 attempt = 0 if await self._serve(connection) else attempt
                 await self._leave(connection)
             self.tried.set()
-            await self._pause(delay_seconds(attempt, base=0.5, cap=_MAX_PAUSE_SECONDS))
+            delay = delay_seconds(attempt, base=0.5, cap=_MAX_PAUSE_SECONDS)
+            await self._pause(pause_seconds(self._refusal, delay))
             attempt += 1
 
     async def _pause(self, seconds: float) -> None:
@@ -151,12 +153,14 @@ class RabbitMq:
     async def _connect(self) -> AbstractConnection | None:
         connecting = asyncio.ensure_future(self._open())
         self._connecting = connecting
+        self._refusal = None
         try:
             return await connecting
         except asyncio.CancelledError:  # by `close`
             pass
         except Exception as error:
             # Refused, unknown host, wrong password, bad certificate: each may be mended.
+            self._refusal = error
             _log.warning(
                 "RabbitMQ cannot be reached, trying again: %s",
                 self._without_secrets(str(error) or type(error).__name__),

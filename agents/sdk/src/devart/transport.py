@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import functools
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ import httpx
 
 from devart import exact_json
 from devart.backoff import delay_seconds
+from devart.connections import Connections
 from devart.errors import DevartError, ServerError, Unavailable, error_from_problem
 from devart.json_form import Hook
 from devart.logs import get_logger
@@ -64,34 +67,42 @@ class Transport:
         }
         self._hook = hook
         self._closed = False
-        self._http = self._connections()
-        self._process_id = os.getpid()
-        # Those of the process that this one was forked from: theirs to close, and two must not
-        # speak on one of them.
-        self._inherited: list[httpx.Client] = []
+        self._connections = Connections(self._connect)
+        # Of the process that this one was forked from. Only to keep them from being collected,
+        # which would close them.
+        self._inherited: list[Connections] = []
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, behind the last call that is under way."""
         self._closed = True
-        if self._process_id == os.getpid():
-            self._http.close()
+        self._connections.close()
 
-    def _connections(self) -> httpx.Client:
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the connections open for the length of a block, which may end in another thread.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
+        with self._of_this_process().in_use():
+            yield
+
+    def _connect(self) -> httpx.Client:
         return httpx.Client(
             base_url=self._api_url,
             headers=self._headers,
+            verify=_tls(),
             # Each task in hand and each long poll needs a connection; none may wait for another's.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
         )
 
-    def _http_of_this_process(self) -> httpx.Client:
-        if self._closed:
-            raise RuntimeError("this client is closed")
-        if self._process_id != os.getpid():
-            self._inherited.append(self._http)
-            self._http = self._connections()
-            self._process_id = os.getpid()
-        return self._http
+    def _of_this_process(self) -> Connections:
+        if self._connections.inherited:
+            if self._closed:
+                raise RuntimeError("this client is closed")
+            self._inherited.append(self._connections)
+            self._connections = Connections(self._connect)
+        return self._connections
 
     def request(
         self, method: str, path: str, body: object, patience: Patience, headers: dict[str, str]
@@ -109,30 +120,44 @@ class Transport:
             "content": exact_json.encode(body, self._hook),
             "headers": headers,
         }
+        with self._of_this_process().in_use() as http:
+            return self._until_answered(http, request, patience)
+
+    def _until_answered(
+        self, http: httpx.Client, request: dict[str, Any], patience: Patience
+    ) -> Any:
         give_up_at = time.monotonic() + patience.retry_seconds
         attempt = 0
         while True:
             try:
-                return self._attempt(request, patience.answer_seconds)
+                return _attempt(http, request, patience.answer_seconds)
             except DevartError as error:
                 pause = max(delay_seconds(attempt), error.retry_after_seconds or 0.0)
                 if not _may_pass(error) or time.monotonic() + pause > give_up_at:
                     raise
-                _log.info("%s %s: %s; next attempt in %.1f s", method, path, error, pause)
+                said = (request["method"], request["url"], error, pause)
+                _log.info("%s %s: %s; next attempt in %.1f s", *said)
             time.sleep(pause)
             attempt += 1
 
-    def _attempt(self, request: dict[str, Any], answer_seconds: float) -> Any:
-        timeout = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS)
-        try:
-            response = self._http_of_this_process().request(**request, timeout=timeout)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise Unavailable(
-                f"no answer from the API: {error or type(error).__name__}", code="no_answer"
-            ) from error
-        if not response.is_success:
-            raise _refusal(response)
-        return _decoded(response)
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Read whom this machine trusts, once for all clients of the process and for forked ones."""
+    return httpx.create_ssl_context()
+
+
+def _attempt(http: httpx.Client, request: dict[str, Any], answer_seconds: float) -> Any:
+    timeout = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS)
+    try:
+        response = http.request(**request, timeout=timeout)
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        raise Unavailable(
+            f"no answer from the API: {error or type(error).__name__}", code="no_answer"
+        ) from error
+    if not response.is_success:
+        raise _refusal(response)
+    return _decoded(response)
 
 
 def _decoded(response: httpx.Response) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from devart import arguments
 from devart.agent_api import TaskApi
-from devart.backoff import delay_seconds
+from devart.backoff import delay_seconds, pause_seconds
 from devart.errors import (
     BudgetRefused,
     Conflict,
@@ -25,6 +25,7 @@ from devart.errors import (
 )
 from devart.handler import Handler, HandlerRunner, describe_error
 from devart.heartbeat import Heartbeat
+from devart.json_form import marked
 from devart.logs import get_logger
 from devart.models import Task
 from devart.outcome import Outcome
@@ -163,13 +164,15 @@ class Worker:
         """Wait for a message, and look up now and then.
 
         The system may give a signal to any thread. Python runs its handler in the main thread, and
-        does not wake that up for it.
+        does not wake that up for it. Nor does anybody tell of an event loop that has ended.
         """
         while True:
             try:
                 return self._inbox.get(timeout=_TICK_SECONDS)
             except Empty:
-                pass
+                if self._runner.abandoned:
+                    _log.warning("the event loop of this agent ended without it")
+                    return _LEAVE
 
     def _give_all_back(self) -> None:
         self._leaving.set()
@@ -245,7 +248,7 @@ class Worker:
             return self._source.take(room)
         except (Unavailable, ServerError) as error:
             _log.warning("could not take a task, trying again: %s", error)
-            self._stopping.wait(delay_seconds(4))
+            self._stopping.wait(pause_seconds(error, delay_seconds(4)))
             return []
         except Forbidden:
             if not self._is_told_to_stop():
@@ -261,7 +264,7 @@ class Worker:
             wanted = self._client.heartbeat().stop
         except (Unavailable, ServerError) as error:
             _log.warning("refused, and it is not known why, trying again: %s", error)
-            self._stopping.wait(delay_seconds(4))
+            self._stopping.wait(pause_seconds(error, delay_seconds(4)))
             return True
         if wanted:
             _log.info("this agent was deactivated")
@@ -338,7 +341,7 @@ class Worker:
 
     def _result_form(self, result: object) -> Any:
         try:
-            return self._client.json_form(result, "result")
+            return marked(self._client.json_form(result, "result"))
         except (TypeError, ValueError) as error:
             raise TaskFailed(
                 f"the handler's result was not accepted: {text_of(error)}", retryable=False
@@ -364,7 +367,8 @@ class Worker:
                 state = outcome.report(self._client, task)
             except (Unavailable, ServerError) as error:
                 _log.warning("could not report on task %s, trying again: %s", task.id, error)
-                task.lease_lost.wait(delay_seconds(attempt, cap=_MAX_DELIVERY_PAUSE_SECONDS))
+                delay = delay_seconds(attempt, cap=_MAX_DELIVERY_PAUSE_SECONDS)
+                task.lease_lost.wait(pause_seconds(error, delay))
                 attempt += 1
             except (Conflict, Forbidden, NotFound) as error:
                 _log.info("the API refused the report on task %s: %s", task.id, error)
