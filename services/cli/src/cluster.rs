@@ -376,23 +376,22 @@ mod tests {
             ..ClusterOptions::for_tests()
         })
         .expect("a cluster");
-        let is_waiting = "select count(*) from pg_stat_activity where query like '%(7)%'
-                          and wait_event_type = 'Lock' and pid <> pg_backend_pid()";
+        let sleep = "select pg_sleep(60)";
+        let sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
         std::thread::scope(|scope| {
-            let holder = "begin; select pg_advisory_lock(7); select pg_sleep(600)";
-            scope.spawn(|| cluster.psql(OWNER, holder));
-            scope.spawn(|| cluster.psql(OWNER, "select pg_advisory_lock(7)"));
-            while cluster.psql(OWNER, is_waiting).expect("answer").trim() != "1" {
+            let sleeper = scope.spawn(|| cluster.psql(OWNER, sleep));
+            while cluster.psql(OWNER, sleeping).expect("answer").trim() != "1" {
+                assert!(!sleeper.is_finished(), "it sleeps");
                 std::thread::yield_now();
             }
             let shown: Vec<String> = std::fs::read_dir("/proc")
                 .expect("/proc")
                 .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
                 .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-                .filter(|line| line.contains(&password) || line.contains("pg_advisory_lock(7)"))
+                .filter(|line| line.contains(&password) || line.contains("pg_sleep(60)"))
                 .collect();
             cluster.stop(StopMode::Immediate).expect("stopped");
-            assert!(shown.len() >= 2, "the two are there: {shown:?}");
+            assert!(!shown.is_empty(), "it is there");
             assert!(
                 !shown.iter().any(|line| line.contains(&password)),
                 "{shown:?}"
