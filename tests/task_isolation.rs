@@ -96,9 +96,10 @@ impl World {
 }
 
 fn replace(names: &[(String, String)], sql: &str) -> String {
-    let replaced = names.iter().fold(sql.to_owned(), |sql, (name, value)| {
-        sql.replace(name, value)
-    });
+    let mut replaced = sql.to_owned();
+    for (name, value) in names {
+        replaced = replaced.replace(name, value);
+    }
     replaced
 }
 

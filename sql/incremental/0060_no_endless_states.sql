@@ -14,7 +14,8 @@ create table devart_private.task_editors (
 create table devart_private.put_off_rows (
     step text not null,
     row_id uuid not null,
-    failures int not null default 1,
+    failures int not null default 1
+        constraint put_off_rows_failures_check check (failures between 1 and 1000000000),
     sqlstate text not null,
     reason text not null,
     failed_at timestamptz not null default now(),

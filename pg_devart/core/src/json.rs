@@ -449,7 +449,7 @@ mod tests {
             (r#""\ude00\ud83d""#.to_owned(), JsonProblem::HalfCharacter),
             ("x".repeat(1001), JsonProblem::TooLong(1000)),
             (
-                format!("[{}]", vec!["1e300"; 4].join(",")),
+                format!("[{}]", ["1e300"; 4].join(",")),
                 JsonProblem::TooLong(1000),
             ),
         ] {
