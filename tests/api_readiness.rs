@@ -113,8 +113,10 @@ async fn a_full_disk_is_not_ready_until_there_is_room_again() -> Result<()> {
          begin raise exception 'no space left on device' using errcode = '53100'; end $$;
          create trigger full_disk before insert on devart.tasks
              for each row execute function public.full();
-         create trigger full_disk before insert on devart_private.disk_probe
-             for each row execute function public.full()",
+         create function public.full_for_tables() returns event_trigger language plpgsql as $$
+         begin raise exception 'no space left on device' using errcode = '53100'; end $$;
+         create event trigger full_disk on ddl_command_start when tag in ('CREATE TABLE')
+             execute function public.full_for_tables()",
     )
     .execute(&db.owner)
     .await?;
@@ -122,7 +124,7 @@ async fn a_full_disk_is_not_ready_until_there_is_room_again() -> Result<()> {
     assert_eq!(refused.problem(503), "unavailable");
     assert!(refused.text.contains("disk"), "{}", refused.text);
     not_ready(&api, "disk").await;
-    sqlx::raw_sql("drop function public.full() cascade")
+    sqlx::raw_sql("drop event trigger full_disk; drop function public.full() cascade")
         .execute(&db.owner)
         .await?;
     api.wait_until_ready().await?;

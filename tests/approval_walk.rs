@@ -580,7 +580,7 @@ async fn a_task_that_waits_for_people_too_does_not_count_as_resumed() -> Result<
         "insert into devart.service_registry (name) values ('model');
          select devart_private.park_task('{id}', null, jsonb_build_object(
              'scope_id', (select id from devart.service_registry),
-             'service_id', (select id from devart.service_registry), 'needed_usd', 1), true);"
+             'service_id', (select id from devart.service_registry), 'needed_usd', 1), false);"
     )))
     .execute(&world.db.owner)
     .await?;

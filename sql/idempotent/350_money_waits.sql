@@ -264,3 +264,27 @@ begin
         where w.scope_id <> all (v_put_off) limit 100));
 end
 $$;
+
+-- At the end of the transaction that changed a limit, when it is known what else it did with the
+-- money.
+create or replace function devart_private.wake_after_change()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.wake_waiting(new.id);
+    return null;
+end
+$$;
+
+drop trigger if exists service_registry_wake on devart.service_registry;
+create constraint trigger service_registry_wake
+    after update of budget_usd, hard_limit, period, time_zone, status, substitute_service_id
+    on devart.service_registry
+    deferrable initially deferred for each row when (new.status <> 'DISABLED')
+    execute function devart_private.wake_after_change();
+
+drop trigger if exists budgets_wake on devart.budgets;
+create constraint trigger budgets_wake
+    after update of budget_usd, hard_limit, period, time_zone on devart.budgets
+    deferrable initially deferred for each row
+    execute function devart_private.wake_after_change();
