@@ -840,6 +840,676 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0027_money_limit.sql', '3f5e4b2b4da80cc89605096ce0c245115513fd893c0ff21612f03d080a2ddc47');
 commit;
 
+-- ---- sql/incremental/0030_task_states.sql ----
+
+begin;
+-- What decides whether a task may run: the approval that it needs, what it waits for, and for how
+-- long it may run.
+
+set local role devart_owner;
+
+-- Its constraint comes after the column: a new column of a domain with one rewrites the table.
+create domain devart.task_timeout as int;
+
+alter table devart.tasks
+    add column needs_approval boolean not null default false,
+    add column open_dependencies int not null default 0,
+    add column timeout_seconds devart.task_timeout,
+    add column request_digest bytea;
+alter domain devart.task_timeout add constraint tasks_timeout_seconds_check
+    check (value between 1 and 2592000) not valid;
+comment on column devart.tasks.needs_approval is
+    'It runs only with the votes of people on its content as it is.';
+comment on column devart.tasks.open_dependencies is
+    'How many of those that it depends on are not DONE.';
+comment on column devart.tasks.timeout_seconds is
+    'How long an attempt may run, whatever its heartbeats say.';
+comment on column devart.tasks.request_digest is
+    'Of a task with an idempotency_key: what was asked for under it.';
+
+update devart.tasks t set needs_approval = true
+where exists (select from devart.approvals a where a.subject = 'task' and a.subject_id = t.id);
+
+update devart.tasks t set open_dependencies = o.tasks
+from (
+    select d.task_id, count(*)::int as tasks
+    from devart.task_dependencies d join devart.tasks p on p.id = d.depends_on
+    where p.status <> 'DONE'
+    group by d.task_id
+) o
+where t.id = o.task_id;
+
+-- A task can be deleted whatever depends on it; what waits for it ends (220_dependencies.sql).
+alter table devart.task_dependencies
+    drop constraint task_dependencies_depends_on_fkey,
+    add constraint task_dependencies_depends_on_fkey
+        foreign key (depends_on) references devart.tasks (id) on delete cascade;
+
+-- Whoever adds a dependency that could close a circle changes this row, one at a time.
+create table devart_private.dependency_order (
+    only_row boolean primary key default true
+        constraint dependency_order_only_row_check check (only_row),
+    changes bigint not null default 0
+);
+insert into devart_private.dependency_order default values;
+
+alter table devart.approvals
+    add column voided_at timestamptz,
+    add column last_vote_at timestamptz;
+comment on column devart.approvals.voided_at is
+    'Since when what was approved counts no more: the subject was changed or is to run again.';
+comment on column devart.approvals.last_vote_at is
+    'Written by each vote, so that of two at once one sees the other.';
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0030_task_states.sql', '2f6d81a8c05566d5667dbfeca87ed08c3fb68c00a61e4a6488bba1806b84992a');
+commit;
+
+-- ---- sql/incremental/0035_operators.sql ----
+
+begin;
+-- The role for operators beside the owner and service_role, and when periodic work last succeeded.
+
+do $$
+begin
+    create role devart_operator nologin;
+exception when duplicate_object or unique_violation then
+    -- Roles belong to the whole cluster: another database of it has made it already.
+    null;
+end
+$$;
+
+set local role devart_owner;
+
+create table devart_private.maintenance (
+    only_row boolean primary key default true
+        constraint maintenance_only_row_check check (only_row),
+    succeeded_at timestamptz not null
+);
+comment on table devart_private.maintenance is
+    'When maintain() last did all of its work, give or take five seconds. One row.';
+insert into devart_private.maintenance (succeeded_at) values (now());
+
+-- Of a person, what they might do when the answer was kept: who may do less now does not get it.
+alter table devart_private.idempotency add column app_role devart.app_role;
+
+-- Keys of charges are forgotten in the order in which they came. A BRIN index costs an insert
+-- next to nothing.
+create index charge_keys_created_idx on devart_private.charge_keys using brin (created_at);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0035_operators.sql', 'ba4998392c7715a5675b514823cca81581051f48848429c1012df35b55abf9ba');
+commit;
+
+-- ---- sql/incremental/0036_money_that_adds_up.sql ----
+
+begin;
+-- Amounts of money are numbers, and sums of many of them fit. One amount is less than a trillion
+-- dollars, numeric(18, 6); what adds amounts up, and the limits it is compared with, has room for
+-- ten billion of the largest.
+
+set local role devart_owner;
+
+-- A task whose estimate is no number stopped whoever claimed it: now it has failed. Without
+-- triggers, since what they call is there only when sql/idempotent has run; so what would follow
+-- from the change of status is written here.
+do $$
+declare
+    v_waiting constant devart.task_status[] := '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO}';
+begin
+    if not exists (select from devart.tasks t where t.estimated_cost_usd = 'NaN') then
+        return;
+    end if;
+    alter table devart.tasks disable trigger user;
+    insert into devart.task_events (task_id, from_status, to_status, actor, attempt, detail)
+    select t.id, t.status, 'FAILED', devart_private.actor(), t.attempt,
+           '{"error": "estimated_cost_usd was no number"}'
+    from devart.tasks t
+    where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting);
+    update devart.approvals a set status = 'EXPIRED', decided_at = now()
+    where a.status = 'PENDING' and a.subject_id in (
+        select t.id from devart.tasks t
+        where t.estimated_cost_usd = 'NaN' and t.status = any (v_waiting));
+    delete from devart_private.budget_waits w
+    where w.task_id in (select t.id from devart.tasks t where t.estimated_cost_usd = 'NaN');
+    update devart.tasks t
+    set estimated_cost_usd = null,
+        status = case when t.status = any (v_waiting) then 'FAILED' else t.status end,
+        finished_at = case when t.status = any (v_waiting) then now() else t.finished_at end,
+        last_error = case
+            when t.status = any (v_waiting) then 'estimated_cost_usd was no number'
+            else t.last_error
+        end
+    where t.estimated_cost_usd = 'NaN';
+    alter table devart.tasks enable trigger user;
+end
+$$;
+
+-- What depends on the columns; sql/idempotent makes it again.
+drop view if exists devart.service_status;
+drop trigger if exists service_registry_budget on devart.service_registry;
+drop trigger if exists service_registry_update_audit on devart.service_registry;
+drop trigger if exists service_registry_wake on devart.service_registry;
+drop trigger if exists budgets_before_write on devart.budgets;
+drop trigger if exists budgets_update_audit on devart.budgets;
+drop trigger if exists budgets_wake on devart.budgets;
+
+-- A limit that is no number admitted everything. Now nothing more, until people say how much.
+update devart.service_registry s
+set budget_usd = s.spent_usd + s.held_usd, next_alert_usd = s.spent_usd + s.held_usd
+where s.budget_usd = 'NaN';
+update devart.budgets b
+set budget_usd = b.spent_usd + b.held_usd, next_alert_usd = b.spent_usd + b.held_usd
+where b.budget_usd = 'NaN';
+-- A price that is no number refused as an unknown one does.
+delete from devart.service_prices p where p.usd_per_unit = 'NaN';
+alter table devart.service_registry
+    drop constraint service_registry_budget_usd_check,
+    alter column budget_usd type numeric(28, 6),
+    alter column spent_usd type numeric(28, 6),
+    alter column held_usd type numeric(28, 6),
+    -- NaN is greater than every number, so an upper bound refuses it, too.
+    add constraint service_registry_budget_usd_check check (budget_usd >= 0 and budget_usd < 1e21);
+alter table devart.budgets
+    drop constraint budgets_budget_usd_check,
+    alter column budget_usd type numeric(28, 6),
+    alter column spent_usd type numeric(28, 6),
+    alter column held_usd type numeric(28, 6),
+    add constraint budgets_budget_usd_check check (budget_usd >= 0 and budget_usd < 1e21);
+alter table devart.budget_windows
+    alter column budget_usd type numeric(28, 6),
+    alter column spent_usd type numeric(28, 6),
+    alter column held_usd type numeric(28, 6);
+alter table devart.service_prices
+    drop constraint service_prices_usd_per_unit_check,
+    add constraint service_prices_usd_per_unit_check
+        check (usd_per_unit >= 0 and usd_per_unit < 1e12);
+
+-- Not valid: it holds for what comes from now on, and for what was mended above; the table of all
+-- tasks need not be read.
+alter domain devart.task_cost drop constraint tasks_estimated_cost_usd_check;
+alter domain devart.task_cost add constraint tasks_estimated_cost_usd_check
+    check (value >= 0 and value < 1e12) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0036_money_that_adds_up.sql', 'e04ec71c404e80b8ff8cd97cf8f58ca259ad9d349c425c8dbddec19df15fe05d');
+commit;
+
+-- ---- sql/incremental/0037_task_lines.sql ----
+
+begin;
+-- From whom a task descends, so that a charge asks the budgets of all of them without going up from
+-- parent to parent.
+
+set local role devart_owner;
+
+-- One row for each task that has a parent, written when the task is made and never changed. A line
+-- of more than 256 tasks goes on in the row of one of them, so that a row stays small.
+create table devart_private.task_lines (
+    task_id uuid primary key,
+    -- The ancestor whose row tells the ancestors above those told here; null: there are none.
+    continues_at uuid,
+    -- The nearest ancestors, the parent last.
+    task_ids uuid[] not null,
+    -- The runs and the creators of these ancestors, each once.
+    run_ids uuid[] not null,
+    creator_ids uuid[] not null
+);
+comment on table devart_private.task_lines is
+    'Ancestors of tasks. No foreign keys: a line outlives the tasks it tells of.';
+create index task_lines_continues_idx on devart_private.task_lines (continues_at)
+    where continues_at is not null;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0037_task_lines.sql', '49af3bad25c5a7480fd351b43631d68e78e46e39e4fb6738fcd47f26b61f6bf8');
+commit;
+
+-- ---- sql/incremental/0040_json.sql ----
+
+begin;
+-- What JSON may be wherever it enters: short as text, and readable by everybody
+-- (docs/decisions/readable-json.md). One function decides, devart_private.check_json, and names
+-- what is wrong; these domains carry it to every door.
+--
+-- Rows that are there already stay: the constraints are "not valid", so they look at what comes.
+-- Readers are told of old ones (devart.readable_json), and claims set their tasks aside.
+
+set local role devart_owner;
+
+-- Without constraints at first: so no row is read or rewritten.
+create domain devart.task_payload as jsonb;
+create domain devart.task_result as jsonb;
+create domain devart.agent_detail as jsonb;
+create domain devart.setting_value as jsonb;
+create domain devart.approval_detail as jsonb;
+create domain devart_private.outbox_payload as jsonb;
+
+-- The domain measures a new payload from now on.
+drop trigger if exists tasks_before_payload_update on devart.tasks;
+
+alter table devart.tasks
+    alter column payload type devart.task_payload,
+    alter column result type devart.task_result;
+alter table devart.agents alter column detail type devart.agent_detail;
+alter table devart.system_settings alter column value type devart.setting_value;
+alter table devart.approvals alter column detail type devart.approval_detail;
+alter table devart_private.outbox alter column payload type devart_private.outbox_payload;
+
+alter domain devart.task_payload add constraint tasks_payload_check
+    check (devart_private.check_json(value, 'payload', 262144)) not valid;
+alter domain devart.task_result add constraint tasks_result_check
+    check (devart_private.check_json(value, 'result', 262144)) not valid;
+alter domain devart.agent_detail add constraint agents_detail_check
+    check (devart_private.check_json(value, 'detail', 16384)) not valid;
+alter domain devart.setting_value add constraint system_settings_value_check
+    check (devart_private.check_json(value, 'value', 16384)) not valid;
+alter domain devart.approval_detail add constraint approvals_detail_check
+    check (devart_private.check_json(value, 'detail', 65536)) not valid;
+alter domain devart_private.outbox_payload add constraint outbox_payload_check
+    check (devart_private.check_json(value, 'payload', 1048576)) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0040_json.sql', '26bca5538f39f3321e7ea06f34b59cb82287fcc34267c456ad93d35666e873d3');
+commit;
+
+-- ---- sql/incremental/0041_lanes.sql ----
+
+begin;
+-- Lanes come and go: who made one, and when somebody last needed it.
+
+set local role devart_owner;
+
+alter table devart_private.lanes
+    -- The person or agent; null for operators.
+    add column created_by uuid,
+    -- As of the last look of maintain().
+    add column used_at timestamptz not null default now();
+create index lanes_created_by_idx on devart_private.lanes (created_by)
+    where created_by is not null;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0041_lanes.sql', '324cedf43e4e63115f6382d88044eab1258f3e353d632719770adc2a36a642aa');
+commit;
+
+-- ---- sql/incremental/0042_value_ranges.sql ----
+
+begin;
+-- Ranges of times and texts that only a function checked, or nothing did. "Not valid", so that
+-- nothing is read again: what could not be changed any more is mended first. (Of tasks.run_at the
+-- native triggers check it, which run anyway.)
+
+set local role devart_owner;
+
+-- A row out of range would refuse every change of it, such as a key's revocation or a vote: no such
+-- row is left. Beyond the year 3000 means without an end.
+update devart_private.agent_api_keys k
+set expires_at = case when k.expires_at < '1970-01-01 00:00+00' then '1970-01-01 00:00+00' end
+        ::timestamptz
+where k.expires_at < '1970-01-01 00:00+00' or k.expires_at >= '3000-01-01 00:00+00';
+update devart.approvals a
+set expires_at = case when a.expires_at < '1970-01-01 00:00+00' then '1970-01-01 00:00+00' end
+        ::timestamptz
+where a.expires_at < '1970-01-01 00:00+00' or a.expires_at >= '3000-01-01 00:00+00';
+-- Prices that nobody pays any more, or before the year 3000; of those that have been in force since
+-- before 1970, the last one stays.
+delete from devart.service_prices p
+where p.effective_from >= '3000-01-01 00:00+00' or p.effective_to <= '1970-01-01 00:00+00'
+   or exists (
+       select from devart.service_prices l
+       where l.service_id = p.service_id and l.unit = p.unit
+         and l.effective_from > p.effective_from and l.effective_from <= '1970-01-01 00:00+00');
+update devart.service_prices p set effective_from = '1970-01-01 00:00+00'
+where p.effective_from < '1970-01-01 00:00+00';
+
+alter table devart_private.agent_api_keys add constraint agent_api_keys_expires_at_check
+    check (expires_at >= '1970-01-01 00:00+00' and expires_at < '3000-01-01 00:00+00') not valid;
+alter table devart.service_prices add constraint service_prices_effective_from_check
+    check (effective_from >= '1970-01-01 00:00+00' and effective_from < '3000-01-01 00:00+00')
+    not valid;
+alter table devart.approvals add constraint approvals_expires_at_check
+    check (expires_at >= '1970-01-01 00:00+00' and expires_at < '3000-01-01 00:00+00') not valid;
+alter table devart_private.webhook_deliveries
+    add constraint webhook_deliveries_delivery_id_check
+        check (char_length(delivery_id) between 1 and 200) not valid,
+    add constraint webhook_deliveries_event_check
+        check (char_length(event) between 1 and 100) not valid,
+    add constraint webhook_deliveries_subject_check
+        check (octet_length(subject) <= 2000) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0042_value_ranges.sql', 'df24ebc166c0786fa46139b9f6efc7cdc84aaf31c07b6587d2c001ca2c1d8f77');
+commit;
+
+-- ---- sql/incremental/0045_task_lists.sql ----
+
+begin;
+-- Indexes for lists of tasks (240_task_lists.sql): one for each filter that a list can have.
+
+set local role devart_owner;
+
+-- Status, priority, both: newest first. The id as bytes, which sort as ids do: the planner takes
+-- tasks to be spread evenly, would rather walk the primary key until it has met enough tasks that
+-- fit, and meets two million finished ones first. What agents work on is a short list with an index
+-- of its own, so that a task has one entry until it is claimed and one when it is finished.
+create index tasks_list_idx on devart.tasks (status, priority, uuid_send(id))
+    where status <> 'IN_PROGRESS';
+drop index devart.tasks_attention_idx;
+
+create index tasks_flagged_idx on devart.tasks (id) where is_flagged;
+
+-- All that an agent had, not the finished ones only; those it has are in tasks_in_progress_idx.
+create index tasks_agent_idx on devart.tasks (agent_id, id)
+    where agent_id is not null and status <> 'IN_PROGRESS';
+drop index devart.tasks_agent_history_idx;
+
+-- What an agent created: children only.
+create index tasks_children_idx on devart.tasks (created_by, id)
+    where parent_task_id is not null and created_by is not null;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0045_task_lists.sql', '4345901ef912a314b86bfbb0544358aa5c7c2fb85e5308e0b97449564179534f');
+commit;
+
+-- ---- sql/incremental/0046_task_search.sql ----
+
+begin;
+-- Titles of tasks, once more, for searches. An index of trigrams on devart.tasks would cost every
+-- change of a task's status as much as the change itself; here titles come in batches, afterwards
+-- (245_task_titles.sql).
+
+do $$
+declare
+    -- Where Supabase keeps extensions.
+    v_schema name := coalesce(
+        (select n.nspname from pg_namespace n where n.nspname = 'extensions'), 'public');
+begin
+    execute format('create extension if not exists pg_trgm with schema %I', v_schema);
+end
+$$;
+
+create table devart_private.task_titles (
+    task_id uuid primary key,
+    title text not null
+) with (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
+
+do $$
+begin
+    execute (
+        select format(
+            'create index task_titles_title_idx on devart_private.task_titles
+                using gin (title %I.gin_trgm_ops)', n.nspname)
+        from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+        where e.extname = 'pg_trgm');
+end
+$$;
+
+-- Up to which id titles are there. Tasks get ids in the order of time, but not their transactions
+-- commit in it: next_to becomes indexed_to when every transaction has ended that ran when next_to
+-- was chosen, which are those before next_xid.
+create table devart_private.task_title_progress (
+    is_only_row boolean primary key default true
+        constraint task_title_progress_is_only_row_check check (is_only_row),
+    indexed_to uuid not null,
+    next_to uuid,
+    next_xid xid8
+);
+insert into devart_private.task_title_progress (indexed_to)
+values ('00000000-0000-0000-0000-000000000000');
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0046_task_search.sql', '1637ee5181459b9c68b55d1b7f7c1ac35b81315c71ce9e409dc99894156ced3d');
+commit;
+
+-- ---- sql/incremental/0047_disk_probe.sql ----
+
+begin;
+-- Where devart_private.can_grow() writes to see whether the disk has room. Always empty.
+
+create table devart_private.disk_probe (
+    id int primary key,
+    filler text not null
+);
+-- As it is: neither compressed nor elsewhere.
+alter table devart_private.disk_probe alter column filler set storage plain;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0047_disk_probe.sql', '29ee50676e49c120323bd2de9aff358ba6298215e750c1172d222fbb577ef97b');
+commit;
+
+-- ---- sql/incremental/0050_pull_requests.sql ----
+
+begin;
+-- What was last heard of each pull request, so that reviews of older heads are cancelled and events
+-- that come late are known as such.
+
+set local role devart_owner;
+
+create table devart_private.pull_requests (
+    -- The repository's id, which a new name does not change, and the pull request's number.
+    repository text not null,
+    number text not null,
+    head_sha text not null,
+    -- GitHub's time of the newest event.
+    updated_at timestamptz not null,
+    -- Reviews that were asked for and not cancelled.
+    task_ids uuid[] not null default '{}',
+    primary key (repository, number)
+);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0050_pull_requests.sql', '0ab7ba2a886c56c521010e4291b512501f452658cadfc3721f4dd0e90329ea65');
+commit;
+
+-- ---- sql/incremental/0051_retired_lanes.sql ----
+
+begin;
+-- Lanes that are no more, until the bridge to RabbitMQ has deleted their queues.
+
+set local role devart_owner;
+
+create table devart_private.retired_lanes (
+    routing_key text primary key,
+    retired_at timestamptz not null default now()
+);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0051_retired_lanes.sql', 'eee300e7ffba274f05361bc30106253bdf7e1b75a77a07434dcce9c35e607e77');
+commit;
+
+-- ---- sql/incremental/0055_idempotent_files.sql ----
+
+begin;
+-- Which idempotent files a database was given, so that unchanged ones are not run again.
+
+set local role devart_owner;
+
+create table devart_private.idempotent_files (
+    -- Of the file, or 'catalog' for what all of them have made.
+    name text primary key,
+    sha256 text not null
+);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0055_idempotent_files.sql', 'a6a17512dcb200fbe784d11ea7859790b8813b39e9fe6b5dc93ebe90b2c30536');
+commit;
+
+-- ---- sql/incremental/0057_counters_and_usage.sql ----
+
+begin;
+-- Counters stay where adding to them cannot fail, since what adds to one row's counter (a claim,
+-- maintain(), a batch of the outbox) works for many rows at once. And usage is units and
+-- quantities, whoever writes it.
+
+set local role devart_owner;
+
+-- Rows out of range would make the next change of theirs fail for whoever makes it. Before the
+-- constraints, so that reading all tasks locks nobody out.
+update devart.tasks t
+set attempt = least(greatest(t.attempt, 0), 1000000000),
+    retry_count = least(greatest(t.retry_count, 0), 1000000000),
+    rescue_count = least(greatest(t.rescue_count, 0), 1000000000),
+    open_dependencies = least(greatest(t.open_dependencies, 0), 1000000000)
+where t.attempt not between 0 and 1000000000
+   or t.retry_count not between 0 and 1000000000
+   or t.rescue_count not between 0 and 1000000000
+   or t.open_dependencies not between 0 and 1000000000;
+update devart.agents a set active_task_count = 0
+where a.active_task_count not between 0 and 1000000000;
+update devart.service_registry s set alerted_percent = 0
+where s.alerted_percent not between 0 and 1000;
+update devart.budgets b set alerted_percent = 0
+where b.alerted_percent not between 0 and 1000;
+update devart.holds h set attempt = least(greatest(h.attempt, 0), 1000000000)
+where h.attempt not between 0 and 1000000000;
+update devart_private.outbox o set attempt = least(greatest(o.attempt, 0), 1000000000)
+where o.attempt not between 0 and 1000000000;
+
+-- "Not valid", so that nothing is read again. What adds to a counter stops at the billion.
+alter table devart.tasks
+    add constraint tasks_attempt_check check (attempt between 0 and 1000000000) not valid,
+    add constraint tasks_retry_count_check
+        check (retry_count between 0 and 1000000000) not valid,
+    add constraint tasks_rescue_count_check
+        check (rescue_count between 0 and 1000000000) not valid,
+    add constraint tasks_open_dependencies_check
+        check (open_dependencies between 0 and 1000000000) not valid;
+alter table devart.task_events add constraint task_events_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart.agents add constraint agents_active_task_count_check
+    check (active_task_count between 0 and 1000000000) not valid;
+alter table devart.service_registry add constraint service_registry_alerted_percent_check
+    check (alerted_percent between 0 and 1000) not valid;
+alter table devart.budgets add constraint budgets_alerted_percent_check
+    check (alerted_percent between 0 and 1000) not valid;
+alter table devart.holds add constraint holds_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart.charges add constraint charges_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+alter table devart_private.outbox add constraint outbox_attempt_check
+    check (attempt between 0 and 1000000000) not valid;
+
+-- As devart_core::price::Usage reads it. Without a constraint at first: so no row is rewritten, and
+-- an old one can still be settled.
+create domain devart.charge_usage as jsonb;
+alter table devart.charges alter column usage type devart.charge_usage;
+alter table devart.holds alter column usage type devart.charge_usage;
+alter domain devart.charge_usage add constraint charges_usage_check
+    check (
+        devart_private.check_json(value, 'usage', 16384)
+        and jsonb_typeof(value) = 'object' and value <> '{}'
+        -- Two paths, since names and values in one path cost five times as much.
+        and not jsonb_path_exists(
+            value,
+            'strict $.* ? (@.type() != "number" || @ < 0 || @ >= 100000000000000000000000000000)',
+            silent => true)
+        and not jsonb_path_exists(
+            value, 'strict $.keyvalue().key ? (!(@ like_regex "^.{1,64}$" flag "s"))',
+            silent => true)
+    ) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0057_counters_and_usage.sql', 'ad4a3ec3023640f50d3d8b3df1e9464a83a49681eb1f931ae7b094903f649784');
+commit;
+
+-- ---- sql/incremental/0058_child_keys.sql ----
+
+begin;
+-- Looks a child up by the key that its parent's worker gave it (230_task_functions.sql).
+
+set local role devart_owner;
+
+create index tasks_child_key_idx on devart.tasks (parent_task_id, idempotency_key)
+    where parent_task_id is not null and idempotency_key is not null;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0058_child_keys.sql', '4500042fa3787666920b26318003de13e5e0bfe0f9b3ccdecd808cdf33bc102a');
+commit;
+
+-- ---- sql/incremental/0059_plain_arrays.sql ----
+
+begin;
+-- Arrays that every client can read: of one dimension, counted from 1, without nulls. One array of
+-- another shape was an error for whoever listed the rows beside it.
+
+set local role devart_owner;
+
+update devart.service_registry s
+set alert_thresholds = array(select t from unnest(s.alert_thresholds) t where t is not null)
+where s.alert_thresholds::text ~ 'NULL|=|\{\{';
+update devart.budgets b
+set alert_thresholds = array(select t from unnest(b.alert_thresholds) t where t is not null)
+where b.alert_thresholds::text ~ 'NULL|=|\{\{';
+update devart.agents a
+set capabilities = array(select c from unnest(a.capabilities) c where c is not null)
+where array_ndims(a.capabilities) > 1 or array_lower(a.capabilities, 1) <> 1;
+
+-- "case", since array_position refuses arrays of two dimensions by an error of its own.
+alter table devart.service_registry
+    drop constraint service_registry_alert_thresholds_check,
+    add constraint service_registry_alert_thresholds_check check (
+        cardinality(alert_thresholds) <= 20
+        and 0 < all (alert_thresholds) and 1000 >= all (alert_thresholds)
+        and case array_ndims(alert_thresholds)
+            when 1 then
+                array_lower(alert_thresholds, 1) = 1
+                and array_position(alert_thresholds, null) is null
+            else alert_thresholds = '{}'
+        end);
+alter table devart.budgets
+    drop constraint budgets_alert_thresholds_check,
+    add constraint budgets_alert_thresholds_check check (
+        cardinality(alert_thresholds) <= 20
+        and 0 < all (alert_thresholds) and 1000 >= all (alert_thresholds)
+        and case array_ndims(alert_thresholds)
+            when 1 then
+                array_lower(alert_thresholds, 1) = 1
+                and array_position(alert_thresholds, null) is null
+            else alert_thresholds = '{}'
+        end);
+alter table devart.agents
+    drop constraint agents_capabilities_check,
+    add constraint agents_capabilities_check check (
+        cardinality(capabilities) <= 100
+        and case array_ndims(capabilities)
+            when 1 then
+                array_lower(capabilities, 1) = 1 and array_position(capabilities, null) is null
+            else capabilities = '{}'
+        end);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0059_plain_arrays.sql', '7ab9f6330ee1810526a8a6e219c189fbecfd3cc6166e909a0a2b42ce5d4c40fe');
+commit;
+
+-- ---- sql/incremental/0060_no_endless_states.sql ----
+
+begin;
+-- No task stays in a state for ever, and nobody approves what they wrote themselves: who edited,
+-- which rows periodic work puts off, what waits for nothing, and a lease for all in progress.
+
+set local role devart_owner;
+
+-- People and agents who changed the content of a task (430_approval_task.sql).
+create table devart_private.task_editors (
+    task_id uuid not null,
+    editor uuid not null,
+    primary key (task_id, editor)
+);
+
+-- Rows that met an error in periodic work, and why (785_row_by_row.sql).
+create table devart_private.put_off_rows (
+    step text not null,
+    row_id uuid not null,
+    failures int not null default 1
+        constraint put_off_rows_failures_check check (failures between 1 and 1000000000),
+    sqlstate text not null,
+    reason text not null,
+    failed_at timestamptz not null default now(),
+    retry_at timestamptz not null,
+    primary key (step, row_id)
+);
+
+-- Tasks that wait for others, and for none that is open.
+create index tasks_stuck_idx on devart.tasks (ready_at)
+    where status = 'BLOCKED' and open_dependencies = 0;
+
+-- A task in progress without a lease that ends would never come back to anybody: one that is so
+-- comes back now. "Not valid", so that nothing is read again.
+update devart.tasks t
+set lease_token = coalesce(t.lease_token, gen_random_uuid()), lease_expires_at = now()
+where t.status = 'IN_PROGRESS'
+  and (t.lease_token is null or t.lease_expires_at is null or not isfinite(t.lease_expires_at));
+alter table devart.tasks add constraint tasks_lease_check check (
+    status <> 'IN_PROGRESS'
+    or lease_token is not null and lease_expires_at is not null and isfinite(lease_expires_at)
+) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0060_no_endless_states.sql', '8d005536abb2c262e924441151ec1873a3cae74c083c326849778cfb99a76d02');
+commit;
+
 -- ---- sql/idempotent/100_identity.sql ----
 
 begin;
@@ -869,7 +1539,8 @@ begin
 end
 $$;
 
--- Refuses people and agents who are not supervisors; operators pass. Errors: 42501.
+-- Refuses everybody but supervisors and operators (pg_devart/src/caller/kind.rs says who is one).
+-- Errors: 42501.
 create or replace function devart_private.require_supervisor()
 returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -880,7 +1551,7 @@ begin
 end
 $$;
 
--- Refuses people and agents who are not admins; operators pass. Errors: 42501.
+-- Refuses everybody but admins and operators. Errors: 42501.
 create or replace function devart_private.require_admin()
 returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -956,9 +1627,11 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
     ('max_rescues', '10', 'How often a task''s lease may expire before the task fails.',
      '{"type": "integer", "minimum": 1, "maximum": 1000}'),
+    ('max_tasks_in_hand', '1000', 'How many tasks an agent may have IN_PROGRESS.',
+     '{"type": "integer", "minimum": 1, "maximum": 1000000}'),
     ('priority_aging_seconds', '3600',
      'A waiting task counts one priority higher for each such time it has waited, in seconds.',
-     '{"type": "number", "minimum": 1}'),
+     '{"type": "number", "minimum": 1, "maximum": 31536000}'),
     ('retry_base_seconds', '5',
      'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
      '{"type": "number", "minimum": 0, "maximum": 86400}'),
@@ -969,10 +1642,16 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
     ('approval_quorum', '1', 'How many people must approve.',
      '{"type": "integer", "minimum": 1, "maximum": 20}'),
     ('approval_expiry_seconds', '604800', 'How long an approval waits for votes, in seconds.',
-     '{"type": "number", "minimum": 60}'),
+     '{"type": "number", "minimum": 60, "maximum": 31536000}'),
     ('outlier_detection_stddev', '2.0',
      'Tasks that cost more than the mean plus so many standard deviations are flagged.',
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
+    ('max_lanes', '1000',
+     'How many sets of required capabilities (lanes) there may be before callers cannot make more.',
+     '{"type": "integer", "minimum": 1, "maximum": 100000}'),
+    ('max_lanes_per_caller', '250',
+     'How many of the sets of required capabilities (lanes) there are one caller may have made.',
+     '{"type": "integer", "minimum": 1, "maximum": 100000}'),
     ('outbox_topics', '[]',
      'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
      '{"type": "array", "maxItems": 100, "items": {"type": "string",
@@ -1025,12 +1704,6 @@ set search_path = pg_catalog, pg_temp as $$
         (select d.value from devart_private.setting_defaults d where d.key = p_key))
 $$;
 
-create or replace function devart_private.setting_number(p_key text)
-returns numeric language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select (devart_private.setting(p_key) #>> '{}')::numeric
-$$;
-
 -- What is wrong with a value under a setting's schema, or null.
 create or replace function devart_private.schema_violation(p_schema jsonb, p_value jsonb)
 returns text language sql immutable
@@ -1060,6 +1733,21 @@ set search_path = pg_catalog, pg_temp as $$
     end
 $$;
 
+-- A setting that is a number; null when there is no such setting. What breaks its schema, as only a
+-- change by hand can, counts as the default, as it does in native functions.
+create or replace function devart_private.setting_number(p_key text)
+returns numeric language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select (case
+        when s.value is null or devart_private.schema_violation(d.schema, s.value) is not null
+            then d.value
+        else s.value
+    end #>> '{}')::numeric
+    from devart_private.setting_defaults d
+    left join devart.system_settings s on s.key = d.key
+    where d.key = p_key
+$$;
+
 -- Changes a setting, as an admin or operator.
 -- Errors: 42501 not an admin, P0002 no such key, 22023 the value breaks the setting's schema.
 create or replace function devart.set_setting(key text, value jsonb)
@@ -1074,7 +1762,7 @@ begin
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
         perform devart_private.refuse_argument(
-            'key', format('names no setting: %s', set_setting.key), 'P0002');
+            'key', format('names no setting: %s', left(set_setting.key, 100)), 'P0002');
     end if;
     -- The schema of today: the row's own is as old as the row.
     v_violation := devart_private.schema_violation(
@@ -1167,9 +1855,28 @@ begin;
 -- Idempotency-Key: the first request's answer is kept for a day and given again.
 -- Both functions run in the transaction of the change, so key, change and answer commit together.
 
+-- What the principal may do, when it is a person's: user:<uuid>; null for agents.
+create or replace function devart_private.role_of_principal(p_principal text)
+returns devart.app_role language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select r.role from devart.user_roles r
+    where r.user_id = case when p_principal ^@ 'user:' then substr(p_principal, 6)::uuid end
+$$;
+
+-- Whether the principal may still ask what it asked when it had the role p_role. (Whether an agent
+-- may act, its call says: pg_devart/src/caller/standing.rs.)
+create or replace function devart_private.may_still_ask(p_principal text, p_role devart.app_role)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    -- The enum begins with who may do the most.
+    select p_role is null
+        or coalesce(devart_private.role_of_principal(p_principal) <= p_role, false)
+$$;
+
 -- Reserves the key and returns null; or returns the answer kept for it, status and body.
 -- A second request with the same key waits here until the first one is decided.
--- Errors: 23505 the key was used with another request.
+-- Errors: 23505 the key was used with another request, 42501 the principal may do less now than
+-- when it asked.
 create or replace function devart_private.begin_idempotent(
     principal text, key text, request_hash bytea
 )
@@ -1178,8 +1885,9 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_kept devart_private.idempotency;
 begin
-    insert into devart_private.idempotency (principal, key, request_hash)
-    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash)
+    insert into devart_private.idempotency (principal, key, request_hash, app_role)
+    values (begin_idempotent.principal, begin_idempotent.key, begin_idempotent.request_hash,
+            devart_private.role_of_principal(begin_idempotent.principal))
     on conflict do nothing;
     if found then
         return null;
@@ -1188,6 +1896,9 @@ begin
     where i.principal = begin_idempotent.principal and i.key = begin_idempotent.key;
     if v_kept.request_hash <> begin_idempotent.request_hash then
         raise exception 'Idempotency-Key was used with another request' using errcode = '23505';
+    end if;
+    if not devart_private.may_still_ask(begin_idempotent.principal, v_kept.app_role) then
+        raise exception 'only who may ask gets the answer' using errcode = '42501';
     end if;
     return jsonb_build_object('status', v_kept.status, 'body', v_kept.body);
 end
@@ -1225,16 +1936,45 @@ begin
 end
 $$;
 
--- Refuses members of changes that cannot be changed. Errors: 22023.
+-- Refuses a time that not every part of devart can reckon with (pg_devart/core/src/moment.rs, where
+-- the range is told of to others); null passes. Errors: 22023.
+create or replace function devart_private.check_moment(p_field text, p_at timestamptz)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_at < '1970-01-01 00:00+00' or p_at >= '3000-01-01 00:00+00' then
+        perform devart_private.refuse_argument(
+            p_field, 'must be from 1970-01-01T00:00:00Z to before 3000-01-01T00:00:00Z');
+    end if;
+end
+$$;
+
+-- Refuses a text that is empty or longer than so many characters; null passes. Errors: 22023.
+create or replace function devart_private.check_length(p_field text, p_value text, p_most int)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if char_length(p_value) not between 1 and p_most then
+        perform devart_private.refuse_argument(
+            p_field, format('must be 1 to %s characters long', p_most));
+    end if;
+end
+$$;
+
+-- Refuses members of changes that cannot be changed, and changes that have none. Errors: 22023.
 create or replace function devart_private.check_changes(p_changes jsonb, p_fields text[])
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_unknown text;
 begin
+    if jsonb_typeof(p_changes) <> 'object' then
+        perform devart_private.refuse_argument('changes', 'must be an object');
+    end if;
     select k into v_unknown from jsonb_object_keys(p_changes) k where k <> all (p_fields) limit 1;
     if found then
-        perform devart_private.refuse_argument(v_unknown, 'is not a field that can be changed');
+        perform devart_private.refuse_argument(
+            left(v_unknown, 100), 'is not a field that can be changed');
     end if;
 end
 $$;
@@ -1295,8 +2035,8 @@ begin
 end
 $$;
 
--- The number of the advisory lock of a key. No search_path of its own, so that it becomes part of
--- the query that calls it.
+-- The number of the lock of a key (devart_private.take_lock). No search_path of its own, so that it
+-- becomes part of the query that calls it.
 create or replace function devart_private.outbox_key_lock(p_topic text, p_key text)
 returns bigint language sql immutable parallel safe as $$
     select pg_catalog.hashtextextended(p_topic || e'\n' || p_key, 0)
@@ -1308,7 +2048,7 @@ create or replace function devart_private.lock_outbox_keys(p_topic text, p_ids b
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
-    perform pg_advisory_xact_lock(l.number) from (
+    perform devart_private.take_lock(l.number) from (
         select distinct devart_private.outbox_key_lock(o.topic, o.key) as number
         from devart_private.outbox o
         where o.id = any (p_ids) and (p_topic is null or o.topic = p_topic) and o.key is not null
@@ -1383,7 +2123,7 @@ begin
     v_locked := array(
         select o.id from devart_private.outbox o
         where o.id = any (p_ids)
-          and pg_try_advisory_xact_lock(devart_private.outbox_key_lock(o.topic, o.key))
+          and devart_private.try_lock(devart_private.outbox_key_lock(o.topic, o.key))
     );
     first := array(
         select o.id from devart_private.outbox o
@@ -1466,7 +2206,9 @@ begin
             where o.id = any (v_free)
             returning o.id, o.key, o.payload, o.attempt, o.created_at, o.next_attempt_at
         )
-        select l.id, l.key, l.payload, l.attempt, l.created_at, l.next_attempt_at, v_token
+        -- What nobody could read is no message of any topic: its bridge buries it.
+        select l.id, l.key, devart.readable_json(l.payload), l.attempt, l.created_at,
+               l.next_attempt_at, v_token
         from leased l order by l.id;
         get diagnostics v_leased = row_count;
         v_left := v_left - v_leased;
@@ -1505,8 +2247,9 @@ begin
 end
 $$;
 
--- Takes failures down: each row is tried again after its delay in seconds, or buried when that is
--- null or when it has now failed p_max_attempts times. Returns the rows that were still the
+-- Takes failures down: each row is tried again after its delay in seconds (taken for 0 to 30 days,
+-- lest one delay without sense stops the batch), or buried when that is null or when it has now
+-- failed p_max_attempts times. Returns the rows that were still the
 -- caller's, and whether they are buried.
 create or replace function devart_private.fail_outbox(
     p_topic text, p_ids bigint[], p_tokens uuid[], p_errors text[], p_delays float8[],
@@ -1524,9 +2267,10 @@ begin
     perform devart_private.lock_outbox_keys(p_topic, p_ids);
     with failed as (
         update devart_private.outbox o
-        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null,
+        set attempt = least(o.attempt, 999999999) + 1, lease_token = null, lease_expires_at = null,
             last_error = left(f.error, 2000),
-            next_attempt_at = now() + make_interval(secs => least(coalesce(f.delay, 0), 2592000)),
+            next_attempt_at = now() + make_interval(
+                secs => least(greatest(coalesce(f.delay, 0), 0), 2592000)),
             buried_at = case when f.delay is null or o.attempt + 1 >= p_max_attempts then now() end
         from unnest(p_ids, p_tokens, p_errors, p_delays) f (id, token, error, delay)
         where o.id = f.id and o.topic = p_topic and o.lease_token = f.token
@@ -1542,6 +2286,7 @@ end
 $$;
 
 -- Lets leases that have not expired last p_lease from now on. Returns the ids of those rows.
+-- Errors: 42501 another bridge's topic, 22023 lease out of bounds.
 create or replace function devart_private.extend_outbox(
     p_topic text, p_ids bigint[], p_tokens uuid[], p_lease interval
 )
@@ -1550,6 +2295,9 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
     set enable_seqscan = off as $$
 begin
     perform devart_private.require_bridge_of(p_topic);
+    if not coalesce(p_lease between '1 second' and '1 day', false) then
+        perform devart_private.refuse_argument('lease', 'must be 1 second to 1 day');
+    end if;
     return query
     update devart_private.outbox o set lease_expires_at = now() + p_lease
     from unnest(p_ids, p_tokens) h (id, token)
@@ -1652,10 +2400,20 @@ returns table (
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select o.id, o.topic, o.key, devart_private.outbox_state(o), o.attempt, o.created_at,
-           nullif(o.next_attempt_at, 'infinity'), o.last_error, o.payload
+           nullif(o.next_attempt_at, 'infinity'), o.last_error, devart.readable_json(o.payload)
     from devart_private.outbox o
     where (p_topic is null or o.topic = p_topic) and (not p_only_buried or o.buried_at is not null)
     order by o.id limit p_limit
+$$;
+
+-- The rows that are buried now, of p_topic (null: of any): what a command over all of them is
+-- about, though more may be buried while it is at work.
+create or replace function devart_private.buried_outbox_ids(p_topic text)
+returns bigint[] language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select coalesce(array_agg(o.id order by o.id), '{}')
+    from devart_private.outbox o
+    where o.buried_at is not null and (p_topic is null or o.topic = p_topic)
 $$;
 
 -- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of
@@ -1690,16 +2448,22 @@ begin
 end
 $$;
 
--- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever
--- their state. Returns how many; call again until it is 0.
-create or replace function devart_private.purge_outbox(p_topic text, p_ids bigint[])
+drop function if exists devart_private.purge_outbox(text, bigint[]);
+
+-- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids, unless
+-- p_only_buried whatever their state. Returns how many; call again until it is 0.
+create or replace function devart_private.purge_outbox(
+    p_topic text, p_ids bigint[], p_only_buried boolean default false
+)
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
+    v_only_buried boolean := p_ids is null or coalesce(p_only_buried, true);
     v_ids bigint[] := array(
         select o.id from devart_private.outbox o
         where (p_topic is null or o.topic = p_topic)
-          and case when p_ids is null then o.buried_at is not null else o.id = any (p_ids) end
+          and (p_ids is null or o.id = any (p_ids))
+          and (o.buried_at is not null or not v_only_buried)
         order by o.id limit 1000
     );
     v_count int := 0;
@@ -1709,7 +2473,7 @@ begin
     for v_topic in
         with gone as (
             delete from devart_private.outbox o
-            where o.id = any (v_ids) and (p_ids is not null or o.buried_at is not null)
+            where o.id = any (v_ids) and (o.buried_at is not null or not v_only_buried)
             returning o.topic, o.key
         )
         select g.topic, count(*) as rows,
@@ -1762,31 +2526,6 @@ set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(distinct c order by c), '{}') from unnest(p_capabilities) c
 $$;
 
--- Sessions keep the lanes (pg_devart/src/pg/cached.rs).
-create or replace trigger lanes_forget_cached after insert or update or delete
-    on devart_private.lanes
-    for each statement execute function devart_private.forget_cached();
-alter table devart_private.lanes enable always trigger lanes_forget_cached;
-
--- The lane of a canonical set of capabilities; made when it is the first of its kind.
-create or replace function devart_private.lane_of(p_capabilities text[])
-returns int language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_lane_id int;
-begin
-    select l.id into v_lane_id from devart_private.lanes l
-    where l.required_capabilities = p_capabilities;
-    if not found then
-        insert into devart_private.lanes (required_capabilities) values (p_capabilities)
-        on conflict do nothing;
-        select l.id into v_lane_id from devart_private.lanes l
-        where l.required_capabilities = p_capabilities;
-    end if;
-    return v_lane_id;
-end
-$$;
-
 -- Native: pg_devart/src/tasks/arrival.rs and history.rs.
 create or replace trigger tasks_before_insert before insert on devart.tasks
     for each row execute function devart_private.tasks_before_insert();
@@ -1796,10 +2535,10 @@ create or replace trigger tasks_after_insert after insert on devart.tasks
     for each statement execute function devart_private.tasks_after_insert();
 
 -- Native: pg_devart/src/tasks/arrival.rs.
-create or replace trigger tasks_before_payload_update before update of payload on devart.tasks
-    for each row execute function devart_private.tasks_before_payload_update();
-
-create or replace trigger tasks_before_edit before update of priority, run_at, required_capabilities
+-- Errors: 22023 run_at is no sensible time, 55000 needs_approval is taken back.
+create or replace trigger tasks_before_edit
+    before update of title, description, priority, payload, service_id, required_capabilities,
+        run_at, estimated_cost_usd, needs_approval
     on devart.tasks
     for each row execute function devart_private.tasks_before_edit();
 
@@ -1814,107 +2553,466 @@ create or replace trigger tasks_after_status_change after update on devart.tasks
 reset role;
 commit;
 
+-- ---- sql/idempotent/210_lanes.sql ----
+
+begin;
+-- Lanes: the sets of capabilities that tasks require (docs/decisions/lanes.md). One is made with
+-- its first task and goes when nobody has needed it for a day.
+
+-- Sessions keep the lanes (pg_devart/src/pg/cached.rs). When one was last needed is none of their
+-- business.
+create or replace trigger lanes_forget_cached
+    after insert or delete or update of id, required_capabilities on devart_private.lanes
+    for each statement execute function devart_private.forget_cached();
+alter table devart_private.lanes enable always trigger lanes_forget_cached;
+
+-- Its form without the argument's name, beside which calls would be ambiguous.
+drop function if exists devart_private.lane_of(text[]);
+
+-- The lane of a canonical set of capabilities; made when it is the first of its kind. p_field: the
+-- argument that they come from. Errors: those of check_new_lane.
+create or replace function devart_private.lane_of(
+    p_capabilities text[], p_field text default 'required_capabilities'
+)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_lane_id int;
+begin
+    select l.id into v_lane_id from devart_private.lanes l
+    where l.required_capabilities = p_capabilities;
+    if not found then
+        perform devart_private.check_new_lane(p_capabilities, p_field);
+        insert into devart_private.lanes (required_capabilities, created_by)
+        values (p_capabilities, coalesce(devart.my_user_id(), devart.my_agent_id()))
+        on conflict do nothing;
+        select l.id into v_lane_id from devart_private.lanes l
+        where l.required_capabilities = p_capabilities;
+    end if;
+    return v_lane_id;
+end
+$$;
+
+-- Refuses a lane that no index or broker could name, and one too many: each costs every claim and
+-- every heartbeat of the agents that serve it. Operators may make any number. (Two who make one at
+-- the same moment can both be let through: the limit is there for thousands.)
+-- Errors: 22023 a capability is empty or longer than 100 characters, all of them take more than
+-- 2,000 bytes, or the caller has made max_lanes_per_caller, or all callers max_lanes.
+create or replace function devart_private.check_new_lane(p_capabilities text[], p_field text)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_caller uuid := coalesce(devart.my_user_id(), devart.my_agent_id());
+begin
+    if octet_length(array_to_string(p_capabilities, '')) > 2000
+       or exists (
+           select from unnest(p_capabilities) c where char_length(c) not between 1 and 100) then
+        perform devart_private.refuse_argument(
+            p_field, 'must be of 1 to 100 characters each, and of 2,000 bytes together');
+    end if;
+    if not devart_private.is_api_caller() then
+        return;
+    end if;
+    if (select count(*) from devart_private.lanes l where l.created_by = v_caller)
+        >= devart_private.setting_number('max_lanes_per_caller') then
+        perform devart_private.refuse_argument(
+            p_field, 'would be one more new set than the setting max_lanes_per_caller allows you');
+    end if;
+    if (select count(*) from devart_private.lanes) >= devart_private.setting_number('max_lanes')
+    then
+        perform devart_private.refuse_argument(
+            p_field, 'would be one more set than the setting max_lanes allows');
+    end if;
+end
+$$;
+
+-- The lanes in which tasks wait: one probe of the index for each, however many tasks there are.
+create or replace function devart_private.lanes_with_waiting_tasks()
+returns setof int language sql stable
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
+    with recursive waiting (lane_id) as (
+        (select t.lane_id from devart.tasks t where t.status = 'TODO' order by t.lane_id limit 1)
+        union all
+        select (select t.lane_id from devart.tasks t
+                where t.status = 'TODO' and t.lane_id > w.lane_id order by t.lane_id limit 1)
+        from waiting w where w.lane_id is not null
+    )
+    select w.lane_id from waiting w where w.lane_id is not null
+$$;
+
+-- Gives these tasks, which the caller has locked, a lane: theirs was deleted while they were
+-- scheduled, blocked or failed. Returns how many.
+create or replace function devart_private.give_lanes(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    -- Past check_new_lane: its limits are for those who make tasks, and these are made. A refusal
+    -- here would stop tidy_lanes for good, so that no lane was ever free again.
+    insert into devart_private.lanes (required_capabilities)
+    select distinct devart_private.canonical_capabilities(t.required_capabilities)
+    from devart.tasks t where t.id = any (p_ids)
+    on conflict do nothing;
+    update devart.tasks t
+    set lane_id = devart_private.lane_of(
+        devart_private.canonical_capabilities(t.required_capabilities))
+    where t.id = any (p_ids);
+    perform devart_private.wake('tasks');
+    if devart_private.task_messages_wanted() then
+        perform devart_private.send_task_messages('invite', p_ids);
+    end if;
+    return cardinality(p_ids);
+end
+$$;
+
+-- Gives up to p_limit tasks that wait in a lane that is gone another one. Returns how many.
+create or replace function devart_private.give_lanes_again(p_lane_ids int[], p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('give_lanes');
+begin
+    return devart_private.do_rows('give_lanes', array(
+        select t.id from devart.tasks t
+        where t.status = 'TODO' and t.lane_id = any (p_lane_ids) and t.id <> all (v_put_off)
+        limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- Whether this is one capability, and an agent in service has it: heartbeats name the queues of
+-- lanes, so such a lane is there before its first task.
+create or replace function devart_private.is_capability_of_an_agent(p_capabilities text[])
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select cardinality(p_capabilities) = 1 and exists (
+        select from devart.agents a
+        where a.status <> 'DEACTIVATED' and p_capabilities <@ a.capabilities)
+$$;
+
+-- Once a minute: notes which lanes are needed, mends tasks without one, and deletes up to p_limit
+-- that nobody has needed for a day. The general lane (1) never goes; its used_at tells when this
+-- ran last. Returns how many went.
+create or replace function devart_private.tidy_lanes(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_waiting int[];
+    v_lost int[];
+    v_count int;
+begin
+    update devart_private.lanes l set used_at = now()
+    where l.id = 1 and l.used_at < now() - interval '1 minute';
+    if not found then
+        return 0;
+    end if;
+    v_waiting := array(select devart_private.lanes_with_waiting_tasks());
+    v_lost := array(
+        select w from unnest(v_waiting) w
+        where not exists (select from devart_private.lanes l where l.id = w));
+    if v_lost <> '{}' then
+        perform devart_private.give_lanes_again(v_lost, 1000);
+    end if;
+    update devart_private.lanes l set used_at = now()
+    where l.used_at < now() - interval '1 hour'
+      and (l.id = any (v_waiting)
+           or l.id in (select t.lane_id from devart.tasks t where t.status = 'IN_PROGRESS'));
+    delete from devart_private.lanes l
+    where l.id in (
+        select u.id from devart_private.lanes u
+        where u.id <> 1 and u.used_at < now() - interval '1 day'
+          and not devart_private.is_capability_of_an_agent(u.required_capabilities)
+        limit p_limit);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/220_dependencies.sql ----
 
 begin;
--- A task waits (BLOCKED) until everything it depends on is DONE.
--- Lock order: a finished dependency first, then the tasks that wait for it, by id.
+-- A task waits (BLOCKED) until everything it depends on is DONE: tasks.open_dependencies counts
+-- what is not. What depends on a cancelled or deleted task can never run and is cancelled too; what
+-- depends on a FAILED one waits, since that may be retried.
+-- Lock order: a dependency first, then the tasks that wait for it, by id.
+--
+-- Planned for single look-ups: sessions keep plans, also those made when the tables were small, and
+-- a chain of ten thousand would then be walked by ten thousand scans.
 
--- Blocks a task that gets an unfinished dependency. The share lock makes a dependency that is just
--- being completed either visible as DONE here, or wait and see the new row in unblock_dependents.
+-- Refuses what may not be depended on. The share lock makes a dependency that is just being
+-- completed either visible as DONE here, or wait and see the new row in unblock_dependents.
+-- Errors: 23503 no such task, or not for this agent's eyes, 22023 a circle, or FAILED or CANCELLED,
+-- 42501 a caller who may see no task.
 create or replace function devart_private.task_dependencies_before_insert()
 returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_status devart.task_status;
 begin
-    if exists (
-        with recursive upstream (task_id) as (
-            select new.depends_on
-            union
-            select d.depends_on from devart.task_dependencies d
-            join upstream u on u.task_id = d.task_id
-        )
-        select from upstream u where u.task_id = new.task_id
-    ) then
-        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
+    -- Policies are asked only after this, and what is refused here would tell of the task.
+    if devart.my_agent_id() is null and devart_private.is_api_caller()
+        and devart.get_my_role() is null then
+        raise exception 'only who may see a task may depend on it' using errcode = '42501';
     end if;
-    select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
+    -- A task that an agent cannot see must look like one that does not exist.
+    if devart.my_agent_id() is null or devart.is_my_task(new.depends_on) then
+        select t.status into v_status from devart.tasks t where t.id = new.depends_on for share;
+    end if;
+    if v_status is null then
+        perform devart_private.refuse_argument(
+            'depends_on', format('names no task: %s', new.depends_on), '23503');
+    end if;
+    perform from devart.tasks t where t.id = new.task_id for no key update;
+    perform devart_private.refuse_circle(new.task_id, new.depends_on);
     if v_status in ('FAILED', 'CANCELLED') then
         perform devart_private.refuse_argument(
             'depends_on', format('names a task that is %s', v_status));
-    end if;
-    if v_status <> 'DONE' then
-        update devart.tasks t set status = 'BLOCKED'
-        where t.id = new.task_id and t.status in ('TODO', 'SCHEDULED');
     end if;
     return new;
 end
 $$;
 
--- Lets a task go at once that was made BLOCKED and depends on finished tasks only.
+-- Refuses a dependency that closes a circle. A task on which nothing depends closes none: so making
+-- a chain costs each task the same. The caller has the task locked, so that nothing begins to
+-- depend on it. The others come here one by one: opposite halves of a circle, made at once, would
+-- not see each other. A transaction that sees the past cannot know what has begun to depend on a
+-- task since: there only a new task gets dependencies. Errors: 22023, 40001, 0A000.
+create or replace function devart_private.refuse_circle(p_task_id uuid, p_depends_on uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' and not exists (
+        select from devart.tasks t where t.id = p_task_id and t.created_at = now()
+    ) then
+        raise exception 'an existing task gets dependencies only under READ COMMITTED'
+            using errcode = '0A000';
+    end if;
+    if p_task_id <> p_depends_on
+       and not exists (
+           select from devart.task_dependencies d where d.depends_on = p_task_id) then
+        return;
+    end if;
+    update devart_private.dependency_order o set changes = o.changes + 1;
+    if exists (
+        with recursive upstream (task_id) as (
+            select p_depends_on
+            union
+            select d.depends_on from devart.task_dependencies d
+            join upstream u on u.task_id = d.task_id
+        )
+        select from upstream u where u.task_id = p_task_id
+    ) then
+        perform devart_private.refuse_argument('depends_on', 'must not form a cycle');
+    end if;
+end
+$$;
+
+-- Counts what is still open, and blocks or lets go accordingly (pg_devart/src/tasks/runnable.rs).
 create or replace function devart_private.task_dependencies_after_insert()
 returns trigger language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
-    update devart.tasks t set status = 'TODO'
-    where t.id in (select n.task_id from new_dependencies n)
-      and t.status = 'BLOCKED'
-      and not devart_private.has_open_dependencies(t.id);
+    update devart.tasks t
+    set open_dependencies = t.open_dependencies + n.open,
+        status = case when t.status = 'BLOCKED' and t.open_dependencies + n.open = 0 then 'TODO'
+                      when t.status in ('TODO', 'SCHEDULED') and n.open > 0 then 'BLOCKED'
+                      else t.status end::devart.task_status
+    from (
+        select d.task_id, count(*) filter (where p.status <> 'DONE')::int as open
+        from new_dependencies d join devart.tasks p on p.id = d.depends_on
+        group by d.task_id
+    ) n
+    where t.id = n.task_id and (n.open > 0 or t.status = 'BLOCKED');
     return null;
 end
 $$;
 
 -- Lets the tasks go that waited for this one and for nothing else any more.
--- Two statements: the first locks, so that of two dependencies finishing at once the later one
--- sees the earlier one done.
+-- Each of them is written, also when it waits on: of two dependencies finishing at once the later
+-- one sees the earlier one done, or fails with 40001. Two statements: the first locks in order.
 create or replace function devart_private.unblock_dependents(p_task_id uuid)
 returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
-    if not exists (select from devart.task_dependencies d where d.depends_on = p_task_id) then
-        return;
-    end if;
     perform t.id from devart.tasks t
     where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
-      and t.status = 'BLOCKED'
     order by t.id
     for no key update;
-    update devart.tasks t set status = 'TODO'
-    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
-      and t.status = 'BLOCKED'
-      and not devart_private.has_open_dependencies(t.id);
+    update devart.tasks t
+    set open_dependencies = greatest(t.open_dependencies - 1, 0),
+        status = case when t.status = 'BLOCKED' and t.open_dependencies <= 1 then 'TODO'
+                      else t.status end::devart.task_status
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id);
 end
 $$;
 
-create or replace function devart_private.has_open_dependencies(p_task_id uuid)
-returns boolean language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select exists (
-        select from devart.task_dependencies d
-        join devart.tasks t on t.id = d.depends_on
-        where d.task_id = p_task_id and t.status <> 'DONE'
-    )
+-- Locks these tasks under their leases, and then all that waits for any of them, each by id: tasks
+-- that are completed together lock in the same order as others that are, whatever depends on what.
+-- One by one, as unblock_dependents does it for each, two batches would wait for each other.
+create or replace function devart_private.lock_to_complete(
+    p_task_ids uuid[], p_lease_tokens uuid[], p_agent_id uuid
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_task_ids uuid[] := array(
+        select t.id
+        from unnest(p_task_ids, p_lease_tokens) as f (task_id, lease_token)
+        join devart.tasks t on t.id = f.task_id and t.lease_token = f.lease_token
+        where t.status = 'IN_PROGRESS' and (p_agent_id is null or t.agent_id = p_agent_id)
+        order by t.id
+        for no key update of t);
+begin
+    perform t.id from devart.tasks t
+    where t.id in (
+        select d.task_id from devart.task_dependencies d where d.depends_on = any (v_task_ids))
+    order by t.id
+    for no key update;
+end
 $$;
 
--- The status of a task that nothing holds up but what it depends on.
-create or replace function devart_private.ready_status(p_task_id uuid)
-returns devart.task_status language sql stable
-set search_path = pg_catalog, pg_temp as $$
-    select case when devart_private.has_open_dependencies(p_task_id) then 'BLOCKED' else 'TODO' end
-        ::devart.task_status
+-- What depends on a task that is DONE no more waits for it again: unblock_dependents will count it
+-- down once more. One that somebody works on goes on.
+create or replace function devart_private.block_dependents(p_task_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    perform t.id from devart.tasks t
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
+    order by t.id
+    for no key update;
+    update devart.tasks t
+    set open_dependencies = least(t.open_dependencies, 999999999) + 1,
+        status = case when t.status in ('TODO', 'SCHEDULED') then 'BLOCKED'
+                      else t.status end::devart.task_status
+    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id);
+end
 $$;
 
--- What waits for a cancelled task can never run. (What waits for a FAILED one can: that may be
--- retried.)
+drop function if exists devart_private.has_open_dependencies(uuid);
+drop function if exists devart_private.ready_status(uuid);
+
+-- Whether the task waits for others or for people. A function, lest a plan begins with all that do.
+create or replace function devart_private.waits(p_task_id uuid)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return (select t.status in ('BLOCKED', 'AWAITING_APPROVAL') from devart.tasks t
+            where t.id = p_task_id);
+end
+$$;
+
+-- Cancels what waits for this task, directly or not. All at once: those that are cancelled look for
+-- what waits for them, too, and find nothing, however long the chain.
 create or replace function devart_private.cancel_dependents(p_task_id uuid)
-returns void language sql
-set search_path = pg_catalog, pg_temp as $$
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_waiting uuid[];
+begin
+    v_waiting := array(
+        with recursive waiting (id) as (
+            select d.task_id
+            from devart.task_dependencies d
+            where d.depends_on = p_task_id and devart_private.waits(d.task_id)
+            union
+            select d.task_id
+            from waiting w join devart.task_dependencies d on d.depends_on = w.id
+            where devart_private.waits(d.task_id)
+        )
+        select w.id from waiting w);
+    if v_waiting = '{}' then
+        return;
+    end if;
+    perform t.id from devart.tasks t where t.id = any (v_waiting) order by t.id for no key update;
     update devart.tasks t
     set status = 'CANCELLED', finished_at = now(),
-        last_error = format('depends on cancelled task %s', p_task_id)
-    where t.id in (select d.task_id from devart.task_dependencies d where d.depends_on = p_task_id)
-      and t.status in ('BLOCKED', 'AWAITING_APPROVAL')
+        last_error = format('depends on task %s, which was cancelled', p_task_id)
+    where t.id = any (v_waiting) and t.status in ('BLOCKED', 'AWAITING_APPROVAL');
+end
+$$;
+
+-- The task of those that this one depends on that is CANCELLED, so that this one can never run.
+create or replace function devart_private.cancelled_dependency(p_task_id uuid)
+returns uuid language sql stable
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+    select d.depends_on
+    from devart.task_dependencies d
+    where d.task_id = p_task_id
+      and (select p.status from devart.tasks p where p.id = d.depends_on) = 'CANCELLED'
+    limit 1
+$$;
+
+-- A task begins to wait, after a retry or when its worker gave it back, and what it waits for may
+-- have been cancelled meanwhile. The share locks let a cancellation be seen here, or see this.
+create or replace function devart_private.cancel_if_hopeless(p_task_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_cancelled uuid;
+begin
+    perform p.id from devart.tasks p
+    where p.id in (select d.depends_on from devart.task_dependencies d where d.task_id = p_task_id)
+      and p.status <> 'DONE'
+    order by p.id for share;
+    v_cancelled := devart_private.cancelled_dependency(p_task_id);
+    if v_cancelled is not null then
+        update devart.tasks t
+        set status = 'CANCELLED', finished_at = now(),
+            last_error = format('depends on task %s, which was cancelled', v_cancelled)
+        where t.id = p_task_id and t.status = 'BLOCKED';
+    end if;
+end
+$$;
+
+-- Counts anew what is open. A dependency that was deleted before it was DONE counts as failed for
+-- good: what waited for it is cancelled. One that was merely taken away is waited for no more.
+create or replace function devart_private.task_dependencies_after_delete()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    if not exists (select from old_dependencies) then
+        return null;
+    end if;
+    perform t.id from devart.tasks t
+    where t.id in (select o.task_id from old_dependencies o)
+    order by t.id for no key update;
+    update devart.tasks t
+    set open_dependencies = n.open,
+        status = case when t.status not in ('BLOCKED', 'AWAITING_APPROVAL') then t.status
+                      when n.is_lost and t.open_dependencies > n.open then 'CANCELLED'
+                      when t.status = 'BLOCKED' and n.open = 0 then 'TODO'
+                      else t.status end::devart.task_status,
+        finished_at = case when n.is_lost and t.open_dependencies > n.open
+                                and t.status in ('BLOCKED', 'AWAITING_APPROVAL') then now()
+                           else t.finished_at end,
+        last_error = case when n.is_lost and t.open_dependencies > n.open
+                               and t.status in ('BLOCKED', 'AWAITING_APPROVAL')
+                              then 'depends on a task that was deleted'
+                          else t.last_error end
+    from (
+        select o.task_id,
+            bool_or(not exists (select from devart.tasks p where p.id = o.depends_on)) as is_lost,
+            (select count(*)::int
+             from devart.task_dependencies d join devart.tasks p on p.id = d.depends_on
+             where d.task_id = o.task_id and p.status <> 'DONE') as open
+        from old_dependencies o
+        group by o.task_id
+    ) n
+    where t.id = n.task_id and t.open_dependencies <> n.open;
+    return null;
+end
 $$;
 
 create or replace trigger task_dependencies_before_insert before insert on devart.task_dependencies
@@ -1923,6 +3021,10 @@ create or replace trigger task_dependencies_before_insert before insert on devar
 create or replace trigger task_dependencies_after_insert after insert on devart.task_dependencies
     referencing new table as new_dependencies
     for each statement execute function devart_private.task_dependencies_after_insert();
+
+create or replace trigger task_dependencies_after_delete after delete on devart.task_dependencies
+    referencing old table as old_dependencies
+    for each statement execute function devart_private.task_dependencies_after_delete();
 reset role;
 commit;
 
@@ -1932,10 +3034,19 @@ begin;
 -- What people, operators and agents do with tasks. Creating runs as the caller, under the policies.
 -- (What workers do, claim to complete, is native: pg_devart/src/tasks.)
 
+-- Its form without timeout_seconds, beside which calls would be ambiguous.
+drop function if exists devart.create_task(
+    text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
+    boolean, text, text);
+
 -- Creates one task. priority null: the parent's, else MEDIUM. Times are instants, money US dollars.
 -- traceparent: the trace that the task belongs to, as W3C Trace Context writes it.
--- The same idempotency_key from the same caller gives the task that it made the first time.
--- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 42501.
+-- timeout_seconds: how long an attempt may run, whatever its heartbeats say; null for no limit.
+-- The same idempotency_key from the same caller gives the task that it made the first time, for as
+-- long as there is that task. Of a child that an agent makes, also to another agent in a later
+-- attempt at its parent.
+-- Errors: 22023 and 23514 invalid argument, 23503 unknown parent, service or dependency, 23505 the
+-- key was used with other arguments (traceparent aside, which a repetition may change), 42501.
 --
 -- Runs with its caller's rights, and without a pinned search_path, which would cost a twentieth of
 -- the whole: every name here is qualified instead, operators too.
@@ -1953,41 +3064,69 @@ create or replace function devart.create_task(
     depends_on uuid[] default '{}',
     needs_approval boolean default false,
     idempotency_key text default null,
-    traceparent text default null
+    traceparent text default null,
+    timeout_seconds int default null
 )
 returns devart.tasks language plpgsql as $$
 #variable_conflict use_column
 declare
     v_task devart.tasks;
+    v_digest bytea;
     -- The whole row as one column: taking it apart into its thirty costs a fifteenth of the insert.
     v_created record;
+    v_is_known boolean := false;
 begin
-    insert into devart.tasks as t (
-        title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent, status
-    ) values (
-        create_task.title, create_task.description, create_task.priority,
-        coalesce(create_task.payload, '{}'), create_task.parent_task_id, create_task.service_id,
-        coalesce(create_task.required_capabilities, '{}'), create_task.run_at,
-        coalesce(create_task.max_retries, 3), create_task.estimated_cost_usd,
-        create_task.idempotency_key, create_task.traceparent,
-        case
-            when create_task.needs_approval then 'AWAITING_APPROVAL'
-            when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
-                then 'BLOCKED'
-        end::devart.task_status
-    )
-    -- Names its index, so that tasks without a key are not looked for.
-    on conflict (coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key)
-        where idempotency_key is not null do nothing
-    returning t as task into v_created;
-    if not found then
-        select t.* into v_task from devart.tasks t
-        where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
-          and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000') operator(pg_catalog.=)
-              coalesce(devart.my_user_id(), devart.my_agent_id(),
-                       '00000000-0000-0000-0000-000000000000');
-        if not found or v_task.title operator(pg_catalog.<>) create_task.title then
+    if create_task.idempotency_key is not null then
+        v_digest := devart.task_request_digest(
+            create_task.title, create_task.description, create_task.priority, create_task.payload,
+            create_task.parent_task_id, create_task.service_id, create_task.required_capabilities,
+            create_task.run_at, create_task.max_retries, create_task.estimated_cost_usd,
+            create_task.depends_on, create_task.needs_approval, create_task.timeout_seconds);
+        if create_task.parent_task_id is not null then
+            select c.* into v_task
+            from devart.child_of_earlier_attempt(
+                create_task.parent_task_id, create_task.idempotency_key) c;
+            v_is_known := found;
+        end if;
+    end if;
+    if not v_is_known then
+        insert into devart.tasks as t (
+            title, description, priority, payload, parent_task_id, service_id,
+            required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+            traceparent, timeout_seconds, request_digest, status
+        ) values (
+            create_task.title, create_task.description, create_task.priority,
+            coalesce(create_task.payload, '{}'), create_task.parent_task_id,
+            create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
+            create_task.run_at, coalesce(create_task.max_retries, 3),
+            create_task.estimated_cost_usd, create_task.idempotency_key, create_task.traceparent,
+            create_task.timeout_seconds, v_digest,
+            case
+                when create_task.needs_approval then 'AWAITING_APPROVAL'
+                when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
+                    then 'BLOCKED'
+            end::devart.task_status
+        )
+        -- Names its index, so that tasks without a key are not looked for.
+        on conflict (
+            coalesce(created_by, '00000000-0000-0000-0000-000000000000'), idempotency_key
+        ) where idempotency_key is not null do nothing
+        returning t as task into v_created;
+        if not found then
+            v_is_known := true;
+            select t.* into v_task from devart.tasks t
+            where t.idempotency_key operator(pg_catalog.=) create_task.idempotency_key
+              and coalesce(t.created_by, '00000000-0000-0000-0000-000000000000')
+                  operator(pg_catalog.=)
+                  coalesce(devart.my_user_id(), devart.my_agent_id(),
+                           '00000000-0000-0000-0000-000000000000');
+        end if;
+    end if;
+    if v_is_known then
+        -- One made by an insert, or before there were digests, tells only its title.
+        if v_task.id is null or v_task.title operator(pg_catalog.<>) create_task.title
+           and v_task.request_digest is null
+           or v_task.request_digest operator(pg_catalog.<>) v_digest then
             raise exception 'idempotency_key was used for another task'
                 using errcode = '23505', detail = '{"field": "idempotency_key"}';
         end if;
@@ -2004,8 +3143,46 @@ begin
 end
 $$;
 
+-- The child that an agent made under this key; only for the agent that works on the parent now. Two
+-- do not make it at once, since each has the parent in hand.
+create or replace function devart.child_of_earlier_attempt(p_parent_task_id uuid, p_key text)
+returns setof devart.tasks language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart.is_my_task_in_progress(p_parent_task_id) then
+        return query
+        select t.* from devart.tasks t
+        where t.parent_task_id = p_parent_task_id and t.idempotency_key = p_key
+          and exists (select from devart.agents a where a.id = t.created_by)
+        order by t.id limit 1;
+    end if;
+end
+$$;
+
+-- What a creator asks for, so that the same request is known again: as SHA-256. The order of
+-- capabilities and dependencies says nothing, nor do zeros at the end of an amount. The payload is
+-- measured first: 80 kB of exponents are a gigabyte of text. Errors: 22023 payload.
+create or replace function devart.task_request_digest(
+    p_title text, p_description text, p_priority devart.task_priority, p_payload jsonb,
+    p_parent_task_id uuid, p_service_id uuid, p_required_capabilities text[],
+    p_run_at timestamptz, p_max_retries int, p_estimated_cost_usd numeric, p_depends_on uuid[],
+    p_needs_approval boolean, p_timeout_seconds int
+)
+returns bytea language sql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_title, p_description, p_priority,
+        coalesce(p_payload, '{}')::devart.task_payload::jsonb, p_parent_task_id, p_service_id,
+        array(select distinct c from unnest(p_required_capabilities) c order by c),
+        extract(epoch from p_run_at), coalesce(p_max_retries, 3),
+        trim_scale(p_estimated_cost_usd),
+        array(select distinct d from unnest(p_depends_on) d order by d),
+        coalesce(p_needs_approval, false), p_timeout_seconds)::text, 'UTF8'))
+$$;
+
 -- Creates many tasks in one statement; each element has the arguments of create_task but
--- depends_on and needs_approval. Returns their ids in the order given.
+-- depends_on and needs_approval. Returns their ids in the order given; for an idempotency_key that
+-- is known already, also from the same batch, that of the task that it made.
 -- Errors: as create_task; 22023 when tasks is not an array.
 create or replace function devart.create_tasks(tasks jsonb)
 returns setof uuid language plpgsql
@@ -2015,25 +3192,49 @@ begin
         raise exception 'tasks must be an array'
             using errcode = '22023', detail = '{"field": "tasks"}';
     end if;
+    if jsonb_path_exists(
+        create_tasks.tasks, 'strict $[*] ? (@.idempotency_key != null)', silent => true)
+    then
+        return query
+        select c.id
+        from rows from (jsonb_to_recordset(create_tasks.tasks) as (
+            title text, description text, priority devart.task_priority, payload jsonb,
+            parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
+            max_retries int, estimated_cost_usd numeric, idempotency_key text, traceparent text,
+            timeout_seconds int
+        )) with ordinality as n (
+            title, description, priority, payload, parent_task_id, service_id,
+            required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
+            traceparent, timeout_seconds, place
+        )
+        cross join lateral devart.create_task(
+            n.title, n.description, n.priority, n.payload, n.parent_task_id, n.service_id,
+            n.required_capabilities, n.run_at, n.max_retries, n.estimated_cost_usd,
+            idempotency_key => n.idempotency_key, traceparent => n.traceparent,
+            timeout_seconds => n.timeout_seconds) c
+        order by n.place;
+        return;
+    end if;
     return query
     insert into devart.tasks as t (
         title, description, priority, payload, parent_task_id, service_id, required_capabilities,
-        run_at, max_retries, estimated_cost_usd, idempotency_key, traceparent
+        run_at, max_retries, estimated_cost_usd, traceparent, timeout_seconds
     )
     select
         n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id,
         n.service_id, coalesce(n.required_capabilities, '{}'), n.run_at,
-        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.idempotency_key, n.traceparent
+        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.traceparent, n.timeout_seconds
     from jsonb_to_recordset(create_tasks.tasks) as n (
         title text, description text, priority devart.task_priority, payload jsonb,
         parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
-        max_retries int, estimated_cost_usd numeric, idempotency_key text, traceparent text
+        max_retries int, estimated_cost_usd numeric, traceparent text, timeout_seconds int
     )
     returning t.id;
 end
 $$;
 
--- Edits a task that is neither taken nor finished. changes: column to new value.
+-- Edits a task that is neither taken nor finished. changes: column to new value. One that needs
+-- approval asks people again when what they approved changes.
 -- Errors: P0002 no such task, 55000 taken or finished, 22023 unknown column, 42501.
 create or replace function devart.update_task(task_id uuid, changes jsonb)
 returns devart.tasks language plpgsql security definer
@@ -2043,7 +3244,7 @@ declare
 begin
     perform devart_private.check_changes(update_task.changes, array[
         'title', 'description', 'priority', 'payload', 'required_capabilities', 'run_at',
-        'max_retries', 'estimated_cost_usd', 'service_id']);
+        'max_retries', 'estimated_cost_usd', 'service_id', 'timeout_seconds']);
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
@@ -2051,7 +3252,8 @@ begin
     set title = v_task.title, description = v_task.description, priority = v_task.priority,
         payload = v_task.payload, required_capabilities = v_task.required_capabilities,
         run_at = v_task.run_at, max_retries = v_task.max_retries,
-        estimated_cost_usd = v_task.estimated_cost_usd, service_id = v_task.service_id
+        estimated_cost_usd = v_task.estimated_cost_usd, service_id = v_task.service_id,
+        timeout_seconds = v_task.timeout_seconds
     where t.id = update_task.task_id
     returning t.* into v_task;
     return v_task;
@@ -2083,8 +3285,8 @@ begin
 end
 $$;
 
--- Deletes a task that nobody works on; its history stays.
--- Errors: P0002, 55000 in progress or needed by another task, 42501.
+-- Deletes a task that nobody works on; its history stays. What waits for it is cancelled.
+-- Errors: P0002, 55000 in progress, 42501.
 create or replace function devart.delete_task(task_id uuid)
 returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2093,20 +3295,21 @@ begin
         delete_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,DONE,FAILED,CANCELLED}',
         'deleted');
     delete from devart.tasks t where t.id = delete_task.task_id;
-exception when foreign_key_violation then
-    perform devart_private.refuse_argument(
-        'task_id', 'names a task that another task depends on', '55000');
 end
 $$;
 
 -- Cancels a task in any state but a finished one. A worker that holds it is refused from then on.
--- Errors: P0002, 55000 already finished, 42501.
+-- Errors: P0002, 55000 already finished, 22023 reason is longer than 10,000 characters, 42501.
 create or replace function devart.cancel_task(task_id uuid, reason text default null)
 returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
 begin
+    if char_length(cancel_task.reason) > 10000 then
+        perform devart_private.refuse_argument(
+            'reason', 'must not be longer than 10,000 characters');
+    end if;
     perform devart_private.task_in_state(
         cancel_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,IN_PROGRESS}', 'cancelled');
     update devart.tasks t
@@ -2118,21 +3321,274 @@ begin
 end
 $$;
 
--- Gives a failed or cancelled task another life, with all its retries.
--- Errors: P0002, 55000 not failed or cancelled, 42501.
+-- Gives a failed or cancelled task another life, with all its retries; one that needs approval asks
+-- for it again.
+-- Errors: P0002, 55000 not failed or cancelled, or it depends on a cancelled task, 42501.
 create or replace function devart.retry_task(task_id uuid)
 returns devart.tasks language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_task devart.tasks;
+    v_cancelled uuid;
 begin
     perform devart_private.task_in_state(retry_task.task_id, '{FAILED,CANCELLED}', 'retried');
+    v_cancelled := devart_private.cancelled_dependency(retry_task.task_id);
+    if v_cancelled is not null then
+        perform devart_private.refuse_argument('task_id', format(
+            'names a task that depends on task %s, which is CANCELLED: retry that first',
+            v_cancelled), '55000');
+    end if;
     update devart.tasks t
-    set status = devart_private.ready_status(t.id), retry_count = 0, rescue_count = 0,
-        run_at = null, finished_at = null, agent_id = null, lease_token = null
+    set status = 'TODO', retry_count = 0, rescue_count = 0, run_at = null,
+        finished_at = null, agent_id = null, lease_token = null
     where t.id = retry_task.task_id
     returning t.* into v_task;
     return v_task;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/240_task_lists.sql ----
+
+begin;
+-- Lists of tasks: which ones, newest first, through an index for each filter.
+--
+-- Under row level security a filter may use an index only if its operator is leakproof, which
+-- those of enums and texts are not: a list would read all tasks. So the ids are found here, by a
+-- definer that applies the policies of tasks itself (900_policies.sql), and the caller reads the
+-- rows.
+
+-- A LIKE pattern for texts that contain these words, whatever characters they have.
+create or replace function devart_private.like_pattern(p_words text)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select '%' || regexp_replace(p_words, '([\\%_])', '\\\1', 'g') || '%'
+$$;
+
+-- The first p_rows ids of tasks that fulfil the condition, as a query; p_before may be null.
+create or replace function devart_private.newest_tasks(
+    p_condition text, p_before uuid, p_rows int
+)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select format(
+        '(select t.id from devart.tasks t where %s%s order by t.id desc limit %s)',
+        p_condition, ' and t.id < ' || quote_literal(p_before), p_rows)
+$$;
+
+-- The same by status and priority, either of which may be null: one query for each pair of them,
+-- in the order of tasks_list_idx.
+create or replace function devart_private.newest_tasks_by_status(
+    p_status devart.task_status, p_priority devart.task_priority,
+    p_condition text, p_before uuid, p_rows int
+)
+returns text[] language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select array_agg(case
+        when s.status = 'IN_PROGRESS' then devart_private.newest_tasks(
+            format('t.status = %L and t.priority = %L and %s', s.status, p.priority, p_condition),
+            p_before, p_rows)
+        else format(
+            '(select t.id from devart.tasks t where t.status = %L and t.priority = %L and %s%s
+              order by uuid_send(t.id) desc limit %s)',
+            s.status, p.priority, p_condition,
+            ' and uuid_send(t.id) < ' || quote_literal(uuid_send(p_before)), p_rows)
+        end)
+    from unnest(enum_range(null::devart.task_status)) s (status),
+        unnest(enum_range(null::devart.task_priority)) p (priority)
+    where (p_status is null or s.status = p_status)
+      and (p_priority is null or p.priority = p_priority)
+$$;
+
+-- The same of an agent's tasks: those that it has, and those that it had last.
+create or replace function devart_private.newest_tasks_of_agent(
+    p_agent_id uuid, p_condition text, p_before uuid, p_rows int
+)
+returns text[] language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select array_agg(devart_private.newest_tasks(
+        format('t.agent_id = %L and t.status %s ''IN_PROGRESS'' and %s',
+               p_agent_id, o.operator, p_condition),
+        p_before, p_rows))
+    from unnest(array['=', '<>']) as o (operator)
+$$;
+
+-- The same of tasks with a word in their title: the newest one by one, the others by their titles
+-- (245_task_titles.sql). p_is_filtered: whether p_condition asks for anything.
+create or replace function devart_private.newest_tasks_with_title(
+    p_words text, p_condition text, p_is_filtered boolean, p_before uuid, p_rows int
+)
+returns text[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select array[
+        devart_private.newest_tasks(
+            format('t.id > %L and t.title ilike %L and %s', p.indexed_to, l.pattern, p_condition),
+            p_before, p_rows),
+        format(
+            '(select s.task_id from devart_private.task_titles s %s
+              where s.title ilike %L and s.task_id <= %L and %s%s
+              order by s.task_id desc limit %s)',
+            case when p_is_filtered then 'join devart.tasks t on t.id = s.task_id' end,
+            l.pattern, p.indexed_to, p_condition,
+            ' and s.task_id < ' || quote_literal(p_before), p_rows)]
+    from devart_private.task_title_progress p,
+        (select devart_private.like_pattern(p_words) as pattern) l
+$$;
+
+-- Ids of the tasks that the caller may see and that fulfil all that is not null, newest first: at
+-- most max_rows (1 to 1000), of those before an id. q: words in the title. Operators see all.
+-- Errors: 22023 max_rows out of range.
+create or replace function devart.find_tasks(
+    q text default null,
+    status devart.task_status default null,
+    priority devart.task_priority default null,
+    agent_id uuid default null,
+    workflow_run_id uuid default null,
+    flagged boolean default null,
+    before uuid default null,
+    max_rows int default 50
+)
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_me uuid := devart.my_agent_id();
+    v_filters text[] := array_remove(array[
+        't.status = ' || quote_literal(find_tasks.status),
+        't.priority = ' || quote_literal(find_tasks.priority),
+        't.agent_id = ' || quote_literal(find_tasks.agent_id),
+        't.workflow_run_id = ' || quote_literal(find_tasks.workflow_run_id),
+        case when find_tasks.flagged then 't.is_flagged' else 'not t.is_flagged' end], null);
+    v_condition text;
+    v_queries text[];
+begin
+    if find_tasks.max_rows is null or find_tasks.max_rows not between 1 and 1000 then
+        perform devart_private.refuse_argument('max_rows', 'must be from 1 to 1000');
+    end if;
+    if devart_private.is_api_caller() and v_me is null and devart.get_my_role() is null then
+        return;
+    end if;
+    if find_tasks.flagged is null then
+        v_filters := array_remove(v_filters, 'not t.is_flagged');
+    end if;
+    v_condition := coalesce(nullif(array_to_string(v_filters, ' and '), ''), 'true');
+    if v_me is not null then
+        v_condition := v_condition || coalesce(' and t.title ilike ' || quote_literal(
+            devart_private.like_pattern(find_tasks.q)), '');
+        v_queries := devart_private.newest_tasks_of_agent(
+                v_me, v_condition, find_tasks.before, find_tasks.max_rows)
+            || devart_private.newest_tasks(
+                format('t.parent_task_id is not null and t.created_by = %L
+                        and t.agent_id is distinct from %L and %s', v_me, v_me, v_condition),
+                find_tasks.before, find_tasks.max_rows);
+    elsif find_tasks.q is not null then
+        v_queries := devart_private.newest_tasks_with_title(
+            find_tasks.q, v_condition, cardinality(v_filters) > 0, find_tasks.before,
+            find_tasks.max_rows);
+    elsif find_tasks.agent_id is not null and find_tasks.workflow_run_id is null then
+        v_queries := devart_private.newest_tasks_of_agent(
+            find_tasks.agent_id, v_condition, find_tasks.before, find_tasks.max_rows);
+    elsif find_tasks.workflow_run_id is null and find_tasks.flagged is not true
+        and (find_tasks.status is not null or find_tasks.priority is not null) then
+        v_queries := devart_private.newest_tasks_by_status(
+            find_tasks.status, find_tasks.priority, v_condition, find_tasks.before,
+            find_tasks.max_rows);
+    else
+        v_queries := array[devart_private.newest_tasks(
+            v_condition, find_tasks.before, find_tasks.max_rows)];
+    end if;
+    return query execute format(
+        'select f.id from (%s) f (id) order by f.id desc limit %s',
+        array_to_string(v_queries, ' union all '), find_tasks.max_rows);
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/245_task_titles.sql ----
+
+begin;
+-- Titles for searches: taken over in batches, a few seconds after their tasks were created. Until
+-- then searches look at the tasks themselves (240_task_lists.sql).
+
+-- Titles that are in the index already follow their tasks at once.
+create or replace function devart_private.tasks_after_title_change()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'TRUNCATE' then
+        truncate devart_private.task_titles;
+    elsif tg_op = 'DELETE' then
+        delete from devart_private.task_titles s where s.task_id = old.id;
+    elsif new.title <> old.title then
+        insert into devart_private.task_titles as s (task_id, title) values (new.id, new.title)
+        on conflict (task_id) do update set title = excluded.title;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger tasks_titles_after_update after update of title on devart.tasks
+    for each row execute function devart_private.tasks_after_title_change();
+create or replace trigger tasks_titles_after_delete after delete on devart.tasks
+    for each row execute function devart_private.tasks_after_title_change();
+create or replace trigger tasks_titles_after_truncate after truncate on devart.tasks
+    for each statement execute function devart_private.tasks_after_title_change();
+
+-- Below every id that is made at this moment or later.
+create or replace function devart_private.first_id_at(p_at timestamptz)
+returns uuid language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select rpad(lpad(to_hex(floor(extract(epoch from p_at) * 1000)::bigint), 12, '0'), 32, '0')
+        ::uuid
+$$;
+
+-- Takes over at most p_limit titles. Returns how many. p_margin: how long a statement takes at most
+-- from making an id to getting the number of its transaction.
+create or replace function devart_private.index_titles(
+    p_limit int, p_margin interval default '10 seconds'
+)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_progress devart_private.task_title_progress;
+    v_count int := 0;
+    v_last uuid;
+begin
+    -- Without a lock: whoever does it at the same time takes over the same titles.
+    select p.* into v_progress from devart_private.task_title_progress p;
+    -- A number from the future is one of another server: this is its restored dump.
+    if v_progress.next_xid <= pg_snapshot_xmin(pg_current_snapshot())
+       or v_progress.next_xid > pg_snapshot_xmax(pg_current_snapshot()) then
+        with batch as materialized (
+            select t.id, t.title from devart.tasks t
+            where t.id > v_progress.indexed_to and t.id <= v_progress.next_to
+            order by t.id limit p_limit
+        ), added as (
+            insert into devart_private.task_titles (task_id, title)
+            select b.id, b.title from batch b
+            on conflict (task_id) do nothing
+        )
+        select count(*), (array_agg(b.id order by b.id desc))[1] into v_count, v_last from batch b;
+        v_progress.indexed_to := case
+            when v_count < p_limit then greatest(v_progress.next_to, v_progress.indexed_to)
+            else v_last end;
+    end if;
+    if v_count > 0 then
+        -- All at once takes a tenth of one by one, and no search has to look through them.
+        perform gin_clean_pending_list('devart_private.task_titles_title_idx');
+    end if;
+    if coalesce(v_progress.indexed_to >= v_progress.next_to, true)
+       and exists (select from devart.tasks t where t.id > v_progress.indexed_to) then
+        v_progress.next_to := devart_private.first_id_at(clock_timestamp() - p_margin);
+        v_progress.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+    end if;
+    update devart_private.task_title_progress p
+    set indexed_to = v_progress.indexed_to, next_to = v_progress.next_to,
+        next_xid = v_progress.next_xid
+    where (p.indexed_to, p.next_to, p.next_xid) is distinct from
+          (v_progress.indexed_to, v_progress.next_to, v_progress.next_xid);
+    return v_count;
 end
 $$;
 reset role;
@@ -2145,6 +3601,7 @@ begin;
 
 -- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated
 -- in while the other still works. Returns key_id, api_key (shown this once) and expires_at.
+-- Errors: 22023 expires_at is no sensible time, 55000 two live keys already.
 create or replace function devart_private.issue_key(p_agent_id uuid, p_expires_at timestamptz)
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2152,6 +3609,7 @@ declare
     v_key text := devart.generate_api_key();
     v_key_id text := split_part(v_key, '_', 2);
 begin
+    perform devart_private.check_moment('expires_at', p_expires_at);
     perform from devart.agents a where a.id = p_agent_id for no key update;
     if (
         select count(*) from devart_private.agent_api_keys k
@@ -2168,7 +3626,8 @@ end
 $$;
 
 -- Registers an agent. Returns its row and its first API key, which is shown this once.
--- Errors: 23505 the name is taken, 23514 invalid name or capabilities, 42501.
+-- Errors: 23505 the name is taken, 23514 invalid name or capabilities, 22023 a capability is empty
+-- or longer than 100 characters, or there are too many (check_new_lane), 42501.
 create or replace function devart.register_agent(
     name text, capabilities text[] default '{}', version text default null
 )
@@ -2193,7 +3652,7 @@ create or replace function devart_private.agents_make_lanes()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform devart_private.lane_of(array[c]) from unnest(new.capabilities) c;
+    perform devart_private.lane_of(array[c], 'capabilities') from unnest(new.capabilities) c;
     return null;
 end
 $$;
@@ -2213,7 +3672,7 @@ end
 $$;
 
 -- Gives an agent a further key; the older one works until it is revoked.
--- Errors: P0002, 55000 two live keys already, 42501.
+-- Errors: P0002, 22023 expires_at, 55000 two live keys already, 42501.
 create or replace function devart.rotate_agent_key(
     agent_id uuid, expires_at timestamptz default null
 )
@@ -2243,7 +3702,7 @@ end
 $$;
 
 -- Takes an agent out of service, giving its tasks back to the queue, or puts it in again.
--- Errors: P0002, 42501.
+-- Errors: P0002, 42501, 22023 a lane of its own would be one too many (check_new_lane).
 create or replace function devart.set_agent_activation(agent_id uuid, active boolean)
 returns devart.agents language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -2261,7 +3720,15 @@ begin
     active_task_count = case when set_agent_activation.active then a.active_task_count else 0 end
     where a.id = set_agent_activation.agent_id
     returning a.* into v_agent;
-    if not set_agent_activation.active then
+    -- A lane of its own may be gone: nobody needed it.
+    if set_agent_activation.active then
+        perform devart_private.lane_of(array[c], 'capabilities')
+        from unnest(v_agent.capabilities) c;
+    elsif not set_agent_activation.active then
+        perform t.id from devart.tasks t
+        where t.agent_id = v_agent.id and t.status = 'IN_PROGRESS'
+        order by t.id
+        for no key update;
         update devart.tasks t
         set status = 'TODO', agent_id = null, lease_token = null, lease_expires_at = null,
             last_error = 'agent was deactivated'
@@ -2281,6 +3748,52 @@ set search_path = pg_catalog, pg_temp as $$
       and k.revoked_at is null
       and coalesce(k.expires_at > now(), true)
 $$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/255_agents_may_act.sql ----
+
+begin;
+-- Whether an agent may act is asked at each of its calls (pg_devart/src/caller/standing.rs), of
+-- what sessions keep in memory until one of these tables changes in what decides it.
+
+-- By row and on condition: heartbeats write the status, too, and change nothing here.
+create or replace trigger agents_forget_cached_update after update of status on devart.agents
+    for each row when (
+        (old.status = 'DEACTIVATED') is distinct from (new.status = 'DEACTIVATED'))
+    execute function devart_private.forget_cached();
+create or replace trigger agents_forget_cached after insert or delete on devart.agents
+    for each statement execute function devart_private.forget_cached();
+create or replace trigger agent_api_keys_forget_cached after insert or update or delete
+    on devart_private.agent_api_keys
+    for each statement execute function devart_private.forget_cached();
+-- Always: also for what replication brings.
+alter table devart.agents enable always trigger agents_forget_cached_update;
+alter table devart.agents enable always trigger agents_forget_cached;
+alter table devart_private.agent_api_keys enable always trigger agent_api_keys_forget_cached;
+
+-- An agent that was taken out of service settles nothing any more: what it holds is due at once,
+-- and maintain() gives it back. Not what people granted to a task, which the next agent takes up.
+create or replace function devart_private.agents_after_deactivation()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.holds h set expires_at = clock_timestamp()
+    where h.id in (
+        select o.id from devart.holds o
+        where o.agent_id = new.id and o.status = 'HELD' and o.expires_at > clock_timestamp()
+          and not (o.follows_lease and o.attempt is null)
+        order by o.id for no key update);
+    return null;
+end
+$$;
+-- At the end of the transaction: whoever deactivates an agent takes its tasks back, and tasks are
+-- locked before holds.
+drop trigger if exists agents_after_deactivation on devart.agents;
+create constraint trigger agents_after_deactivation after update of status on devart.agents
+    deferrable initially deferred
+    for each row when (new.status = 'DEACTIVATED' and old.status <> 'DEACTIVATED')
+    execute function devart_private.agents_after_deactivation();
 reset role;
 commit;
 
@@ -2315,7 +3828,7 @@ begin
     if v_next is null then
         return new;
     end if;
-    perform pg_advisory_xact_lock(hashtext('devart substitutes'));
+    perform devart_private.take_lock(hashtext('devart substitutes'));
     v_depth := devart_private.services_above(new.id);
     while v_next is not null loop
         v_depth := v_depth + 1;
@@ -2323,8 +3836,9 @@ begin
             perform devart_private.refuse_argument(
                 'substitute_service_id', 'must lead to at most five others and never back');
         end if;
+        -- Locked: who sees the services as they were before another writer fails with 40001.
         select s.substitute_service_id into v_next from devart.service_registry s
-        where s.id = v_next;
+        where s.id = v_next for share;
     end loop;
     return new;
 end
@@ -2379,7 +3893,7 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from pg_timezone_names z where z.name = p_time_zone) then
         perform devart_private.refuse_argument(
-            'time_zone', format('names no time zone: %s', p_time_zone));
+            'time_zone', format('names no time zone: %s', left(p_time_zone, 100)));
     end if;
 end
 $$;
@@ -2675,29 +4189,113 @@ commit;
 begin;
 -- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
--- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
--- the task, its run and its creator, for each task up the line of parents, so that nobody escapes a
--- limit by creating children.
-create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
+-- Notes from whom these tasks descend (devart_private.task_lines). Called by the history
+-- (pg_devart/src/tasks/history.rs) for new tasks that have a parent. Ancestors whose own line is
+-- missing get it first.
+create or replace function devart_private.begin_task_lines(p_task_ids uuid[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_wanted uuid[] := p_task_ids;
+    v_missing int := cardinality(p_task_ids);
+    v_count int;
+begin
+    while v_missing > 0 loop
+        insert into devart_private.task_lines (
+            task_id, continues_at, task_ids, run_ids, creator_ids)
+        select t.id, c.continues_at, c.task_ids || p.id,
+               devart_private.with_member(c.run_ids, p.workflow_run_id),
+               devart_private.with_member(c.creator_ids, p.created_by)
+        from devart.tasks t
+        join devart.tasks p on p.id = t.parent_task_id
+        left join devart_private.task_lines l on l.task_id = p.id
+        cross join lateral (
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            where cardinality(l.task_ids) < 256
+            union all
+            select case when l.task_id is not null then p.id end, '{}', '{}', '{}'
+            where cardinality(l.task_ids) >= 256 or l.task_id is null
+        ) c
+        where t.id = any (v_wanted) and (l.task_id is not null or p.parent_task_id is null)
+        on conflict do nothing;
+        get diagnostics v_count = row_count;
+        v_missing := v_missing - v_count;
+        if v_count = 0 then
+            exit when v_wanted <> p_task_ids;
+            v_wanted := devart_private.tasks_without_line(p_task_ids);
+            exit when v_wanted = p_task_ids;
+            v_missing := cardinality(v_wanted);
+        end if;
+    end loop;
+end
+$$;
+
+-- Of these tasks and what they descend from, those whose line is missing.
+create or replace function devart_private.tasks_without_line(p_task_ids uuid[])
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    with recursive line (id, parent_task_id, workflow_run_id, created_by, depth) as (
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t
-        where t.id = p_task_id
-        union all
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, l.depth + 1
-        from line l join devart.tasks t on t.id = l.parent_task_id
-        where l.depth < 100
-    ),
-    scopes (scope, scope_id) as (
-        select 'agent'::devart.budget_scope, p_agent_id
-        union select 'task', p_task_id
-        union select 'task', l.id from line l
-        union select 'run', l.workflow_run_id from line l
-        union select 'user', l.created_by from line l
+    with recursive above (id) as (
+        select unnest(p_task_ids)
+        union
+        select t.parent_task_id from above a join devart.tasks t on t.id = a.id
+        where t.parent_task_id is not null
+          and not exists (select from devart_private.task_lines l where l.task_id = t.id)
     )
-    select coalesce(array_agg(b.id order by b.id), '{}')
-    from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
+    select coalesce(array_agg(t.id), '{}') from above a join devart.tasks t on t.id = a.id
+    where t.parent_task_id is not null
+      and not exists (select from devart_private.task_lines l where l.task_id = t.id)
+$$;
+
+-- The set with one more member, unless that is null or in it already.
+create or replace function devart_private.with_member(p_set uuid[], p_member uuid)
+returns uuid[] language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case when p_member is null or p_member = any (p_set) then p_set
+                else p_set || p_member end
+$$;
+
+-- Tasks that are older than the table of lines.
+select devart_private.begin_task_lines(array(
+    select t.id from devart.tasks t where t.parent_task_id is not null))
+where not exists (select from devart_private.task_lines);
+
+-- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
+-- the task, its run and its creator, and of all tasks that it descends from, so that nobody escapes
+-- a limit by creating children. An agent that names no task works on those that it has in hand: the
+-- budgets of all of them apply, so that nobody escapes a limit by naming nothing.
+create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
+returns uuid[] language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        with recursive work (id, workflow_run_id, created_by) as (
+            select t.id, t.workflow_run_id, t.created_by from devart.tasks t
+            where t.id = p_task_id
+            union all
+            select t.id, t.workflow_run_id, t.created_by from devart.tasks t
+            where p_task_id is null and t.agent_id = p_agent_id and t.status = 'IN_PROGRESS'
+        ),
+        line (continues_at, task_ids, run_ids, creator_ids) as (
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            from work w join devart_private.task_lines l on l.task_id = w.id
+            union
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            from line n join devart_private.task_lines l on l.task_id = n.continues_at
+        ),
+        scopes (scope, scope_id) as (
+            select 'agent'::devart.budget_scope, p_agent_id
+            union select 'task', p_task_id
+            union select 'task', w.id from work w
+            union select 'run', w.workflow_run_id from work w
+            union select 'user', w.created_by from work w
+            union select 'task', u from line l, unnest(l.task_ids) u
+            union select 'run', u from line l, unnest(l.run_ids) u
+            union select 'user', u from line l, unnest(l.creator_ids) u
+        )
+        select coalesce(array_agg(b.id order by b.id), '{}')
+        from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
+    );
+end
 $$;
 
 -- Locks budgets in id order, opens their windows where the last one ended, and gives them.
@@ -2857,7 +4455,8 @@ end
 $$;
 
 -- Releases due holds of these services and budgets because somebody needs the money now. Takes only
--- what it can lock without waiting; the rest is maintain()'s.
+-- what it can lock without waiting; the rest is maintain()'s. One that meets an error is put off:
+-- whoever needs the money has nothing to do with it.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2865,11 +4464,12 @@ declare
     v_due uuid[];
     v_services uuid[];
     v_budgets uuid[];
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(100);
     v_due := array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
         for no key update skip locked);
@@ -2887,7 +4487,7 @@ begin
     v_due := array(
         select h.id from devart.holds h
         where h.id = any (v_due) and h.service_id = any (v_services) and h.budget_ids <@ v_budgets);
-    return devart_private.release_holds(v_due, 'EXPIRED');
+    return devart_private.do_rows('expire_these_holds', v_due);
 end
 $$;
 
@@ -2907,18 +4507,27 @@ set search_path = pg_catalog, pg_temp as $$
       and t.lease_expires_at > now()
 $$;
 
+-- Releases these holds, whose time is up.
+create or replace function devart_private.expire_these_holds(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.release_holds(p_ids, 'EXPIRED')
+$$;
+
 -- Releases holds whose time is up.
 create or replace function devart_private.expire_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(p_limit);
-    return devart_private.release_holds(array(
+    return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
         order by h.expires_at limit p_limit
         for no key update skip locked
-    ), 'EXPIRED');
+    ));
 end
 $$;
 
@@ -2942,8 +4551,8 @@ begin;
 -- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals;
 -- null: now) until further notice. Holds that are already made keep the price that they were made
 -- with.
--- Errors: P0002 no such service, 22023 effective_from is not after the price before it, 23514 unit
--- or price, 42501 not an admin.
+-- Errors: P0002 no such service, 22023 effective_from is no sensible time or not after the price
+-- before it, or the price is no number, 23514 unit or price, 42501 not an admin.
 create or replace function devart.set_service_price(
     service_id uuid, unit text, usd_per_unit numeric, effective_from timestamptz default null
 )
@@ -2954,6 +4563,8 @@ declare
     v_price devart.service_prices;
 begin
     perform devart_private.require_admin();
+    perform devart_private.check_moment('effective_from', v_from);
+    perform devart_private.check_amount('usd_per_unit', set_service_price.usd_per_unit, 1e12);
     perform s.id from devart.service_registry s
     where s.id = set_service_price.service_id for key share;
     if not found then
@@ -3003,11 +4614,6 @@ set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait devart_private.budget_waits;
 begin
-    update devart.tasks t
-    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
-        attempt = t.attempt - p_never_started::int,
-        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
-    where t.id = p_task_id;
     insert into devart_private.budget_waits as w (
         task_id, scope_id, service_id, needed_usd, agent_id
     )
@@ -3017,6 +4623,12 @@ begin
         set scope_id = excluded.scope_id, service_id = excluded.service_id,
             needed_usd = excluded.needed_usd, agent_id = excluded.agent_id
     returning w.* into v_wait;
+    -- After what it waits for, without which it would ask people about the task itself.
+    update devart.tasks t
+    set status = 'AWAITING_APPROVAL', agent_id = null, lease_token = null, lease_expires_at = null,
+        attempt = t.attempt - p_never_started::int,
+        last_error = format('waits for budget: %s', p_verdict ->> 'reason')
+    where t.id = p_task_id;
     return devart_private.request_approval(
         'budget', p_task_id, devart_private.budget_digest(v_wait), p_agent_id,
         p_detail => p_verdict);
@@ -3047,6 +4659,10 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     perform devart_private.end_budget_wait(old.id);
     perform devart_private.end_holds_of_task(old.id);
+    -- Unless the lines of others go on there.
+    delete from devart_private.task_lines l
+    where l.task_id = old.id
+      and not exists (select from devart_private.task_lines o where o.continues_at = old.id);
     return null;
 end
 $$;
@@ -3055,27 +4671,41 @@ create or replace trigger tasks_after_delete after delete on devart.tasks
     for each row execute function devart_private.tasks_after_delete();
 
 -- Lets a waiting task go. A task that somebody has locked is left alone: they decide about it.
+-- Returns whether it went: one that waits for people, too, stays (pg_devart/src/tasks/runnable.rs).
 create or replace function devart_private.resume_task(p_task_id uuid)
 returns boolean language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_status devart.task_status;
 begin
     update devart.tasks t
-    set status = devart_private.ready_status(t.id)
+    set status = 'TODO'
     where t.id in (
         select l.id from devart.tasks l
         where l.id = p_task_id and l.status = 'AWAITING_APPROVAL'
-        for no key update skip locked);
-    return found;
+        for no key update skip locked)
+    returning t.status into v_status;
+    return coalesce(v_status <> 'AWAITING_APPROVAL', false);
 end
 $$;
 
--- An edit of what a waiting task costs makes the question moot: it tries again, and asks again if
--- need be.
+-- An edit of what a task costs voids what people granted it, which was for another service or
+-- amount, and makes the question of a waiting one moot: it tries again, and asks again if need be.
 create or replace function devart_private.tasks_after_cost_edit()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_granted uuid[];
 begin
-    if exists (select from devart_private.budget_waits w where w.task_id = new.id) then
+    v_granted := array(
+        select h.id from devart.holds h
+        where h.task_id = new.id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+        for no key update);
+    if v_granted <> '{}' then
+        perform devart_private.release_holds(v_granted, 'RELEASED');
+    end if;
+    if new.status = 'AWAITING_APPROVAL'
+        and exists (select from devart_private.budget_waits w where w.task_id = new.id) then
         perform devart_private.resume_task(new.id);
     end if;
     return null;
@@ -3085,30 +4715,40 @@ $$;
 create or replace trigger tasks_after_cost_edit after update of service_id, estimated_cost_usd
     on devart.tasks
     for each row when (
-        new.status = 'AWAITING_APPROVAL' and old.status = 'AWAITING_APPROVAL'
-        and (new.service_id, new.estimated_cost_usd)
-            is distinct from (old.service_id, old.estimated_cost_usd)
+        (new.service_id, new.estimated_cost_usd)
+        is distinct from (old.service_id, old.estimated_cost_usd)
     )
     execute function devart_private.tasks_after_cost_edit();
 
+-- Lets these tasks go that wait for money. Returns how many went.
+create or replace function devart_private.resume_tasks(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select count(*) filter (where devart_private.resume_task(u.id))::int
+    from unnest(p_ids) as u (id)
+$$;
+
 -- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
--- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most.
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most. One
+-- that meets an error is put off: whoever brought the money has nothing to do with it.
 -- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_wait record;
+    v_put_off uuid[] := devart_private.put_off('resume_tasks');
     v_count int := 0;
 begin
     for v_wait in
         select w.task_id, w.needed_usd
         from devart_private.budget_waits w join devart.tasks t on t.id = w.task_id
-        where w.scope_id = p_scope_id
+        where w.scope_id = p_scope_id and w.task_id <> all (v_put_off)
         order by t.priority, w.waiting_since
         limit 100
     loop
-        if v_wait.needed_usd <= p_room_usd and devart_private.resume_task(v_wait.task_id) then
+        if v_wait.needed_usd <= p_room_usd
+            and devart_private.do_rows('resume_tasks', array[v_wait.task_id]) > 0 then
             p_room_usd := p_room_usd - v_wait.needed_usd;
             v_count := v_count + 1;
         end if;
@@ -3161,6 +4801,41 @@ $$;
 
 drop function if exists devart_private.budget_room(uuid);
 
+-- Opens the windows of these budgets that have ended. Returns how many were looked at.
+create or replace function devart_private.open_budget_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_budgets(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- The same of these services.
+create or replace function devart_private.open_service_windows(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.lock_services(p_ids, false);
+    return cardinality(p_ids);
+end
+$$;
+
+-- Lets go what waits for these services and budgets and can be paid. Returns how many went.
+create or replace function devart_private.resume_waiting_for(p_scope_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+    v_count int := 0;
+begin
+    foreach v_id in array p_scope_ids loop
+        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
+    end loop;
+    return v_count;
+end
+$$;
+
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
 -- no call did, because the one that brought the money back could not see the task that was just
 -- beginning to wait.
@@ -3168,22 +4843,25 @@ create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_id uuid;
-    v_count int := 0;
+    v_put_off uuid[];
 begin
-    perform devart_private.lock_budgets(array(
+    v_put_off := devart_private.put_off('open_budget_windows');
+    perform devart_private.do_rows('open_budget_windows', array(
         select b.id from devart.budgets b
-        where b.window_end <= clock_timestamp()
-          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)), false);
-    perform devart_private.lock_services(array(
+        where b.window_end <= clock_timestamp() and b.id <> all (v_put_off)
+          and exists (select from devart_private.budget_waits w where w.scope_id = b.id)
+        order by b.id));
+    v_put_off := devart_private.put_off('open_service_windows');
+    perform devart_private.do_rows('open_service_windows', array(
         select s.id from devart.service_registry s
-        where s.window_end <= clock_timestamp()
+        where s.window_end <= clock_timestamp() and s.id <> all (v_put_off)
           and (s.status = 'SUSPENDED' or exists (
-              select from devart_private.budget_waits w where w.scope_id = s.id))), false);
-    for v_id in select distinct w.scope_id from devart_private.budget_waits w limit 100 loop
-        v_count := v_count + devart_private.wake_waiting_for(v_id, devart_private.room_of(v_id));
-    end loop;
-    return v_count;
+              select from devart_private.budget_waits w where w.scope_id = s.id))
+        order by s.id));
+    v_put_off := devart_private.put_off('resume_waiting_for');
+    return devart_private.do_rows('resume_waiting_for', array(
+        select distinct w.scope_id from devart_private.budget_waits w
+        where w.scope_id <> all (v_put_off) limit 100));
 end
 $$;
 
@@ -3244,7 +4922,6 @@ declare
 begin
     select t.agent_id into v_agent_id from devart.tasks t
     where t.id = dispatch_task.task_id for no key update;
-    perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
     v_answer := devart.reserve_charge(
         dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
@@ -3261,9 +4938,14 @@ begin
 end
 $$;
 
--- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
--- now: given back, to be reserved again in the same transaction.
-create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
+drop function if exists devart_private.free_granted_holds(uuid, uuid);
+
+-- What people granted a task (431_approval_budget.sql) with this service and no claim has taken up
+-- is what its agent asks for now: given back, to be reserved again in the same transaction. Called
+-- by reserve_charge once it knows that the caller may ask and has not been answered before.
+create or replace function devart_private.free_granted_holds(
+    p_task_id uuid, p_agent_id uuid, p_service_id uuid
+)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -3272,6 +4954,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = p_task_id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and coalesce(h.delegated_from, h.service_id) = p_service_id
         for no key update);
     if v_granted <> '{}' then
         perform devart_private.lock_budgets(devart_private.budgets_of(p_agent_id, p_task_id), true);
@@ -3288,6 +4971,23 @@ begin;
 -- Who may raise or edit a limit: supervisors raise the budget of a service, admins edit services
 -- and budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval
 -- in 420_approvals.sql.)
+
+-- Refuses what is no amount of money: NaN, infinity, and p_too_much or more. (What is negative, the
+-- tables refuse.) Errors: 22023.
+create or replace function devart_private.check_amount(
+    p_field text, p_amount numeric, p_too_much numeric
+)
+returns void language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_amount in ('NaN', 'Infinity', '-Infinity') then
+        perform devart_private.refuse_argument(p_field, 'must be a number');
+    elsif p_amount >= p_too_much then
+        perform devart_private.refuse_argument(
+            p_field, format('must be less than %s', trim_scale(p_too_much)));
+    end if;
+end
+$$;
 
 -- The service, locked, in the window of this moment. Errors: P0002.
 create or replace function devart_private.service_to_change(p_service_id uuid)
@@ -3323,6 +5023,8 @@ begin
         perform devart_private.refuse_argument(
             'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
+    perform devart_private.check_amount('amount_usd', increase_budget.amount_usd, 1e12);
+    perform devart_private.check_amount('budget_usd', increase_budget.budget_usd, 1e21);
     if increase_budget.amount_usd <= 0 then
         perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
@@ -3358,6 +5060,8 @@ begin
     perform devart_private.check_changes(update_service.changes, array[
         'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
         'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+    perform devart_private.check_amount(
+        'budget_usd', (update_service.changes ->> 'budget_usd')::numeric, 1e21);
     v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
@@ -3401,6 +5105,8 @@ begin
     perform devart_private.check_changes(
         update_budget.changes,
         array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
+    perform devart_private.check_amount(
+        'budget_usd', (update_budget.changes ->> 'budget_usd')::numeric, 1e21);
     v_budget := jsonb_populate_record(v_budget, update_budget.changes);
     update devart.budgets b
     set budget_usd = v_budget.budget_usd, period = v_budget.period, time_zone = v_budget.time_zone,
@@ -3500,6 +5206,11 @@ begin;
 --     does what was approved; with the service that people want billed instead, if they do
 --   approval_rejected_<subject>(devart.approvals, text) returns void
 --     what becomes of the subject without approval, and why: rejected, or nobody decided in time
+-- and, if others than who asked may not approve either:
+--   approval_interested_<subject>(devart.approvals) returns uuid[]
+--     people whose own matter it is
+--
+-- Lock order: the task that an approval is about, if any, then the approval.
 -- They are called by their name, which is made of an enum's value in a schema where only the owner
 -- creates functions, so no caller can put a function of their own there.
 
@@ -3583,14 +5294,31 @@ begin
         perform devart_private.refuse_argument('decision', format(
             'must be %s for subject %s', array_to_string(v_decisions, ' or '), v_approval.subject));
     end if;
-    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
+    if decide_approval.decision <> 'reject'
+       and v_voter = any (devart_private.approval_interested(v_approval)) then
         raise exception 'nobody may approve their own request' using errcode = '42501';
     end if;
     insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
     values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
             decide_approval.decision <> 'reject', decide_approval.comment,
             decide_approval.service_id);
+    update devart.approvals a set last_vote_at = clock_timestamp() where a.id = v_approval.id;
     return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- Who may not approve it: whoever asked, and those whose own matter the subject is.
+create or replace function devart_private.approval_interested(p_approval devart.approvals)
+returns uuid[] language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_handler regproc := devart_private.approval_handler('interested', p_approval.subject);
+    v_people uuid[] := '{}';
+begin
+    if v_handler is not null then
+        execute format('select %s($1)', v_handler) into v_people using p_approval;
+    end if;
+    return v_people || p_approval.requested_by;
 end
 $$;
 
@@ -3602,6 +5330,9 @@ declare
     v_approval devart.approvals;
     v_is_current boolean;
 begin
+    perform t.id from devart.tasks t
+    where t.id = (select a.subject_id from devart.approvals a where a.id = p_approval_id)
+    for no key update;
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
         perform devart_private.refuse_argument(
@@ -3667,8 +5398,9 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time. Returns how many.
-create or replace function devart_private.expire_approvals()
+-- Ends these approvals, which nobody decided in time; those that somebody decides just now are left
+-- to them. Returns how many.
+create or replace function devart_private.expire_these_approvals(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -3676,14 +5408,34 @@ declare
     v_count int := 0;
 begin
     for v_approval in
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.*
+        select a.* from devart.approvals a where a.id = any (p_ids) order by a.expires_at
     loop
+        perform t.id from devart.tasks t where t.id = v_approval.subject_id
+        for no key update skip locked;
+        continue when not found
+            and exists (select from devart.tasks t where t.id = v_approval.subject_id);
+        update devart.approvals a set status = 'EXPIRED', decided_at = now()
+        where a.id = v_approval.id and a.status = 'PENDING'
+        returning a.* into v_approval;
+        continue when not found;
         perform devart_private.reject_subject(v_approval, 'approval expired');
         v_count := v_count + 1;
     end loop;
     return v_count;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_approvals');
+begin
+    return devart_private.do_rows('expire_these_approvals', array(
+        select a.id from devart.approvals a
+        where a.status = 'PENDING' and a.expires_at <= now() and a.id <> all (v_put_off)
+        order by a.expires_at limit 1000));
 end
 $$;
 
@@ -3702,24 +5454,155 @@ commit;
 begin;
 -- Approvals of a task that needs a human before it runs (subject task; see 420_approvals.sql).
 
--- The digest of what is being approved: a later edit of the task does not slip through under it.
+-- The digest of what is approved: a later edit of the task does not slip through under it. An old
+-- payload that nobody can read, which no claim hands out and no edit brings back, counts as the
+-- reason why: as text it may be a gigabyte, and an error here would stop whoever promotes, rescues
+-- or unblocks other tasks along with it.
+create or replace function devart_private.content_digest(
+    p_title text, p_description text, p_payload jsonb, p_service_id uuid,
+    p_estimated_cost_usd numeric, p_required_capabilities text[]
+)
+returns bytea language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        p_title, p_description, devart.readable_json(p_payload), p_service_id,
+        p_estimated_cost_usd, p_required_capabilities)::text, 'UTF8'))
+$$;
+
 create or replace function devart_private.task_digest(p_task devart.tasks)
 returns bytea language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    select sha256(convert_to(jsonb_build_array(
+    select devart_private.content_digest(
         p_task.title, p_task.description, p_task.payload, p_task.service_id,
-        p_task.estimated_cost_usd, p_task.required_capabilities)::text, 'UTF8'))
+        p_task.estimated_cost_usd, p_task.required_capabilities)
 $$;
 
--- Opens the approval that a task waits for; there is at most one at a time.
+-- Whether people voted for the task with exactly this content, and it was not reopened since. Asked
+-- by the one place that decides what may run, pg_devart/src/tasks/runnable.rs. The votes are
+-- counted again: a status alone is not enough.
+create or replace function devart_private.is_approved(p_task_id uuid, p_digest bytea)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.approvals a
+        where a.subject = 'task' and a.subject_id = p_task_id and a.digest = p_digest
+          and a.status = 'APPROVED' and a.voided_at is null
+          and a.quorum <= (
+              select count(*) from devart.approval_votes v
+              where v.approval_id = a.id and v.approve
+                and v.voter is distinct from a.requested_by)
+    )
+$$;
+
+-- Opens the approval that a task waits for; there is at most one at a time. What was asked or
+-- granted before counts no more.
 create or replace function devart_private.request_task_approval(p_task_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_task devart.tasks;
+    v_digest bytea;
+begin
+    select t.* into v_task from devart.tasks t where t.id = p_task_id;
+    v_digest := devart_private.task_digest(v_task);
+    update devart.approvals a set voided_at = now()
+    where a.subject = 'task' and a.subject_id = p_task_id and a.status = 'APPROVED'
+      and a.voided_at is null;
+    update devart.approvals a set status = 'EXPIRED', decided_at = now()
+    where a.subject = 'task' and a.subject_id = p_task_id and a.status = 'PENDING'
+      and a.digest <> v_digest;
+    perform devart_private.request_approval(
+        'task', p_task_id, v_digest,
+        coalesce(devart.my_user_id(), devart.my_agent_id(), v_task.created_by),
+        now() + make_interval(
+            secs => devart_private.setting_number('approval_expiry_seconds')::float8));
+end
+$$;
+
+-- Called by the history (pg_devart/src/tasks/history.rs) for a task that needs approval and begins
+-- to wait for people. p_anew: it had ended, so that what was granted counts no more. Otherwise it
+-- may wait for money only, with its approval intact; without anything to wait for, it would wait
+-- for ever.
+create or replace function devart_private.ask_about_task(p_task_id uuid, p_anew boolean)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_anew or not (
+        select devart_private.is_approved(t.id, devart_private.task_digest(t))
+        from devart.tasks t where t.id = p_task_id
+    ) or not exists (
+        select from devart_private.budget_waits w where w.task_id = p_task_id
+    ) then
+        perform devart_private.request_task_approval(p_task_id);
+    end if;
+end
+$$;
+
+-- An edit reopens the question. Whoever makes it is remembered in every state: a failed task may be
+-- given another life by somebody else, and what runs then is the editor's all the same.
+create or replace function devart_private.tasks_after_content_edit()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into devart_private.task_editors (task_id, editor)
+    select new.id, e.editor from (values (devart.my_user_id()), (devart.my_agent_id())) e (editor)
+    where e.editor is not null
+    on conflict do nothing;
+    if new.needs_approval and new.status = 'AWAITING_APPROVAL' then
+        perform devart_private.request_task_approval(new.id);
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger tasks_after_content_edit
+    after update of title, description, payload, service_id, estimated_cost_usd,
+        required_capabilities
+    on devart.tasks
+    for each row when (
+        (new.title::text, new.description::text, new.payload, new.service_id,
+         new.estimated_cost_usd::numeric, new.required_capabilities::text[])
+        is distinct from
+        (old.title::text, old.description::text, old.payload, old.service_id,
+         old.estimated_cost_usd::numeric, old.required_capabilities::text[])
+    )
+    execute function devart_private.tasks_after_content_edit();
+
+-- Called by the history for each task that leaves AWAITING_APPROVAL, however: nothing is asked any
+-- more.
+create or replace function devart_private.end_asking(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.request_approval(
-        'task', t.id, devart_private.task_digest(t), t.created_by,
-        now() + make_interval(
-            secs => devart_private.setting_number('approval_expiry_seconds')::float8))
-    from devart.tasks t where t.id = p_task_id
+    update devart.approvals a set status = 'EXPIRED', decided_at = now()
+    where a.subject = 'task' and a.subject_id = p_task_id and a.status = 'PENDING'
+$$;
+
+create or replace function devart_private.tasks_after_delete_asking()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.end_asking(old.id);
+    delete from devart_private.task_editors e where e.task_id = old.id;
+    return null;
+end
+$$;
+
+create or replace trigger tasks_after_delete_asking after delete on devart.tasks
+    for each row execute function devart_private.tasks_after_delete_asking();
+
+-- Whoever made the task, changed what is in it, or asked for it in any of its forms.
+create or replace function devart_private.approval_interested_task(p_approval devart.approvals)
+returns uuid[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select array(
+        select a.requested_by from devart.approvals a
+        where a.subject = 'task' and a.subject_id = p_approval.subject_id
+          and a.requested_by is not null
+        union
+        select e.editor from devart_private.task_editors e where e.task_id = p_approval.subject_id
+        union
+        select t.created_by from devart.tasks t
+        where t.id = p_approval.subject_id and t.created_by is not null)
 $$;
 
 create or replace function devart_private.approval_decisions_task()
@@ -3786,6 +5669,26 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
+-- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
+-- made one above it counts also when that one was deleted (devart_private.budgets_of).
+create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
+returns uuid[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with recursive line (id, parent_task_id, created_by) as (
+        select t.id, t.parent_task_id, t.created_by from devart.tasks t
+        where t.id = p_approval.subject_id
+        union
+        select t.id, t.parent_task_id, t.created_by
+        from line l join devart.tasks t on t.id = l.parent_task_id
+    )
+    select array(
+        select l.created_by from line l where l.created_by is not null
+        union
+        select b.scope_id from devart.budgets b
+        where b.scope = 'user'
+          and b.id = any (devart_private.budgets_of(null, p_approval.subject_id)))
+$$;
+
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
 -- Budgets first, then the service. (Who may approve is decided in 420_approvals.sql.)
 create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
@@ -3831,18 +5734,20 @@ begin
     if p_substitute is null then
         perform devart_private.raise_budgets_for(v_wait);
     else
+        -- Before the money is set aside: an edit voids what was granted before it.
+        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
         v_wait.service_id := p_substitute;
     end if;
     v_verdict := devart_private.hold_for_task(
         v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, v_task_id, interval '1 day');
     if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason'
-            using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id',
+            format('names an approval whose money cannot be set aside: %s',
+                   left(v_verdict ->> 'reason', 1000)),
+            '55000');
     end if;
     perform devart_private.resume_task(v_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
-    end if;
 end
 $$;
 
@@ -3957,9 +5862,47 @@ set search_path = pg_catalog, pg_temp as $$
     ) backlog
 $$;
 
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a
--- queue is new, or empty while tasks wait. Returns how many.
-create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
+-- Lanes that were deleted leave queues behind, which the bridge deletes in its turn.
+create or replace function devart_private.lanes_after_delete_retire()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart_private.task_messages_wanted() then
+        insert into devart_private.retired_lanes (routing_key)
+        select distinct devart_private.task_routing_key(g.required_capabilities) from gone g
+        on conflict do nothing;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger lanes_after_delete_retire after delete on devart_private.lanes
+    referencing old table as gone
+    for each statement execute function devart_private.lanes_after_delete_retire();
+
+-- The routing keys of up to 1000 deleted lanes whose queues may still be there. A lane that has
+-- come back is forgotten.
+create or replace function devart_private.retired_lanes()
+returns setof text language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    delete from devart_private.retired_lanes r
+    using devart_private.lanes l
+    where r.routing_key = devart_private.task_routing_key(l.required_capabilities);
+    select r.routing_key from devart_private.retired_lanes r order by r.retired_at limit 1000
+$$;
+
+-- The queues of these lanes are gone.
+create or replace function devart_private.forget_retired_lanes(routing_keys text[])
+returns void language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    delete from devart_private.retired_lanes r
+    where r.routing_key = any (forget_retired_lanes.routing_keys)
+$$;
+
+-- Invites to every waiting task, or to those of some lanes: what the bridge does when it finds that
+-- queues are new, or empty while tasks wait. Returns how many.
+drop function if exists devart_private.invite_waiting_tasks(text);
+create or replace function devart_private.invite_waiting_tasks(routing_keys text[] default null)
 returns bigint language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -3971,12 +5914,57 @@ begin
     select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
     from devart_private.lanes l
     join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
-    where invite_waiting_tasks.routing_key is null
-       or invite_waiting_tasks.routing_key
-          = devart_private.task_routing_key(l.required_capabilities);
+    where invite_waiting_tasks.routing_keys is null
+       or devart_private.task_routing_key(l.required_capabilities)
+          = any (invite_waiting_tasks.routing_keys);
     perform devart_private.send_task_messages('invite', v_task_ids);
     return coalesce(cardinality(v_task_ids), 0);
 end
+$$;
+
+-- The same for one lane: what bridges of the release before call.
+create or replace function devart_private.invite_waiting_tasks(routing_key text)
+returns bigint language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.invite_waiting_tasks(
+        case when invite_waiting_tasks.routing_key is not null
+            then array[invite_waiting_tasks.routing_key] end)
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/705_broker_logins.sql ----
+
+begin;
+-- What an agent may do at RabbitMQ, which asks the API at each login, virtual host and queue
+-- (docs/decisions/broker-logins.md). It is told an agent's id, and no key after the login.
+
+-- Whether an agent may be at the broker: it is in service and has a key that counts.
+create or replace function devart_private.agent_may_listen(agent_id uuid)
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.agents a
+        where a.id = agent_may_listen.agent_id and a.status <> 'DEACTIVATED'
+    ) and exists (
+        select from devart_private.agent_api_keys k
+        where k.agent_id = agent_may_listen.agent_id and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true)
+    )
+$$;
+
+-- Whether an agent may also take invitations from this queue: it is the queue of a lane that the
+-- agent can serve, as heartbeats name them.
+create or replace function devart_private.agent_may_take_from(agent_id uuid, queue text)
+returns boolean language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.agent_may_listen(agent_may_take_from.agent_id) and exists (
+        select from devart.agents a
+        join devart_private.lanes l on l.required_capabilities <@ a.capabilities
+        where a.id = agent_may_take_from.agent_id
+          and agent_may_take_from.queue
+              = 'tasks.' || devart_private.task_routing_key(l.required_capabilities)
+    )
 $$;
 reset role;
 commit;
@@ -3996,7 +5984,7 @@ set search_path = pg_catalog, pg_temp as $$
         p_payload #>> '{pull_request,head,sha}', p_payload ->> 'action')
     where p_event = 'pull_request'
       and p_payload ->> 'action' in ('opened', 'reopened', 'synchronize', 'ready_for_review')
-      and not coalesce((p_payload #>> '{pull_request,draft}')::boolean, false)
+      and coalesce(p_payload #> '{pull_request,draft}', 'false') <> 'true'
 $$;
 
 -- The part of a pull request that a reviewing agent starts from.
@@ -4036,9 +6024,113 @@ set search_path = pg_catalog, pg_temp as $$
     returning id
 $$;
 
+-- Cancels what is left of these reviews.
+create or replace function devart_private.cancel_reviews(p_task_ids uuid[], p_reason text)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.tasks t
+    set status = 'CANCELLED', finished_at = now(), lease_token = null, lease_expires_at = null,
+        last_error = p_reason
+    where t.id = any (p_task_ids)
+      and t.status in ('BLOCKED', 'AWAITING_APPROVAL', 'SCHEDULED', 'TODO', 'IN_PROGRESS');
+    return found;
+end
+$$;
+
+-- GitHub's time of an event; now when it tells none, or none that there is.
+create or replace function devart_private.github_time(p_payload jsonb)
+returns timestamptz language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_payload #>> '{pull_request,updated_at}'
+       ~ '^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z$' then
+        return (p_payload #>> '{pull_request,updated_at}')::timestamptz;
+    end if;
+    return now();
+exception when datetime_field_overflow then
+    return now();
+end
+$$;
+
+-- What names a repository or a pull request, as short as an index wants it: a long text as its
+-- digest, since two that begin alike are not the same.
+create or replace function devart_private.github_name(p_name text)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when octet_length(p_name) <= 200 then p_name
+        else 'sha256:' || encode(sha256(convert_to(p_name, 'UTF8')), 'hex')
+    end
+$$;
+
+-- The repository of a delivery: its id, which a new name does not change, or else its name.
+create or replace function devart_private.github_repository(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(
+        p_payload #>> '{repository,id}', p_payload #>> '{repository,full_name}', ''))
+$$;
+
+create or replace function devart_private.github_pull_number(p_payload jsonb)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.github_name(coalesce(p_payload #>> '{pull_request,number}', ''))
+$$;
+
+-- Notes a pull request's event and cancels the reviews that it outdates: those of older heads, and
+-- all of them once it is closed, merged or a draft again. Returns a reason to make no task of the
+-- event, or null. Events of one pull request wait for each other here.
+create or replace function devart_private.follow_pull_request(p_payload jsonb)
+returns text language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_action text := p_payload ->> 'action';
+    v_head text := p_payload #>> '{pull_request,head,sha}';
+    v_repository text := devart_private.github_repository(p_payload);
+    v_number text := devart_private.github_pull_number(p_payload);
+    v_before devart_private.pull_requests;
+    v_why text := case
+        when v_action = 'converted_to_draft' then 'the pull request is a draft again'
+        when v_action = 'closed' and p_payload #>> '{pull_request,merged}' = 'true'
+            then 'the pull request was merged'
+        when v_action = 'closed' then 'the pull request was closed'
+    end;
+begin
+    if v_why is null and coalesce(v_action, '') not in (
+        'opened', 'reopened', 'synchronize', 'ready_for_review') then
+        return 'no task is made of this event';
+    end if;
+    insert into devart_private.pull_requests as p (repository, number, head_sha, updated_at)
+    values (v_repository, v_number, v_head, '-infinity')
+    on conflict do nothing;
+    select p.* into v_before from devart_private.pull_requests p
+    where p.repository = v_repository and p.number = v_number
+    for update;
+    if v_before.updated_at > devart_private.github_time(p_payload) then
+        return 'the pull request has changed since';
+    end if;
+    if v_why is null and v_before.head_sha <> v_head then
+        v_why := format('the pull request has a newer head: %s', left(v_head, 100));
+    end if;
+    update devart_private.pull_requests p
+    set head_sha = v_head, updated_at = devart_private.github_time(p_payload),
+        task_ids = case when v_why is null then p.task_ids else '{}' end
+    where p.repository = v_repository and p.number = v_number;
+    if v_why is not null and devart_private.cancel_reviews(v_before.task_ids, v_why)
+       and v_action in ('closed', 'converted_to_draft') then
+        return format('%s: its review was cancelled', v_why);
+    end if;
+    return case when devart_private.github_subject('pull_request', p_payload) is null
+        then 'no task is made of this event' end;
+end
+$$;
+
 -- Takes a verified delivery. Returns status (accepted, duplicate, ignored), task_id and reason.
+-- A newer head, and a pull request that is closed, merged or a draft again, cancels the reviews of
+-- before; events that come after newer ones make no task.
 -- A delivery and its task commit together, so a failure does not burn the delivery's id.
--- Errors: 22023 the payload is not what GitHub sends.
+-- Errors: 22023 the payload is not what GitHub sends, or an argument is too long.
 create or replace function devart_private.receive_github_delivery(
     delivery_id text, event text, payload jsonb
 )
@@ -4046,12 +6138,24 @@ returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_subject text := devart_private.github_subject(event, payload);
-    v_status text := case when v_subject is null then 'ignored' else 'accepted' end;
+    v_ignored text := 'no task is made of this event';
+    v_status text;
     v_task_id uuid;
 begin
     if event = 'pull_request' and payload #>> '{pull_request,head,sha}' is null then
         perform devart_private.refuse_argument('payload', 'must have pull_request.head.sha');
     end if;
+    perform devart_private.check_length('delivery_id', receive_github_delivery.delivery_id, 200);
+    perform devart_private.check_length('event', receive_github_delivery.event, 100);
+    -- It is looked up in an index, whose entries are short.
+    if octet_length(v_subject) > 2000 then
+        perform devart_private.refuse_argument(
+            'payload', 'must not take more than 2,000 bytes for repository, number and head.sha');
+    end if;
+    if event = 'pull_request' then
+        v_ignored := devart_private.follow_pull_request(payload);
+    end if;
+    v_status := case when v_ignored is null then 'accepted' else 'ignored' end;
     insert into devart_private.webhook_deliveries (source, delivery_id, event, subject, status)
     values ('github', receive_github_delivery.delivery_id, receive_github_delivery.event,
             v_subject, v_status)
@@ -4067,11 +6171,14 @@ begin
     end if;
     if v_status = 'ignored' then
         return jsonb_build_object(
-            'status', 'ignored', 'task_id', null, 'reason', 'no task is made of this event');
+            'status', 'ignored', 'task_id', null, 'reason', v_ignored);
     end if;
     v_task_id := devart_private.create_review_task(payload);
     update devart_private.webhook_deliveries d set task_id = v_task_id
     where d.source = 'github' and d.delivery_id = receive_github_delivery.delivery_id;
+    update devart_private.pull_requests p set task_ids = p.task_ids || v_task_id
+    where p.repository = devart_private.github_repository(payload)
+      and p.number = devart_private.github_pull_number(payload);
     return jsonb_build_object('status', 'accepted', 'task_id', v_task_id, 'reason', null);
 end
 $$;
@@ -4093,12 +6200,15 @@ begin;
 -- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
 
 -- Priorities are text here: a login without rights on the schema devart cannot name its types.
+drop function if exists devart_private.create_task_as(
+    text, text, text, text, text, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
+    boolean, text);
 create or replace function devart_private.create_task_as(
     caller_role text, caller_claims text, title text, description text, priority text,
     payload jsonb, parent_task_id uuid, service_id uuid, required_capabilities text[],
     run_at timestamptz, max_retries int, estimated_cost_usd numeric, depends_on uuid[],
     needs_approval boolean,
-    traceparent text
+    traceparent text, idempotency_key text, timeout_seconds int
 )
 returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -4110,7 +6220,8 @@ begin
         payload => payload, parent_task_id => parent_task_id, service_id => service_id,
         required_capabilities => required_capabilities, run_at => run_at,
         max_retries => max_retries, estimated_cost_usd => estimated_cost_usd,
-        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent);
+        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent,
+        idempotency_key => idempotency_key, timeout_seconds => timeout_seconds);
 end
 $$;
 
@@ -4152,6 +6263,18 @@ begin
     caller_role := set_config('role', caller_role, true);
     return query select * from devart.extend_lease(
         task_id => task_id, lease_token => lease_token, seconds => seconds);
+end
+$$;
+
+create or replace function devart_private.release_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.release_task(task_id => task_id, lease_token => lease_token);
 end
 $$;
 
@@ -4223,34 +6346,176 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/785_row_by_row.sql ----
+
+begin;
+-- Work on many rows of which one may be bad: it is put off, with its reason, and the others are
+-- done. What works so is a function of devart_private, p_step, that takes ids and says how many it
+-- did.
+
+-- The rows that p_step leaves alone for now.
+create or replace function devart_private.put_off(p_step text)
+returns uuid[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select array(
+        select p.row_id from devart_private.put_off_rows p
+        where p.step = p_step and p.retry_at > now())
+$$;
+
+-- Whether an error is about the moment, not about the row: another attempt may overcome it.
+create or replace function devart_private.is_of_the_moment(p_sqlstate text)
+returns boolean language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select left(p_sqlstate, 2) in ('08', '25', '40', '53', '57', '58')
+        or p_sqlstate in ('55P03', '55006')
+$$;
+
+-- Does p_step with these rows: with all at once and, if that fails, with one after the other, each
+-- taken back for itself. The caller has chosen them without what is put off. Returns how many were
+-- done. Errors: those of the moment (is_of_the_moment).
+create or replace function devart_private.do_rows(p_step text, p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+    v_count int := 0;
+begin
+    if p_ids = '{}' then
+        return 0;
+    end if;
+    if cardinality(p_ids) > 1 then
+        begin
+            execute format('select devart_private.%I($1)', p_step) into v_count using p_ids;
+            return v_count;
+        exception when others then
+            if devart_private.is_of_the_moment(sqlstate) then
+                raise;
+            end if;
+        end;
+    end if;
+    v_count := 0;
+    foreach v_id in array p_ids loop
+        v_count := v_count + devart_private.do_row(p_step, v_id);
+    end loop;
+    return v_count;
+end
+$$;
+
+-- Does p_step with this row, or puts it off: for a minute, and for twice as long each time, up to
+-- an hour. Errors: as do_rows.
+create or replace function devart_private.do_row(p_step text, p_id uuid)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    execute format('select devart_private.%I($1)', p_step) into v_count using array[p_id];
+    delete from devart_private.put_off_rows p where p.step = p_step and p.row_id = p_id;
+    return v_count;
+exception when others then
+    if devart_private.is_of_the_moment(sqlstate) then
+        raise;
+    end if;
+    raise log '% of % met %: %', p_step, p_id, sqlstate, sqlerrm;
+    insert into devart_private.put_off_rows as p (step, row_id, sqlstate, reason, retry_at)
+    values (p_step, p_id, sqlstate, left(sqlerrm, 1000), now() + interval '1 minute')
+    on conflict (step, row_id) do update
+        set failures = least(p.failures, 999999999) + 1, sqlstate = excluded.sqlstate,
+            reason = excluded.reason, failed_at = now(),
+            retry_at = now() + least(
+                interval '1 hour', interval '1 minute' * 2.0 ^ least(p.failures, 10));
+    return 0;
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/790_maintain.sql ----
 
 begin;
 -- What time causes. maintain() may be called from anywhere, at any rate: one caller at a time
 -- works, the others return at once, and each step is bounded.
 
--- Lets tasks go whose time has come.
-create or replace function devart_private.promote_due_tasks(p_limit int)
+-- Lets these tasks go, which wait for nothing any more.
+create or replace function devart_private.promote_tasks(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_count int;
 begin
-    update devart.tasks t set status = 'TODO'
-    where t.id in (
-        select d.id from devart.tasks d
-        where d.status = 'SCHEDULED' and d.run_at <= now()
-        order by d.run_at limit p_limit
-        for update skip locked
-    );
+    update devart.tasks t set status = 'TODO' where t.id = any (p_ids);
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- Takes tasks back from workers whose lease expired. One that keeps losing its workers fails
+-- Lets tasks go whose time has come.
+create or replace function devart_private.promote_due_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('promote_tasks');
+begin
+    return devart_private.do_rows('promote_tasks', array(
+        select d.id from devart.tasks d
+        where d.status = 'SCHEDULED' and d.run_at <= now() and d.id <> all (v_put_off)
+        order by d.run_at limit p_limit
+        for update skip locked));
+end
+$$;
+
+-- Lets BLOCKED tasks go that depend on nothing open: inserted so, without what they depend on, or
+-- left so by an earlier version. Whoever inserts has a minute to say what they depend on.
+create or replace function devart_private.promote_stuck_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('promote_tasks');
+begin
+    return devart_private.do_rows('promote_tasks', array(
+        select s.id from devart.tasks s
+        where s.status = 'BLOCKED' and s.open_dependencies = 0
+          and s.ready_at < now() - interval '1 minute' and s.id <> all (v_put_off)
+        order by s.ready_at limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- These tasks are scheduled for a time that never comes: they have failed, and people see why.
+create or replace function devart_private.fail_endless_tasks(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.tasks t
+    set status = 'FAILED', finished_at = now(),
+        last_error = 'run_at must be a time from 1970 to 2999: it never came'
+    where t.id = any (p_ids);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Sets tasks aside whose time never comes, from before there was a rule about it.
+create or replace function devart_private.set_endless_tasks_aside(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('fail_endless_tasks');
+begin
+    return devart_private.do_rows('fail_endless_tasks', array(
+        select d.id from devart.tasks d
+        where d.status = 'SCHEDULED' and d.run_at >= '3000-01-01 00:00+00'
+          and d.id <> all (v_put_off)
+        order by d.run_at limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- Takes these tasks back from workers whose lease expired. One that keeps losing its workers fails
 -- instead.
-create or replace function devart_private.rescue_expired_leases(p_limit int)
+create or replace function devart_private.rescue_tasks(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -4260,91 +6525,261 @@ begin
     update devart.tasks t
     set status = case when t.rescue_count < v_max_rescues then 'TODO' else 'FAILED' end
             ::devart.task_status,
-        rescue_count = t.rescue_count + 1,
+        rescue_count = least(t.rescue_count, 999999999) + 1,
         finished_at = case when t.rescue_count < v_max_rescues then null else now() end,
         agent_id = case when t.rescue_count < v_max_rescues then null else t.agent_id end,
         lease_token = null, lease_expires_at = null,
         last_error = format('lease of attempt %s expired', t.attempt)
-    where t.id in (
-        select e.id from devart.tasks e
-        where e.status = 'IN_PROGRESS' and e.lease_expires_at < now()
-        order by e.id limit p_limit
-        for update skip locked
-    );
+    where t.id = any (p_ids);
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- Writes what agents do where it differs from what is stored: silent ones are OFFLINE.
+create or replace function devart_private.rescue_expired_leases(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('rescue_tasks');
+begin
+    return devart_private.do_rows('rescue_tasks', array(
+        select e.id from devart.tasks e
+        where e.status = 'IN_PROGRESS' and e.lease_expires_at < now() and e.id <> all (v_put_off)
+        order by e.id limit p_limit
+        for update skip locked));
+end
+$$;
+
+-- Ends attempts that ran for longer than their task allows, whatever their workers say: each counts
+-- as a failure, with the backoff of report_task_failure.
+create or replace function devart_private.time_out_tasks(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_base float8 := devart_private.setting_number('retry_base_seconds');
+    v_max float8 := devart_private.setting_number('retry_max_seconds');
+    v_count int;
+begin
+    update devart.tasks t
+    set status = case when t.retry_count < t.max_retries then 'SCHEDULED' else 'FAILED' end
+            ::devart.task_status,
+        retry_count = t.retry_count + (t.retry_count < t.max_retries)::int,
+        run_at = case
+            when t.retry_count < t.max_retries then clock_timestamp() + make_interval(
+                secs => least(v_max, v_base * 2.0 ^ least(t.retry_count, 60))
+                    * (1 + 0.2 * random()))
+            else t.run_at
+        end,
+        finished_at = case when t.retry_count < t.max_retries then null else now() end,
+        agent_id = case when t.retry_count < t.max_retries then null else t.agent_id end,
+        lease_token = null, lease_expires_at = null,
+        last_error = format('attempt %s ran for longer than timeout_seconds, which is %s',
+                            t.attempt, t.timeout_seconds)
+    where t.id = any (p_ids);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+create or replace function devart_private.end_overdue_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('time_out_tasks');
+begin
+    return devart_private.do_rows('time_out_tasks', array(
+        select o.id from devart.tasks o
+        where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
+          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
+          and o.id <> all (v_put_off)
+        order by o.id limit p_limit
+        for no key update skip locked));
+end
+$$;
+
+-- What agents do where it differs from what is stored: silent ones are OFFLINE.
+create or replace function devart_private.changed_agents()
+returns table (id uuid, tasks int, status devart.agent_status) language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with offline as (
+        select make_interval(
+            secs => devart_private.setting_number('agent_offline_seconds')::float8) as after
+    ), busy as (
+        select t.agent_id, count(*)::int as tasks from devart.tasks t
+        where t.status = 'IN_PROGRESS' group by t.agent_id
+    ), actual as (
+        select a.id, coalesce(b.tasks, 0) as tasks, a.active_task_count, a.status as stored,
+            case
+                when a.last_heartbeat_at < now() - (select o.after from offline o) then 'OFFLINE'
+                when b.tasks > 0 then 'BUSY'
+                else 'IDLE'
+            end::devart.agent_status as status
+        from devart.agents a left join busy b on b.agent_id = a.id
+        where a.status in ('IDLE', 'BUSY')
+    )
+    select c.id, c.tasks, c.status from actual c
+    where (c.stored, c.active_task_count) is distinct from (c.status, c.tasks)
+$$;
+
+-- Writes it of these agents.
+create or replace function devart_private.refresh_agents(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.agents a set status = c.status, active_task_count = c.tasks
+    from devart_private.changed_agents() c
+    where a.id = c.id and a.id = any (p_ids) and a.status in ('IDLE', 'BUSY');
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 create or replace function devart_private.refresh_agent_status()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_offline_after interval := make_interval(
-        secs => devart_private.setting_number('agent_offline_seconds')::float8);
-    v_count int;
+    v_put_off uuid[] := devart_private.put_off('refresh_agents');
 begin
-    with busy as (
-        select t.agent_id, count(*)::int as tasks from devart.tasks t
-        where t.status = 'IN_PROGRESS' group by t.agent_id
-    ), actual as (
-        select a.id, coalesce(b.tasks, 0) as tasks,
-            case when a.last_heartbeat_at < now() - v_offline_after then 'OFFLINE'
-                 when b.tasks > 0 then 'BUSY' else 'IDLE' end::devart.agent_status as status
-        from devart.agents a left join busy b on b.agent_id = a.id
-        where a.status in ('IDLE', 'BUSY')
-    )
-    update devart.agents a set status = actual.status, active_task_count = actual.tasks
-    from actual
-    where actual.id = a.id and a.status in ('IDLE', 'BUSY')
-      and (a.status, a.active_task_count) is distinct from (actual.status, actual.tasks);
-    get diagnostics v_count = row_count;
-    return v_count;
+    return devart_private.do_rows('refresh_agents', array(
+        select c.id from devart_private.changed_agents() c where c.id <> all (v_put_off)));
 end
 $$;
 
+-- Forgets keys that name no row: those of HTTP requests after a day, those of charges when no hold
+-- that was made under them can be open any more.
 create or replace function devart_private.forget_old_requests()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_count int;
+    v_charges int;
 begin
+    delete from devart_private.charge_keys k
+    where (k.principal, k.key) in (
+        select o.principal, o.key from devart_private.charge_keys o
+        where o.created_at < now() - interval '31 days' limit 1000
+    );
+    get diagnostics v_charges = row_count;
     delete from devart_private.idempotency i
     where (i.principal, i.key) in (
         select o.principal, o.key from devart_private.idempotency o
         where o.created_at < now() - interval '1 day' limit 1000
     );
     get diagnostics v_count = row_count;
-    return v_count;
+    delete from devart_private.put_off_rows p where p.retry_at < now() - interval '1 day';
+    return v_count + v_charges;
 end
 $$;
 
--- Does all of it; returns how much of each. busy: somebody else is at it.
+-- How long ago maintain() last did all of its work, in seconds; up to five more than it is.
+create or replace function devart_private.seconds_since_maintenance()
+returns float8 language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select greatest(extract(epoch from clock_timestamp() - m.succeeded_at), 0)::float8
+    from devart_private.maintenance m
+$$;
+
+-- Does all of it; returns how much of each. A row that meets an error is put off
+-- (785_row_by_row.sql); put_off tells of how many that is so. A step that fails as a whole is taken
+-- back and told in failed, with its SQLSTATE; the others are done all the same. busy: somebody else
+-- is at it.
+-- seconds_since_success: how long ago all of it was last done. The lock is one that only devart's
+-- own functions can take.
 create or replace function devart_private.maintain()
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_steps constant text[] := array[
+        -- First: it takes longest, and holds no lock of a task.
+        'titles_indexed', 'index_titles(3000)',
+        'promoted', 'promote_due_tasks(1000)',
+        'unblocked', 'promote_stuck_tasks(1000)',
+        'set_aside', 'set_endless_tasks_aside(1000)',
+        'timed_out', 'end_overdue_tasks(1000)',
+        'lanes_deleted', 'tidy_lanes(100)',
+        'rescued', 'rescue_expired_leases(1000)',
+        'agents_refreshed', 'refresh_agent_status()',
+        'approvals_expired', 'expire_approvals()',
+        'holds_expired', 'expire_holds(1000)',
+        'tasks_resumed', 'resume_waiting_tasks()',
+        'requests_forgotten', 'forget_old_requests()'];
+    v_done jsonb := '{}';
+    v_failed jsonb := '{}';
+    v_count int;
 begin
-    if not pg_try_advisory_xact_lock(hashtext('devart maintain')) then
-        return '{"busy": true}';
+    if not devart_private.try_lock(hashtext('devart maintain')) then
+        return jsonb_build_object(
+            'busy', true, 'seconds_since_success', devart_private.seconds_since_maintenance());
     end if;
-    return jsonb_build_object(
-        'promoted', devart_private.promote_due_tasks(1000),
-        'rescued', devart_private.rescue_expired_leases(1000),
-        'agents_refreshed', devart_private.refresh_agent_status(),
-        'approvals_expired', devart_private.expire_approvals(),
-        'holds_expired', devart_private.expire_holds(1000),
-        'tasks_resumed', devart_private.resume_waiting_tasks(),
-        'requests_forgotten', devart_private.forget_old_requests()
-    );
+    for v_step in 1 .. cardinality(v_steps) by 2 loop
+        begin
+            execute 'select devart_private.' || v_steps[v_step + 1] into v_count;
+            v_done := v_done || jsonb_build_object(v_steps[v_step], v_count);
+        exception
+        -- Nothing else has room, either: whoever asked must know.
+        when disk_full then raise;
+        when others then
+            v_failed := v_failed || jsonb_build_object(v_steps[v_step], sqlstate);
+            raise log 'maintain(): % met %: %', v_steps[v_step + 1], sqlstate, sqlerrm;
+        end;
+    end loop;
+    if v_failed <> '{}' then
+        v_done := v_done || jsonb_build_object('failed', v_failed);
+    else
+        update devart_private.maintenance m set succeeded_at = clock_timestamp()
+        where m.succeeded_at
+            not between clock_timestamp() - interval '5 seconds' and clock_timestamp();
+    end if;
+    select count(*) into v_count from devart_private.put_off_rows;
+    if v_count > 0 then
+        v_done := v_done || jsonb_build_object('put_off', v_count);
+    end if;
+    return v_done || jsonb_build_object(
+        'seconds_since_success', devart_private.seconds_since_maintenance());
 end
 $$;
 
--- Whether the schema is complete: asked by the API before it says that it is ready.
+-- Why the database cannot serve a program that was built for these files of sql/incremental; null
+-- when it can. A newer schema serves as well: migrate comes first, then the programs one by one.
+create or replace function devart_private.readiness(migrations text[])
+returns text language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select case
+        when pg_is_in_recovery() then 'the database is a standby, which only reads'
+        when current_setting('transaction_read_only')::boolean then 'the database is read-only'
+        when not exists (select from devart_private.migrations)
+            or exists (
+                select from unnest(readiness.migrations) as known (name)
+                where known.name not in (select m.name from devart_private.migrations m))
+            then 'the schema of the database is older than this program: run devart migrate'
+    end
+$$;
+
+-- The same as yes or no, for whoever knows no file.
 create or replace function devart_private.is_ready()
 returns boolean language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
-    select exists (select from devart_private.migrations)
+    select devart_private.readiness('{}') is null
+$$;
+
+-- Whether the disk has room for new pages: writes half a megabyte into a table of its own, so that
+-- it waits for nobody (truncating one would, for whoever dumps the database), and takes it back.
+-- For whoever was refused for want of room (53100) and wants to know whether that is over.
+create or replace function devart_private.can_grow()
+returns boolean language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    create table devart_private.disk_probe_now
+        (like devart_private.disk_probe including storage);
+    insert into devart_private.disk_probe_now (id, filler)
+    select n, repeat('x', 7000) from generate_series(1, 64) n;
+    raise sqlstate 'DV000';
+exception
+    when sqlstate 'DV000' then return true;
+    when disk_full then return false;
+end
 $$;
 reset role;
 commit;
@@ -4393,7 +6828,7 @@ declare
 begin
     for v_table in
         select c.oid::regclass from pg_class c
-        where c.relkind in ('r', 'p')
+        where c.relkind in ('r', 'p') and not c.relrowsecurity
           and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
     loop
         execute format('alter table %s enable row level security', v_table);
@@ -4410,15 +6845,17 @@ begin
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
--- tasks.
+-- Whether an agent works on the task or on its parent, or made it. A definer, since a policy on
+-- tasks cannot read tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from devart.tasks t
-        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by));
+        where t.id = is_my_task.task_id
+          and (devart.my_agent_id() in (t.agent_id, t.created_by)
+               or t.parent_task_id in (select devart.my_tasks_in_progress())));
 end
 $$;
 
@@ -4434,6 +6871,17 @@ begin
 end
 $$;
 
+-- What the agent works on at this moment.
+create or replace function devart.my_tasks_in_progress()
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select t.id from devart.tasks t
+    where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id();
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -4445,8 +6893,10 @@ create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
     using ((select devart.is_supervisor()) and status <> 'IN_PROGRESS');
+-- Children of what it works on as well: an earlier attempt, by another agent, may have made them.
 create policy tasks_read_own on devart.tasks for select to devart_agent
-    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id()));
+    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id())
+           or parent_task_id in (select devart.my_tasks_in_progress()));
 create policy tasks_create_child on devart.tasks for insert to devart_agent
     with check (
         devart.is_my_task_in_progress(parent_task_id)
@@ -4461,7 +6911,7 @@ create policy task_dependencies_create on devart.task_dependencies for insert to
 create policy task_dependencies_read_own on devart.task_dependencies for select to devart_agent
     using (devart.is_my_task(task_id));
 create policy task_dependencies_create_own on devart.task_dependencies for insert to devart_agent
-    with check (devart.is_my_task(task_id));
+    with check (devart.is_my_task(task_id) and devart.is_my_task(depends_on));
 
 -- task_events, charges
 create policy task_events_read on devart.task_events for select to authenticated
@@ -4530,6 +6980,23 @@ create policy charges_read_all on devart.charges for select to devart_grafana us
 create policy service_registry_read_all on devart.service_registry for select to devart_grafana
     using (true);
 create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);
+
+-- Members of devart_operator see and change what service_role does, which bypasses policies.
+do $$
+declare
+    v_table regclass;
+begin
+    for v_table in
+        select c.oid::regclass from pg_class c
+        where c.relkind in ('r', 'p') and c.relnamespace = 'devart'::regnamespace
+    loop
+        execute format(
+            'create policy operators on %s for all to devart_operator
+                using (true) with check (true)',
+            v_table);
+    end loop;
+end
+$$;
 reset role;
 commit;
 
@@ -4540,24 +7007,29 @@ begin;
 -- removed here is gone after the next migrate.
 
 revoke all on all tables in schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 revoke all on all functions in schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 revoke all on schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 
 -- Operators
-grant usage on schema devart, devart_private to service_role;
-grant execute on all functions in schema devart_private to service_role;
-grant select, insert, update, delete on all tables in schema devart to service_role;
-grant execute on all functions in schema devart to service_role;
+grant usage on schema devart, devart_private to service_role, devart_operator;
+grant execute on all functions in schema devart_private to service_role, devart_operator;
+grant select, insert, update, delete on all tables in schema devart
+    to service_role, devart_operator;
+grant execute on all functions in schema devart to service_role, devart_operator;
 
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
 grant execute on function
     devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(),
-    devart.is_supervisor(), devart.render_template(text, jsonb)
+    devart.is_supervisor(), devart.render_template(text, jsonb), devart.readable_json(jsonb)
     to anon, authenticated, devart_agent;
+
+-- Whoever writes JSON: its domains ask this function with the writer's rights.
+grant execute on function devart_private.check_json(jsonb, text, int)
+    to authenticated, devart_agent;
 
 -- People
 grant select on
@@ -4569,11 +7041,11 @@ grant select on
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,
               required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
-              traceparent, status)
+              traceparent, timeout_seconds, needs_approval, request_digest, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
 grant update (title, description, priority, payload, service_id, required_capabilities,
-              max_retries, estimated_cost_usd)
+              max_retries, estimated_cost_usd, timeout_seconds)
     on devart.tasks to authenticated;
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
@@ -4591,8 +7063,14 @@ grant delete on devart.budgets to authenticated;
 grant execute on function
     devart.create_task(
         text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
-        uuid[], boolean, text, text),
-    devart.create_tasks(jsonb)
+        uuid[], boolean, text, text, int),
+    devart.create_tasks(jsonb),
+    devart.task_request_digest(
+        text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
+        uuid[], boolean, int),
+    devart.child_of_earlier_attempt(uuid, text),
+    devart.find_tasks(
+        text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
 grant execute on function
     devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
@@ -4603,7 +7081,7 @@ grant execute on function
     devart.increase_budget(uuid, numeric, numeric),
     devart.set_service_price(uuid, text, numeric, timestamptz),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
-    devart.delete_budget(uuid)
+    devart.delete_budget(uuid), devart.release_charge(uuid)
     to authenticated;
 
 -- Agents
@@ -4612,10 +7090,11 @@ grant select on
     devart.holds, devart.service_registry, devart.service_prices, devart.service_status
     to devart_agent;
 grant execute on function
-    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
+    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
-    devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
+    devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),
+    devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
@@ -4630,12 +7109,15 @@ grant usage on schema devart_private to authenticator;
 grant execute on function
     devart_private.authenticate_agent_key(text, bytea),
     devart_private.authenticate_password_hash(text),
+    devart_private.agent_may_listen(uuid), devart_private.agent_may_take_from(uuid, text),
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready(),
+    devart_private.readiness(text[]), devart_private.can_grow(),
     devart_private.create_task_as, devart_private.complete_task_as,
     devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
     devart_private.release_charge_as
@@ -4659,7 +7141,8 @@ begin
                 devart_private.fail_outbox(text, bigint[], uuid[], text[], float8[], int),
                 devart_private.extend_outbox(text, bigint[], uuid[], interval),
                 devart_private.return_outbox(text, bigint[], uuid[]),
-                devart_private.outbox_depth(text), devart_private.is_ready()
+                devart_private.outbox_depth(text), devart_private.is_ready(),
+                devart_private.readiness(text[])
                 to %I', v_role);
     end loop;
 end
@@ -4667,7 +7150,9 @@ $$;
 
 -- The bridge to RabbitMQ compares queues with lanes
 grant execute on function
-    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text[]),
+    devart_private.invite_waiting_tasks(text),
+    devart_private.retired_lanes(), devart_private.forget_retired_lanes(text[])
     to devart_bridge_rabbitmq;
 
 -- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made
@@ -4690,6 +7175,39 @@ grant select (id, name, description, status, budget_usd, period, time_zone, spen
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
     on devart.budgets to devart_grafana;
+reset role;
+commit;
+
+-- ---- sql/idempotent/960_connection_limits.sql ----
+
+begin;
+-- How many connections each login may have at most, so that no part of devart can take those of
+-- the others: shares of max_connections. An operator may change them (alter role ... connection
+-- limit n): a login that has a limit keeps it, so a high one takes it off.
+
+do $$
+declare
+    v_all int := current_setting('max_connections')::int;
+    v_login record;
+begin
+    for v_login in
+        select r.rolname as name,
+            case when r.rolname = 'authenticator' then v_all * 6 / 10
+                 when r.rolname = 'devart_grafana' then greatest(v_all / 10, 5)
+                 else greatest(v_all / 4, 20) end as most
+        from pg_roles r
+        where (r.rolname in ('authenticator', 'devart_grafana') or r.rolname ^@ 'devart_bridge_')
+          and r.rolconnlimit = -1
+    loop
+        begin
+            execute format('alter role %I connection limit %s', v_login.name, v_login.most);
+        exception when insufficient_privilege then
+            -- A role that the platform keeps for itself, as Supabase does.
+            raise notice 'the login % keeps its connection limit', v_login.name;
+        end;
+    end loop;
+end
+$$;
 reset role;
 commit;
 

@@ -45,8 +45,8 @@ async fn thirty_waiting_claims_leave_a_pool_of_five_to_others() -> Result<()> {
             .fetch_one(&db.owner)
             .await?;
     assert!(
-        connections <= 6,
-        "{connections}: the pool and one to listen"
+        connections <= 13,
+        "{connections}: five each for agents and people, one for upkeep, one for readiness, one to listen"
     );
 
     create_many(&db.owner, WAITING as i32).await?;

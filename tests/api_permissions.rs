@@ -55,6 +55,12 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"lease_token": "{token}"}"#,
         "----+",
     ),
+    (
+        "POST",
+        "/api/tasks/{own}/release",
+        r#"{"lease_token": "{token}"}"#,
+        "----+",
+    ),
     ("PUT", "/api/agents/heartbeat", "{}", "----+"),
     (
         "POST",
@@ -74,7 +80,7 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"amount_usd": 0.1}"#,
         "----+",
     ),
-    ("POST", "/api/charges/{hold}/release", "{}", "----+"),
+    ("POST", "/api/charges/{hold}/release", "{}", "--+++"),
     (
         "POST",
         "/api/services/{service}/increase-budget",

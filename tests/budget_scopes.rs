@@ -234,3 +234,133 @@ async fn a_deleted_budget_refuses_no_more_and_its_open_holds_still_settle() -> R
     audit(&db.owner).await;
     Ok(())
 }
+
+/// Every way in which an agent can ask for money, of one dollar each, without naming a task.
+const UNNAMED: [&str; 3] = [
+    "select devart.charge_service($1, 1) ->> 'success'",
+    "select devart.reserve_charge($1, 1) ->> 'admitted'",
+    "select devart.dispatch_task($1, 1) ->> 'admitted'",
+];
+
+#[tokio::test]
+async fn an_agent_that_names_no_task_spends_for_those_that_it_has_in_hand() -> Result<()> {
+    for scope in ["task", "run", "user"] {
+        for sql in UNNAMED {
+            let db = Database::create().await?;
+            let (agent, id) = (
+                db.agent(&[]).await?,
+                service(&db.owner, "model", "1000").await?,
+            );
+            let mut work = Work::start(&db, &agent, json!({"title": "t"})).await?;
+            let scope_id = match scope {
+                "task" => work.claim.task_id,
+                _ => Uuid::now_v7(),
+            };
+            sqlx::query("update devart.tasks set created_by = $1, workflow_run_id = $1")
+                .bind(scope_id)
+                .execute(&db.owner)
+                .await?;
+            let limit = budget(&db.owner, scope, scope_id, "10").await?;
+            let mut admitted = 0;
+            for _ in 0..20 {
+                let answer: String = sqlx::query_scalar(sql)
+                    .bind(id)
+                    .fetch_one(&mut work.session)
+                    .await?;
+                admitted += i32::from(answer == "true");
+            }
+            assert_eq!(admitted, 10, "{scope}: {sql}");
+            let (spent, held) = used(&db.owner, limit).await?;
+            assert_eq!(spent + held, usd("10"), "{scope}: {sql}");
+            audit(&db.owner).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_agent_has_handed_in_limits_it_no_more() -> Result<()> {
+    let db = Database::create().await?;
+    let (agent, id) = (
+        db.agent(&[]).await?,
+        service(&db.owner, "model", "100").await?,
+    );
+    let mut work = Work::start(&db, &agent, json!({"title": "t"})).await?;
+    budget(&db.owner, "task", work.claim.task_id, "0").await?;
+    let refused = reserve_with(&mut work.session, id, json!({"estimate_usd": 1})).await?;
+    assert_eq!(refused["scope"], "task");
+    crate::support::queue::complete(&mut work.session, &work.claim).await?;
+    hold_of(&reserve_with(&mut work.session, id, json!({"estimate_usd": 1})).await?);
+    audit(&db.owner).await;
+    Ok(())
+}
+
+/// A line of so many tasks, each the child of the one before; the first and the last.
+async fn line(db: &Database, depth: usize) -> Result<(Uuid, Uuid)> {
+    let first = create(&db.owner, json!({"title": "0"})).await?;
+    let mut last = first;
+    for n in 1..=depth {
+        last = create(
+            &db.owner,
+            json!({"title": n.to_string(), "parent_task_id": last}),
+        )
+        .await?;
+    }
+    Ok((first, last))
+}
+
+#[tokio::test]
+async fn a_budget_is_asked_at_any_depth_whether_it_is_older_than_the_line_or_not() -> Result<()> {
+    for depth in [2, 101, 256, 257, 600] {
+        let db = Database::create().await?;
+        let id = service(&db.owner, "model", "1000").await?;
+        let (first, last) = line(&db, depth).await?;
+        let limit = budget(&db.owner, "task", first, "5").await?;
+        let request = json!({"estimate_usd": 3, "task_id": last});
+        hold_of(&reserve_with(&db.owner, id, request.clone()).await?);
+        let refused = reserve_with(&db.owner, id, request).await?;
+        assert_eq!(
+            (&refused["admitted"], &refused["scope_id"]),
+            (&json!(false), &json!(limit)),
+            "at depth {depth}"
+        );
+        let below = create(&db.owner, json!({"title": "below", "parent_task_id": last})).await?;
+        let request = json!({"estimate_usd": 3, "task_id": below});
+        let refused = reserve_with(&db.owner, id, request).await?;
+        assert_eq!(refused["scope_id"], json!(limit), "below depth {depth}");
+        audit(&db.owner).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_line_outlives_the_tasks_in_its_middle_and_one_statement_may_make_all_of_it() -> Result<()>
+{
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "1000").await?;
+    // Children before their parents, in one statement.
+    sqlx::query(
+        "insert into devart.tasks (id, title, parent_task_id)
+         select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n::text,
+             case when n > 0 then ('00000000-0000-4000-8000-' || lpad((n - 1)::text, 12, '0'))::uuid end
+         from generate_series(300, 0, -1) n",
+    )
+    .execute(&db.owner)
+    .await?;
+    let number = |n: u128| Uuid::from_u128(0x00000000_0000_4000_8000_000000000000 + n);
+    let (first, last): (Uuid, Uuid) = sqlx::query_as(
+        "select (select id from devart.tasks where title = '0'), (select id from devart.tasks where title = '300')",
+    )
+    .fetch_one(&db.owner)
+    .await?;
+    assert_eq!(first, number(0));
+    let limit = budget(&db.owner, "task", first, "5").await?;
+    sqlx::query("delete from devart.tasks where title in ('100', '256', '257')")
+        .execute(&db.owner)
+        .await?;
+    let request = json!({"estimate_usd": 6, "task_id": last});
+    let refused = reserve_with(&db.owner, id, request).await?;
+    assert_eq!(refused["scope_id"], json!(limit));
+    audit(&db.owner).await;
+    Ok(())
+}

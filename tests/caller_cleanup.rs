@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use devart_kit::config::PoolArgs;
+use devart_kit::config::{PoolArgs, Pooler};
 use devart_kit::db::{self, AsCaller, Caller, OneTrip, Role};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -99,6 +99,8 @@ fn pool_args(statement_timeout: Duration) -> PoolArgs {
         max_connections: 1,
         acquire_timeout: Duration::from_secs(20),
         statement_timeout,
+        pooler: Pooler::None,
+        direct_url: None,
     }
 }
 

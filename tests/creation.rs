@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::queue::{claim, create, history, status};
+use crate::support::queue::{claim, create, history, make_due, status};
 use crate::support::{Database, refusal, sqlstate};
 
 async fn edit(db: &Database, task_id: Uuid, changes: Value) -> sqlx::Result<()> {
@@ -102,5 +102,36 @@ async fn a_task_in_progress_can_neither_be_edited_nor_deleted() -> Result<()> {
         .execute(&db.owner)
         .await;
     assert_eq!(sqlstate(&deleted), "55000");
+    Ok(())
+}
+
+#[tokio::test]
+async fn people_edit_a_due_task_by_a_statement_of_their_own() -> Result<()> {
+    let db = Database::create().await?;
+    db.set("outbox_topics", json!(["rabbitmq.task"])).await?;
+    let mut session = db.session_as(db.person("supervisor").await?).await?;
+    for edit in [
+        "update devart.tasks set title = 'u' where id = $1",
+        "update devart.tasks set priority = 'HIGH' where id = $1",
+        "update devart.tasks set required_capabilities = '{rust}' where id = $1",
+        "update devart.tasks set estimated_cost_usd = 1 where id = $1",
+    ] {
+        let run_at = json!({"title": "t", "run_at": "2999-01-01T00:00:00Z"});
+        let task_id = create(&mut session, run_at).await?;
+        // Becomes due without anybody noticing, as time does it.
+        sqlx::raw_sql("alter table devart.tasks disable trigger user")
+            .execute(&db.owner)
+            .await?;
+        make_due(&db.owner, task_id).await?;
+        sqlx::raw_sql("alter table devart.tasks enable trigger user")
+            .execute(&db.owner)
+            .await?;
+        assert_eq!(status(&db.owner, task_id).await?, "SCHEDULED");
+        sqlx::query(edit)
+            .bind(task_id)
+            .execute(&mut session)
+            .await?;
+        assert_eq!(status(&db.owner, task_id).await?, "TODO", "{edit}");
+    }
     Ok(())
 }

@@ -200,3 +200,35 @@ async fn an_approval_is_void_once_its_task_was_edited() -> Result<()> {
     assert_eq!(status(&db.owner, task_id).await?, "AWAITING_APPROVAL");
     Ok(())
 }
+
+/// Sets the status as an operator does.
+async fn set_status(db: &Database, task_id: Uuid, to: &str) -> Result<()> {
+    sqlx::query("update devart.tasks set status = $2::text::devart.task_status where id = $1")
+        .bind(task_id)
+        .bind(to)
+        .execute(&db.owner)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dependency_that_is_done_twice_counts_once() -> Result<()> {
+    let db = Database::create().await?;
+    let first = create(&db.owner, json!({"title": "1"})).await?;
+    let second = create(&db.owner, json!({"title": "2"})).await?;
+    let arguments = json!({"title": "3", "depends_on": [first, second]});
+    let last = create(&db.owner, arguments).await?;
+    for to in ["DONE", "TODO", "DONE", "FAILED", "DONE"] {
+        set_status(&db, first, to).await?;
+        assert_eq!(status(&db.owner, last).await?, "BLOCKED", "{to}");
+    }
+    set_status(&db, second, "DONE").await?;
+    assert_eq!(status(&db.owner, last).await?, "TODO");
+    set_status(&db, first, "TODO").await?;
+    assert_eq!(status(&db.owner, last).await?, "BLOCKED", "it waits again");
+    set_status(&db, first, "DONE").await?;
+    assert_eq!(status(&db.owner, last).await?, "TODO");
+    set_status(&db, second, "CANCELLED").await?;
+    assert_eq!(status(&db.owner, last).await?, "CANCELLED");
+    Ok(())
+}

@@ -2,17 +2,21 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use devart_cli::cluster::{Cluster, ClusterOptions};
-use devart_cli::migrate::{self, migrate};
+use devart_cli::migrate::{self, Report, migrate};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::runtime::Runtime;
 
 use crate::support::budget;
 use crate::support::cluster::directory;
 use crate::support::queue::{claim, complete, create, fail};
-use crate::support::{Database, refusal, snapshot};
+use crate::support::wait::{ends_within, eventually};
+use crate::support::{Database, refusal, run_sql, snapshot, sqlstate};
 
 #[tokio::test]
 async fn migrating_twice_changes_nothing() -> Result<()> {
@@ -25,6 +29,8 @@ async fn migrating_twice_changes_nothing() -> Result<()> {
     );
     let second = migrate(&db.url()).await?;
     assert!(second.applied.is_empty(), "{:?}", second.applied);
+    assert_eq!(second.idempotent, 0, "nothing has changed");
+    assert_eq!(migrate::outstanding(&db.url()).await?, 0);
     assert_eq!(snapshot::catalog(&db.owner).await?, catalog);
     assert_eq!(snapshot::rows(&db.owner).await?, rows);
     Ok(())
@@ -40,6 +46,137 @@ async fn two_migrates_at_once_are_as_good_as_one() -> Result<()> {
         applied.0 == 0 || applied.1 == 0,
         "one found everything done: {applied:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_what_changed_is_run_again_and_what_treats_all() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::query("update devart_private.idempotent_files set sha256 = '' where name like '155%'")
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(migrate::outstanding(&db.url()).await?, 1);
+    let report = migrate(&db.url()).await?;
+    assert_eq!(
+        report.idempotent, 4,
+        "the file, grants, limits of roles and owners"
+    );
+    assert_eq!(migrate(&db.url()).await?.idempotent, 0);
+    Ok(())
+}
+
+/// What is changed by hand asks for all files again: triggers and policies want whole tables.
+async fn change_by_hand(db: &Database) -> Result<()> {
+    sqlx::raw_sql("drop policy tasks_read on devart.tasks")
+        .execute(&db.owner)
+        .await?;
+    Ok(())
+}
+
+/// On a thread of its own.
+fn start_migrating(db: &Database) -> JoinHandle<Result<Report>> {
+    let url = db.url();
+    std::thread::spawn(move || Runtime::new()?.block_on(migrate(&url)))
+}
+
+/// Waits until migrate waits for a lock; gives the tables that it has for itself meanwhile.
+async fn wait_until_it_waits(db: &Database) -> Vec<String> {
+    eventually("migrate waits for a table", async || {
+        let locks: Vec<(String, bool)> = sqlx::query_as(
+            "select l.relation::regclass::text, l.granted
+             from pg_locks l join pg_stat_activity a using (pid)
+             where a.application_name = 'devart migrate' and a.datname = current_database()
+               and l.locktype = 'relation' and l.mode in ('AccessExclusiveLock', 'ShareRowExclusiveLock')
+               and l.relation in (
+                   select oid from pg_class where relnamespace = 'devart'::regnamespace)",
+        )
+        .fetch_all(&db.owner)
+        .await
+        .ok()?;
+        let is_waiting = locks.iter().any(|(_, granted)| !granted);
+        let held = locks.into_iter().filter(|(_, granted)| *granted);
+        is_waiting.then(|| held.map(|(table, _)| table).collect())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn requests_go_on_while_migrate_waits_behind_a_reader() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&["rust"]).await?;
+    change_by_hand(&db).await?;
+    let mut reader = db.session().await?;
+    sqlx::raw_sql("begin; select from devart.tasks; select from devart.agents")
+        .execute(&mut reader)
+        .await?;
+    let migrating = start_migrating(&db);
+    for number in 0..5 {
+        wait_until_it_waits(&db).await;
+        let title = format!("task {number}");
+        let request = async {
+            let task = json!({"title": title, "required_capabilities": ["rust"]});
+            create(&db.owner, task).await?;
+            let claimed = claim(&db.owner, agent.id).await?.context("a task")?;
+            complete(&db.owner, &claimed).await?;
+            anyhow::Ok(())
+        };
+        ends_within(Duration::from_secs(20), "the request is answered", request).await?;
+    }
+    assert!(!migrating.is_finished(), "the reader is still there");
+    sqlx::raw_sql("commit").execute(&mut reader).await?;
+    let report = migrating.join().expect("it does not panic")?;
+    assert!(report.idempotent > 10, "{report:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_loses_a_deadlock_with_migrate() -> Result<()> {
+    let db = Database::create().await?;
+    change_by_hand(&db).await?;
+    let mut reader = db.session().await?;
+    // The last table whose policies are made anew; those before it are locked by then.
+    sqlx::raw_sql("begin; select from devart.tasks")
+        .execute(&mut reader)
+        .await?;
+    let migrating = start_migrating(&db);
+    let held = wait_until_it_waits(&db).await;
+    for table in held {
+        let lock = format!("lock table {table} in row exclusive mode");
+        run_sql(&mut reader, lock).await?;
+    }
+    sqlx::raw_sql("commit").execute(&mut reader).await?;
+    migrating.join().expect("it does not panic")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_role_of_less_trust_can_hold_up_migrate() -> Result<()> {
+    let db = Database::create().await?;
+    let mut grafana = PgConnection::connect(&db.grafana_url()).await?;
+    let key: i64 = 0x6465_7661_7274;
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(key)
+        .execute(&mut grafana)
+        .await?;
+    let url = db.url();
+    ends_within(Duration::from_secs(60), "it ends", migrate(&url)).await?;
+    // Its sessions only read, until somebody says otherwise.
+    let writes = "set default_transaction_read_only = off".to_owned();
+    run_sql(&mut grafana, writes).await?;
+    let attempts = [
+        "create type devart_private.migrate_turn as enum ()",
+        "do $$ begin lock table devart_private.migrations in access share mode; end $$",
+    ];
+    // Its sessions only read, unless they say otherwise.
+    run_sql(
+        &mut grafana,
+        "set default_transaction_read_only = off".to_owned(),
+    )
+    .await?;
+    for attempt in attempts {
+        let outcome = run_sql(&mut grafana, attempt.to_owned()).await;
+        assert_eq!(sqlstate(&outcome), "42501", "{attempt}");
+    }
     Ok(())
 }
 

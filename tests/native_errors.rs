@@ -36,6 +36,11 @@ async fn an_argument_that_makes_no_sense_is_named_apart_from_the_message() -> Re
             "seconds",
         ),
         (
+            format!("select devart.release_task('{id}', null)"),
+            "lease_token must be given",
+            "lease_token",
+        ),
+        (
             "select devart.claim_tasks(max_tasks => 0)".to_owned(),
             "max_tasks must be from 1 to 1000",
             "max_tasks",

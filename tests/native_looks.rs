@@ -109,7 +109,7 @@ async fn a_column_whose_type_was_changed_is_refused_and_named() -> Result<()> {
         ("task_events", "actor", "bigint"),
         ("task_events", "at", "text"),
         ("system_settings", "value", "bigint"),
-        ("tasks", "payload", "bigint"),
+        ("tasks", "run_at", "bigint"),
         ("tasks", "created_by", "bigint"),
         ("tasks", "attempt", "text"),
     ] {
@@ -148,9 +148,12 @@ async fn a_session_that_knows_a_column_notices_that_its_type_was_changed() -> Re
     let db = Database::create().await?;
     let mut session = db.session().await?;
     create(&mut session, json!({"title": "before"})).await?;
-    sqlx::raw_sql("alter table devart.task_events alter column attempt type text")
-        .execute(&db.owner)
-        .await?;
+    sqlx::raw_sql(
+        "alter table devart.task_events drop constraint task_events_attempt_check;
+         alter table devart.task_events alter column attempt type text",
+    )
+    .execute(&db.owner)
+    .await?;
     let created = create(&mut session, json!({"title": "after"})).await;
     assert_eq!(sqlstate(&created), "42804");
     sqlx::raw_sql(
@@ -273,5 +276,18 @@ async fn a_trigger_of_others_may_claim_within_a_claim() -> Result<()> {
         .fetch_one(&db.owner)
         .await?;
     assert_eq!(left, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_library_before_its_schema_says_that_migrate_is_missing() -> Result<()> {
+    let db = Database::create().await?;
+    sqlx::raw_sql("alter table devart.tasks drop column needs_approval cascade")
+        .execute(&db.owner)
+        .await?;
+    let insert = "insert into devart.tasks (title, priority) values ('t', 'LOW')";
+    let refused = sqlx::query(insert).execute(&db.owner).await;
+    assert_eq!(sqlstate(&refused), "55000");
+    assert!(refusal(refused).contains("needs_approval"));
     Ok(())
 }

@@ -119,7 +119,7 @@ async fn a_setting_that_makes_no_sense_counts_as_its_default() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
     for odd in [
-        r#""60""#, "null", "1e308", "1e400", "-1", "true", "[]", "{}",
+        r#""60""#, "null", "1e308", "1e390", "-1", "true", "[]", "{}",
     ] {
         sqlx::query(
             "update devart.system_settings set value = $1::jsonb

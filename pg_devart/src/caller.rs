@@ -4,23 +4,18 @@
 //! that run with their owner's rights still see the caller here, since the outer user is the one
 //! that SET ROLE chose.
 
-use std::cell::OnceCell;
+mod kind;
+pub mod standing;
 
 use pgrx::datum::Uuid;
 use pgrx::prelude::*;
 
+use self::kind::{Kind, kind};
 use crate::error::Error;
 use crate::pg::session_user;
+use crate::pg::spi::{self, statement};
 
-/// What kind of caller a role is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Anonymous,
-    Person,
-    Agent,
-    /// The owner, service_role, the API before it takes a role: trusted, and named by its role.
-    Operator,
-}
+statement!(IS_SUPERVISOR, "select devart.is_supervisor()", []);
 
 /// The agent that the caller acts for.
 ///
@@ -28,10 +23,27 @@ enum Kind {
 /// act for whom they name.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for an agent that names another or has no valid claims,
+/// [`Error::Forbidden`] for an agent that names another, may not act now or has no valid claims,
 /// [`Error::InvalidArgument`] for an operator that names nobody.
 pub fn acting_agent(requested: Option<Uuid>) -> Result<Uuid, Error> {
-    match (calling_agent()?, requested) {
+    itself_or(calling_agent()?, requested)
+}
+
+/// The agent that the caller tells of: as [`acting_agent`], and also one that is deactivated, which
+/// is how it learns of that.
+///
+/// # Errors
+/// As [`acting_agent`].
+pub fn reporting_agent(requested: Option<Uuid>) -> Result<Uuid, Error> {
+    let own = named_agent()?;
+    if let Some((agent_id, claims)) = &own {
+        standing::check_key(*agent_id, claims.key_id.as_deref())?;
+    }
+    itself_or(own.map(|(agent_id, _)| agent_id), requested)
+}
+
+fn itself_or(own: Option<Uuid>, requested: Option<Uuid>) -> Result<Uuid, Error> {
+    match (own, requested) {
         (Some(own), Some(other)) if own != other => {
             Err(Error::Forbidden("an agent can only act for itself"))
         }
@@ -47,14 +59,47 @@ pub fn acting_agent(requested: Option<Uuid>) -> Result<Uuid, Error> {
 /// The agent that calls, or `None` for an operator.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for people, and when the role is the agents' and the claims name none.
+/// [`Error::Forbidden`] for people and strangers, when the role is the agents' and the claims name
+/// none, and for an agent that may not act now.
 pub fn calling_agent() -> Result<Option<Uuid>, Error> {
+    let Some((agent_id, claims)) = named_agent()? else {
+        return Ok(None);
+    };
+    standing::check(agent_id, claims.key_id.as_deref())?;
+    Ok(Some(agent_id))
+}
+
+/// The agent whose money alone the caller may give back; `None` for operators and supervisors, who
+/// may do so with anybody's.
+///
+/// # Errors
+/// [`Error::Forbidden`] as for [`calling_agent`], but not for supervisors.
+pub fn releasing_agent() -> Result<Option<Uuid>, Error> {
+    if kind() == Kind::Person && is_supervisor() {
+        return Ok(None);
+    }
+    calling_agent()
+}
+
+fn is_supervisor() -> bool {
+    spi::connect(|session| {
+        IS_SUPERVISOR.with(|statement| {
+            let rows = statement.rows(session, &[]);
+            rows.first().is_some_and(|row| row.required(1))
+        })
+    })
+}
+
+fn named_agent() -> Result<Option<(Uuid, Claims)>, Error> {
     match kind() {
         Kind::Operator => Ok(None),
-        Kind::Agent => subject()
-            .map(Some)
-            .ok_or(Error::Forbidden("the request's claims name no agent")),
-        Kind::Person | Kind::Anonymous => Err(Error::Forbidden("only agents may do this")),
+        Kind::Agent => {
+            let claims = claims().ok_or(Error::Forbidden("the request's claims name no agent"))?;
+            Ok(Some((claims.subject, claims)))
+        }
+        Kind::Person | Kind::Anonymous | Kind::Stranger => {
+            Err(Error::Forbidden("only agents may do this"))
+        }
     }
 }
 
@@ -69,17 +114,20 @@ pub fn actor() -> String {
     match kind() {
         Kind::Agent => format!("agent:{}", subject()),
         Kind::Person => format!("user:{}", subject()),
-        Kind::Anonymous | Kind::Operator => {
+        Kind::Anonymous | Kind::Operator | Kind::Stranger => {
             let name = session_user::outer_name();
             format!("role:{}", name.as_deref().unwrap_or("unknown"))
         }
     }
 }
 
-/// The agent that calls, or null.
-#[pg_extern(stable, parallel_safe)]
+/// The agent that calls, or null; null also for one that may not act now.
+#[pg_extern(stable, parallel_restricted)]
 fn my_agent_id() -> Option<Uuid> {
-    (kind() == Kind::Agent).then(subject)?
+    if kind() != Kind::Agent {
+        return None;
+    }
+    calling_agent().ok()?
 }
 
 /// The person who calls, or null.
@@ -98,35 +146,33 @@ mod devart_private {
         super::actor()
     }
 
-    /// Whether the caller speaks for a token, and not for the operators of the database.
+    /// Whether the caller is anybody but one of the operators of the database.
     #[pg_extern(stable, parallel_safe)]
     fn is_api_caller() -> bool {
         kind() != Kind::Operator
     }
 }
 
-fn kind() -> Kind {
-    thread_local! {
-        static ROLES: OnceCell<[(pg_sys::Oid, Kind); 3]> = const { OnceCell::new() };
-    }
-    let caller = session_user::outer();
-    ROLES.with(|roles| {
-        let roles = roles.get_or_init(|| {
-            [
-                (session_user::role(c"devart_agent"), Kind::Agent),
-                (session_user::role(c"authenticated"), Kind::Person),
-                (session_user::role(c"anon"), Kind::Anonymous),
-            ]
-        });
-        let known = roles.iter().find(|(role, _)| *role == caller);
-        known.map_or(Kind::Operator, |(_, kind)| *kind)
-    })
+/// What the request's claims say of the caller.
+struct Claims {
+    /// The claim `sub`.
+    subject: Uuid,
+    /// Of the agent's key that the token was made from.
+    key_id: Option<String>,
 }
 
-/// The claim `sub` of the request, when it is a UUID.
-fn subject() -> Option<Uuid> {
+/// The claims of the request; `None` unless `sub` is a UUID.
+fn claims() -> Option<Claims> {
     let claims = session_user::setting(c"request.jwt.claims")?;
     let claims: serde_json::Value = serde_json::from_str(&claims).ok()?;
     let subject = uuid::Uuid::parse_str(claims.get("sub")?.as_str()?).ok()?;
-    Some(Uuid::from_bytes(*subject.as_bytes()))
+    let key_id = claims.get("key_id").and_then(|key_id| key_id.as_str());
+    Some(Claims {
+        subject: Uuid::from_bytes(*subject.as_bytes()),
+        key_id: key_id.map(str::to_owned),
+    })
+}
+
+fn subject() -> Option<Uuid> {
+    claims().map(|claims| claims.subject)
 }

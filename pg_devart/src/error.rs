@@ -37,6 +37,11 @@ impl Error {
         Error::InvalidArgument(ArgumentError::new(field, problem))
     }
 
+    /// [`Error::WrongState`]: the message is `field` and then `problem`.
+    pub fn wrong_state(field: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Error::WrongState(ArgumentError::new(field, problem))
+    }
+
     /// [`Error::LeaseLost`]: the message is `lease_token` and then `problem`.
     pub fn lease_lost(problem: impl Into<Cow<'static, str>>) -> Self {
         Error::LeaseLost(ArgumentError::new("lease_token", problem))
@@ -69,6 +74,15 @@ impl Error {
         ErrorReport::from(self).report(PgLogLevel::ERROR);
         unreachable!("an error ends the function")
     }
+}
+
+/// The argument `field`, which must not be null. What is not strict takes every argument as an
+/// option: pgrx answers XX000 to a null that it was not told of.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn given<T>(field: &'static str, value: Option<T>) -> Result<T, Error> {
+    value.ok_or_else(|| Error::invalid(field, "must be given"))
 }
 
 impl From<ArgumentError> for Error {

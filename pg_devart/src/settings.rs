@@ -31,6 +31,8 @@ pub struct Settings {
     pub lease_seconds: f64,
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
+    /// How many tasks an agent may have in hand.
+    pub max_tasks_in_hand: usize,
     /// How long a failed task waits before it is tried again.
     pub retry: Backoff,
     /// Whether messages about tasks are written, for agents that are pushed to.
@@ -48,17 +50,18 @@ const LONGEST_SECONDS: f64 = 1e9;
 /// default either.
 pub fn current(session: &Session) -> Rc<Settings> {
     cached::get(session, &SETTINGS, "settings", |session| Settings {
-        lease_seconds: seconds(session, "lease_seconds"),
-        aging_us: (seconds(session, "priority_aging_seconds") * 1e6) as i64,
+        lease_seconds: number(session, "lease_seconds"),
+        aging_us: (number(session, "priority_aging_seconds") * 1e6) as i64,
+        max_tasks_in_hand: number(session, "max_tasks_in_hand") as usize,
         retry: Backoff {
-            base_seconds: seconds(session, "retry_base_seconds"),
-            max_seconds: seconds(session, "retry_max_seconds"),
+            base_seconds: number(session, "retry_base_seconds"),
+            max_seconds: number(session, "retry_max_seconds"),
         },
         task_messages: topics(session).contains("rabbitmq.task"),
     })
 }
 
-fn seconds(session: &Session, key: &str) -> f64 {
+fn number(session: &Session, key: &str) -> f64 {
     let schema = default_of::<JsonB>(session, key, c"schema");
     let limit = |name| schema.as_ref().and_then(|schema| schema.0[name].as_f64());
     let least = limit("minimum").unwrap_or(0.0);

@@ -24,7 +24,8 @@ begin
 end
 $$;
 
--- Refuses people and agents who are not supervisors; operators pass. Errors: 42501.
+-- Refuses everybody but supervisors and operators (pg_devart/src/caller/kind.rs says who is one).
+-- Errors: 42501.
 create or replace function devart_private.require_supervisor()
 returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -35,7 +36,7 @@ begin
 end
 $$;
 
--- Refuses people and agents who are not admins; operators pass. Errors: 42501.
+-- Refuses everybody but admins and operators. Errors: 42501.
 create or replace function devart_private.require_admin()
 returns void language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$

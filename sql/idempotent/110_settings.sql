@@ -9,9 +9,11 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
     ('max_rescues', '10', 'How often a task''s lease may expire before the task fails.',
      '{"type": "integer", "minimum": 1, "maximum": 1000}'),
+    ('max_tasks_in_hand', '1000', 'How many tasks an agent may have IN_PROGRESS.',
+     '{"type": "integer", "minimum": 1, "maximum": 1000000}'),
     ('priority_aging_seconds', '3600',
      'A waiting task counts one priority higher for each such time it has waited, in seconds.',
-     '{"type": "number", "minimum": 1}'),
+     '{"type": "number", "minimum": 1, "maximum": 31536000}'),
     ('retry_base_seconds', '5',
      'Delay before the first retry of a failed task, in seconds; doubles with each retry.',
      '{"type": "number", "minimum": 0, "maximum": 86400}'),
@@ -22,10 +24,16 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
     ('approval_quorum', '1', 'How many people must approve.',
      '{"type": "integer", "minimum": 1, "maximum": 20}'),
     ('approval_expiry_seconds', '604800', 'How long an approval waits for votes, in seconds.',
-     '{"type": "number", "minimum": 60}'),
+     '{"type": "number", "minimum": 60, "maximum": 31536000}'),
     ('outlier_detection_stddev', '2.0',
      'Tasks that cost more than the mean plus so many standard deviations are flagged.',
      '{"type": "number", "minimum": 0.1, "maximum": 100}'),
+    ('max_lanes', '1000',
+     'How many sets of required capabilities (lanes) there may be before callers cannot make more.',
+     '{"type": "integer", "minimum": 1, "maximum": 100000}'),
+    ('max_lanes_per_caller', '250',
+     'How many of the sets of required capabilities (lanes) there are one caller may have made.',
+     '{"type": "integer", "minimum": 1, "maximum": 100000}'),
     ('outbox_topics', '[]',
      'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
      '{"type": "array", "maxItems": 100, "items": {"type": "string",
@@ -78,12 +86,6 @@ set search_path = pg_catalog, pg_temp as $$
         (select d.value from devart_private.setting_defaults d where d.key = p_key))
 $$;
 
-create or replace function devart_private.setting_number(p_key text)
-returns numeric language sql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-    select (devart_private.setting(p_key) #>> '{}')::numeric
-$$;
-
 -- What is wrong with a value under a setting's schema, or null.
 create or replace function devart_private.schema_violation(p_schema jsonb, p_value jsonb)
 returns text language sql immutable
@@ -113,6 +115,21 @@ set search_path = pg_catalog, pg_temp as $$
     end
 $$;
 
+-- A setting that is a number; null when there is no such setting. What breaks its schema, as only a
+-- change by hand can, counts as the default, as it does in native functions.
+create or replace function devart_private.setting_number(p_key text)
+returns numeric language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select (case
+        when s.value is null or devart_private.schema_violation(d.schema, s.value) is not null
+            then d.value
+        else s.value
+    end #>> '{}')::numeric
+    from devart_private.setting_defaults d
+    left join devart.system_settings s on s.key = d.key
+    where d.key = p_key
+$$;
+
 -- Changes a setting, as an admin or operator.
 -- Errors: 42501 not an admin, P0002 no such key, 22023 the value breaks the setting's schema.
 create or replace function devart.set_setting(key text, value jsonb)
@@ -127,7 +144,7 @@ begin
     select s.* into v_setting from devart.system_settings s where s.key = set_setting.key;
     if not found then
         perform devart_private.refuse_argument(
-            'key', format('names no setting: %s', set_setting.key), 'P0002');
+            'key', format('names no setting: %s', left(set_setting.key, 100)), 'P0002');
     end if;
     -- The schema of today: the row's own is as old as the row.
     v_violation := devart_private.schema_violation(

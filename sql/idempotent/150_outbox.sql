@@ -49,8 +49,8 @@ begin
 end
 $$;
 
--- The number of the advisory lock of a key. No search_path of its own, so that it becomes part of
--- the query that calls it.
+-- The number of the lock of a key (devart_private.take_lock). No search_path of its own, so that it
+-- becomes part of the query that calls it.
 create or replace function devart_private.outbox_key_lock(p_topic text, p_key text)
 returns bigint language sql immutable parallel safe as $$
     select pg_catalog.hashtextextended(p_topic || e'\n' || p_key, 0)
@@ -62,7 +62,7 @@ create or replace function devart_private.lock_outbox_keys(p_topic text, p_ids b
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 begin
-    perform pg_advisory_xact_lock(l.number) from (
+    perform devart_private.take_lock(l.number) from (
         select distinct devart_private.outbox_key_lock(o.topic, o.key) as number
         from devart_private.outbox o
         where o.id = any (p_ids) and (p_topic is null or o.topic = p_topic) and o.key is not null
@@ -137,7 +137,7 @@ begin
     v_locked := array(
         select o.id from devart_private.outbox o
         where o.id = any (p_ids)
-          and pg_try_advisory_xact_lock(devart_private.outbox_key_lock(o.topic, o.key))
+          and devart_private.try_lock(devart_private.outbox_key_lock(o.topic, o.key))
     );
     first := array(
         select o.id from devart_private.outbox o
@@ -220,7 +220,9 @@ begin
             where o.id = any (v_free)
             returning o.id, o.key, o.payload, o.attempt, o.created_at, o.next_attempt_at
         )
-        select l.id, l.key, l.payload, l.attempt, l.created_at, l.next_attempt_at, v_token
+        -- What nobody could read is no message of any topic: its bridge buries it.
+        select l.id, l.key, devart.readable_json(l.payload), l.attempt, l.created_at,
+               l.next_attempt_at, v_token
         from leased l order by l.id;
         get diagnostics v_leased = row_count;
         v_left := v_left - v_leased;
@@ -259,8 +261,9 @@ begin
 end
 $$;
 
--- Takes failures down: each row is tried again after its delay in seconds, or buried when that is
--- null or when it has now failed p_max_attempts times. Returns the rows that were still the
+-- Takes failures down: each row is tried again after its delay in seconds (taken for 0 to 30 days,
+-- lest one delay without sense stops the batch), or buried when that is null or when it has now
+-- failed p_max_attempts times. Returns the rows that were still the
 -- caller's, and whether they are buried.
 create or replace function devart_private.fail_outbox(
     p_topic text, p_ids bigint[], p_tokens uuid[], p_errors text[], p_delays float8[],
@@ -278,9 +281,10 @@ begin
     perform devart_private.lock_outbox_keys(p_topic, p_ids);
     with failed as (
         update devart_private.outbox o
-        set attempt = o.attempt + 1, lease_token = null, lease_expires_at = null,
+        set attempt = least(o.attempt, 999999999) + 1, lease_token = null, lease_expires_at = null,
             last_error = left(f.error, 2000),
-            next_attempt_at = now() + make_interval(secs => least(coalesce(f.delay, 0), 2592000)),
+            next_attempt_at = now() + make_interval(
+                secs => least(greatest(coalesce(f.delay, 0), 0), 2592000)),
             buried_at = case when f.delay is null or o.attempt + 1 >= p_max_attempts then now() end
         from unnest(p_ids, p_tokens, p_errors, p_delays) f (id, token, error, delay)
         where o.id = f.id and o.topic = p_topic and o.lease_token = f.token
@@ -296,6 +300,7 @@ end
 $$;
 
 -- Lets leases that have not expired last p_lease from now on. Returns the ids of those rows.
+-- Errors: 42501 another bridge's topic, 22023 lease out of bounds.
 create or replace function devart_private.extend_outbox(
     p_topic text, p_ids bigint[], p_tokens uuid[], p_lease interval
 )
@@ -304,6 +309,9 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
     set enable_seqscan = off as $$
 begin
     perform devart_private.require_bridge_of(p_topic);
+    if not coalesce(p_lease between '1 second' and '1 day', false) then
+        perform devart_private.refuse_argument('lease', 'must be 1 second to 1 day');
+    end if;
     return query
     update devart_private.outbox o set lease_expires_at = now() + p_lease
     from unnest(p_ids, p_tokens) h (id, token)

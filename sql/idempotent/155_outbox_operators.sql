@@ -43,10 +43,20 @@ returns table (
 language sql stable security definer
 set search_path = pg_catalog, pg_temp as $$
     select o.id, o.topic, o.key, devart_private.outbox_state(o), o.attempt, o.created_at,
-           nullif(o.next_attempt_at, 'infinity'), o.last_error, o.payload
+           nullif(o.next_attempt_at, 'infinity'), o.last_error, devart.readable_json(o.payload)
     from devart_private.outbox o
     where (p_topic is null or o.topic = p_topic) and (not p_only_buried or o.buried_at is not null)
     order by o.id limit p_limit
+$$;
+
+-- The rows that are buried now, of p_topic (null: of any): what a command over all of them is
+-- about, though more may be buried while it is at work.
+create or replace function devart_private.buried_outbox_ids(p_topic text)
+returns bigint[] language sql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+    select coalesce(array_agg(o.id order by o.id), '{}')
+    from devart_private.outbox o
+    where o.buried_at is not null and (p_topic is null or o.topic = p_topic)
 $$;
 
 -- Lets up to 1000 buried rows be delivered again, with all their attempts: those of p_ids and of
@@ -81,16 +91,22 @@ begin
 end
 $$;
 
--- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids whatever
--- their state. Returns how many; call again until it is 0.
-create or replace function devart_private.purge_outbox(p_topic text, p_ids bigint[])
+drop function if exists devart_private.purge_outbox(text, bigint[]);
+
+-- Deletes up to 1000 rows: the buried ones of p_topic (null: of any), or those of p_ids, unless
+-- p_only_buried whatever their state. Returns how many; call again until it is 0.
+create or replace function devart_private.purge_outbox(
+    p_topic text, p_ids bigint[], p_only_buried boolean default false
+)
 returns int language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
+    v_only_buried boolean := p_ids is null or coalesce(p_only_buried, true);
     v_ids bigint[] := array(
         select o.id from devart_private.outbox o
         where (p_topic is null or o.topic = p_topic)
-          and case when p_ids is null then o.buried_at is not null else o.id = any (p_ids) end
+          and (p_ids is null or o.id = any (p_ids))
+          and (o.buried_at is not null or not v_only_buried)
         order by o.id limit 1000
     );
     v_count int := 0;
@@ -100,7 +116,7 @@ begin
     for v_topic in
         with gone as (
             delete from devart_private.outbox o
-            where o.id = any (v_ids) and (p_ids is not null or o.buried_at is not null)
+            where o.id = any (v_ids) and (o.buried_at is not null or not v_only_buried)
             returning o.topic, o.key
         )
         select g.topic, count(*) as rows,

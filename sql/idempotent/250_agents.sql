@@ -2,6 +2,7 @@
 
 -- Makes a key for an agent and stores its hash. At most two live keys, so that one can be rotated
 -- in while the other still works. Returns key_id, api_key (shown this once) and expires_at.
+-- Errors: 22023 expires_at is no sensible time, 55000 two live keys already.
 create or replace function devart_private.issue_key(p_agent_id uuid, p_expires_at timestamptz)
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -9,6 +10,7 @@ declare
     v_key text := devart.generate_api_key();
     v_key_id text := split_part(v_key, '_', 2);
 begin
+    perform devart_private.check_moment('expires_at', p_expires_at);
     perform from devart.agents a where a.id = p_agent_id for no key update;
     if (
         select count(*) from devart_private.agent_api_keys k
@@ -25,7 +27,8 @@ end
 $$;
 
 -- Registers an agent. Returns its row and its first API key, which is shown this once.
--- Errors: 23505 the name is taken, 23514 invalid name or capabilities, 42501.
+-- Errors: 23505 the name is taken, 23514 invalid name or capabilities, 22023 a capability is empty
+-- or longer than 100 characters, or there are too many (check_new_lane), 42501.
 create or replace function devart.register_agent(
     name text, capabilities text[] default '{}', version text default null
 )
@@ -50,7 +53,7 @@ create or replace function devart_private.agents_make_lanes()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform devart_private.lane_of(array[c]) from unnest(new.capabilities) c;
+    perform devart_private.lane_of(array[c], 'capabilities') from unnest(new.capabilities) c;
     return null;
 end
 $$;
@@ -70,7 +73,7 @@ end
 $$;
 
 -- Gives an agent a further key; the older one works until it is revoked.
--- Errors: P0002, 55000 two live keys already, 42501.
+-- Errors: P0002, 22023 expires_at, 55000 two live keys already, 42501.
 create or replace function devart.rotate_agent_key(
     agent_id uuid, expires_at timestamptz default null
 )
@@ -100,7 +103,7 @@ end
 $$;
 
 -- Takes an agent out of service, giving its tasks back to the queue, or puts it in again.
--- Errors: P0002, 42501.
+-- Errors: P0002, 42501, 22023 a lane of its own would be one too many (check_new_lane).
 create or replace function devart.set_agent_activation(agent_id uuid, active boolean)
 returns devart.agents language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -118,7 +121,15 @@ begin
     active_task_count = case when set_agent_activation.active then a.active_task_count else 0 end
     where a.id = set_agent_activation.agent_id
     returning a.* into v_agent;
-    if not set_agent_activation.active then
+    -- A lane of its own may be gone: nobody needed it.
+    if set_agent_activation.active then
+        perform devart_private.lane_of(array[c], 'capabilities')
+        from unnest(v_agent.capabilities) c;
+    elsif not set_agent_activation.active then
+        perform t.id from devart.tasks t
+        where t.agent_id = v_agent.id and t.status = 'IN_PROGRESS'
+        order by t.id
+        for no key update;
         update devart.tasks t
         set status = 'TODO', agent_id = null, lease_token = null, lease_expires_at = null,
             last_error = 'agent was deactivated'

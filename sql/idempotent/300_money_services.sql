@@ -26,7 +26,7 @@ begin
     if v_next is null then
         return new;
     end if;
-    perform pg_advisory_xact_lock(hashtext('devart substitutes'));
+    perform devart_private.take_lock(hashtext('devart substitutes'));
     v_depth := devart_private.services_above(new.id);
     while v_next is not null loop
         v_depth := v_depth + 1;
@@ -34,8 +34,9 @@ begin
             perform devart_private.refuse_argument(
                 'substitute_service_id', 'must lead to at most five others and never back');
         end if;
+        -- Locked: who sees the services as they were before another writer fails with 40001.
         select s.substitute_service_id into v_next from devart.service_registry s
-        where s.id = v_next;
+        where s.id = v_next for share;
     end loop;
     return new;
 end

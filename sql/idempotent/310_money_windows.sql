@@ -38,7 +38,7 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from pg_timezone_names z where z.name = p_time_zone) then
         perform devart_private.refuse_argument(
-            'time_zone', format('names no time zone: %s', p_time_zone));
+            'time_zone', format('names no time zone: %s', left(p_time_zone, 100)));
     end if;
 end
 $$;

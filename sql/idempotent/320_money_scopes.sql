@@ -1,28 +1,112 @@
 -- Which limits apply to a charge, and locking them. Lock order: 310_money_windows.sql.
 
--- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
--- the task, its run and its creator, for each task up the line of parents, so that nobody escapes a
--- limit by creating children.
-create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
+-- Notes from whom these tasks descend (devart_private.task_lines). Called by the history
+-- (pg_devart/src/tasks/history.rs) for new tasks that have a parent. Ancestors whose own line is
+-- missing get it first.
+create or replace function devart_private.begin_task_lines(p_task_ids uuid[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_wanted uuid[] := p_task_ids;
+    v_missing int := cardinality(p_task_ids);
+    v_count int;
+begin
+    while v_missing > 0 loop
+        insert into devart_private.task_lines (
+            task_id, continues_at, task_ids, run_ids, creator_ids)
+        select t.id, c.continues_at, c.task_ids || p.id,
+               devart_private.with_member(c.run_ids, p.workflow_run_id),
+               devart_private.with_member(c.creator_ids, p.created_by)
+        from devart.tasks t
+        join devart.tasks p on p.id = t.parent_task_id
+        left join devart_private.task_lines l on l.task_id = p.id
+        cross join lateral (
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            where cardinality(l.task_ids) < 256
+            union all
+            select case when l.task_id is not null then p.id end, '{}', '{}', '{}'
+            where cardinality(l.task_ids) >= 256 or l.task_id is null
+        ) c
+        where t.id = any (v_wanted) and (l.task_id is not null or p.parent_task_id is null)
+        on conflict do nothing;
+        get diagnostics v_count = row_count;
+        v_missing := v_missing - v_count;
+        if v_count = 0 then
+            exit when v_wanted <> p_task_ids;
+            v_wanted := devart_private.tasks_without_line(p_task_ids);
+            exit when v_wanted = p_task_ids;
+            v_missing := cardinality(v_wanted);
+        end if;
+    end loop;
+end
+$$;
+
+-- Of these tasks and what they descend from, those whose line is missing.
+create or replace function devart_private.tasks_without_line(p_task_ids uuid[])
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    with recursive line (id, parent_task_id, workflow_run_id, created_by, depth) as (
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, 1 from devart.tasks t
-        where t.id = p_task_id
-        union all
-        select t.id, t.parent_task_id, t.workflow_run_id, t.created_by, l.depth + 1
-        from line l join devart.tasks t on t.id = l.parent_task_id
-        where l.depth < 100
-    ),
-    scopes (scope, scope_id) as (
-        select 'agent'::devart.budget_scope, p_agent_id
-        union select 'task', p_task_id
-        union select 'task', l.id from line l
-        union select 'run', l.workflow_run_id from line l
-        union select 'user', l.created_by from line l
+    with recursive above (id) as (
+        select unnest(p_task_ids)
+        union
+        select t.parent_task_id from above a join devart.tasks t on t.id = a.id
+        where t.parent_task_id is not null
+          and not exists (select from devart_private.task_lines l where l.task_id = t.id)
     )
-    select coalesce(array_agg(b.id order by b.id), '{}')
-    from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
+    select coalesce(array_agg(t.id), '{}') from above a join devart.tasks t on t.id = a.id
+    where t.parent_task_id is not null
+      and not exists (select from devart_private.task_lines l where l.task_id = t.id)
+$$;
+
+-- The set with one more member, unless that is null or in it already.
+create or replace function devart_private.with_member(p_set uuid[], p_member uuid)
+returns uuid[] language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select case when p_member is null or p_member = any (p_set) then p_set
+                else p_set || p_member end
+$$;
+
+-- Tasks that are older than the table of lines.
+select devart_private.begin_task_lines(array(
+    select t.id from devart.tasks t where t.parent_task_id is not null))
+where not exists (select from devart_private.task_lines);
+
+-- The budgets that apply to what an agent spends for a task, by id: the agent's own, and those of
+-- the task, its run and its creator, and of all tasks that it descends from, so that nobody escapes
+-- a limit by creating children. An agent that names no task works on those that it has in hand: the
+-- budgets of all of them apply, so that nobody escapes a limit by naming nothing.
+create or replace function devart_private.budgets_of(p_agent_id uuid, p_task_id uuid)
+returns uuid[] language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        with recursive work (id, workflow_run_id, created_by) as (
+            select t.id, t.workflow_run_id, t.created_by from devart.tasks t
+            where t.id = p_task_id
+            union all
+            select t.id, t.workflow_run_id, t.created_by from devart.tasks t
+            where p_task_id is null and t.agent_id = p_agent_id and t.status = 'IN_PROGRESS'
+        ),
+        line (continues_at, task_ids, run_ids, creator_ids) as (
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            from work w join devart_private.task_lines l on l.task_id = w.id
+            union
+            select l.continues_at, l.task_ids, l.run_ids, l.creator_ids
+            from line n join devart_private.task_lines l on l.task_id = n.continues_at
+        ),
+        scopes (scope, scope_id) as (
+            select 'agent'::devart.budget_scope, p_agent_id
+            union select 'task', p_task_id
+            union select 'task', w.id from work w
+            union select 'run', w.workflow_run_id from work w
+            union select 'user', w.created_by from work w
+            union select 'task', u from line l, unnest(l.task_ids) u
+            union select 'run', u from line l, unnest(l.run_ids) u
+            union select 'user', u from line l, unnest(l.creator_ids) u
+        )
+        select coalesce(array_agg(b.id order by b.id), '{}')
+        from scopes s join devart.budgets b on b.scope = s.scope and b.scope_id = s.scope_id
+    );
+end
 $$;
 
 -- Locks budgets in id order, opens their windows where the last one ended, and gives them.

@@ -68,7 +68,8 @@ end
 $$;
 
 -- Releases due holds of these services and budgets because somebody needs the money now. Takes only
--- what it can lock without waiting; the rest is maintain()'s.
+-- what it can lock without waiting; the rest is maintain()'s. One that meets an error is put off:
+-- whoever needs the money has nothing to do with it.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -76,11 +77,12 @@ declare
     v_due uuid[];
     v_services uuid[];
     v_budgets uuid[];
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(100);
     v_due := array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
         for no key update skip locked);
@@ -98,7 +100,7 @@ begin
     v_due := array(
         select h.id from devart.holds h
         where h.id = any (v_due) and h.service_id = any (v_services) and h.budget_ids <@ v_budgets);
-    return devart_private.release_holds(v_due, 'EXPIRED');
+    return devart_private.do_rows('expire_these_holds', v_due);
 end
 $$;
 
@@ -118,18 +120,27 @@ set search_path = pg_catalog, pg_temp as $$
       and t.lease_expires_at > now()
 $$;
 
+-- Releases these holds, whose time is up.
+create or replace function devart_private.expire_these_holds(p_ids uuid[])
+returns int language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.release_holds(p_ids, 'EXPIRED')
+$$;
+
 -- Releases holds whose time is up.
 create or replace function devart_private.expire_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
     perform devart_private.keep_holds_of_live_leases(p_limit);
-    return devart_private.release_holds(array(
+    return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp()
+        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
         order by h.expires_at limit p_limit
         for no key update skip locked
-    ), 'EXPIRED');
+    ));
 end
 $$;
 

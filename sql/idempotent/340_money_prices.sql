@@ -3,8 +3,8 @@
 -- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals;
 -- null: now) until further notice. Holds that are already made keep the price that they were made
 -- with.
--- Errors: P0002 no such service, 22023 effective_from is not after the price before it, 23514 unit
--- or price, 42501 not an admin.
+-- Errors: P0002 no such service, 22023 effective_from is no sensible time or not after the price
+-- before it, or the price is no number, 23514 unit or price, 42501 not an admin.
 create or replace function devart.set_service_price(
     service_id uuid, unit text, usd_per_unit numeric, effective_from timestamptz default null
 )
@@ -15,6 +15,8 @@ declare
     v_price devart.service_prices;
 begin
     perform devart_private.require_admin();
+    perform devart_private.check_moment('effective_from', v_from);
+    perform devart_private.check_amount('usd_per_unit', set_service_price.usd_per_unit, 1e12);
     perform s.id from devart.service_registry s
     where s.id = set_service_price.service_id for key share;
     if not found then

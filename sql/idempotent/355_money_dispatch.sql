@@ -26,7 +26,6 @@ declare
 begin
     select t.agent_id into v_agent_id from devart.tasks t
     where t.id = dispatch_task.task_id for no key update;
-    perform devart_private.free_granted_holds(dispatch_task.task_id, v_agent_id);
     v_answer := devart.reserve_charge(
         dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
@@ -43,9 +42,14 @@ begin
 end
 $$;
 
--- What people granted a task (grant_budget) and no claim has taken up is what its agent asks for
--- now: given back, to be reserved again in the same transaction.
-create or replace function devart_private.free_granted_holds(p_task_id uuid, p_agent_id uuid)
+drop function if exists devart_private.free_granted_holds(uuid, uuid);
+
+-- What people granted a task (431_approval_budget.sql) with this service and no claim has taken up
+-- is what its agent asks for now: given back, to be reserved again in the same transaction. Called
+-- by reserve_charge once it knows that the caller may ask and has not been answered before.
+create or replace function devart_private.free_granted_holds(
+    p_task_id uuid, p_agent_id uuid, p_service_id uuid
+)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -54,6 +58,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = p_task_id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and coalesce(h.delegated_from, h.service_id) = p_service_id
         for no key update);
     if v_granted <> '{}' then
         perform devart_private.lock_budgets(devart_private.budgets_of(p_agent_id, p_task_id), true);

@@ -2,6 +2,23 @@
 -- and budgets. (Who may do so by hand is in 900_policies.sql and 950_grants.sql, and by an approval
 -- in 420_approvals.sql.)
 
+-- Refuses what is no amount of money: NaN, infinity, and p_too_much or more. (What is negative, the
+-- tables refuse.) Errors: 22023.
+create or replace function devart_private.check_amount(
+    p_field text, p_amount numeric, p_too_much numeric
+)
+returns void language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_amount in ('NaN', 'Infinity', '-Infinity') then
+        perform devart_private.refuse_argument(p_field, 'must be a number');
+    elsif p_amount >= p_too_much then
+        perform devart_private.refuse_argument(
+            p_field, format('must be less than %s', trim_scale(p_too_much)));
+    end if;
+end
+$$;
+
 -- The service, locked, in the window of this moment. Errors: P0002.
 create or replace function devart_private.service_to_change(p_service_id uuid)
 returns devart.service_registry language plpgsql
@@ -36,6 +53,8 @@ begin
         perform devart_private.refuse_argument(
             'amount_usd', 'or budget_usd must be given, and only one of them');
     end if;
+    perform devart_private.check_amount('amount_usd', increase_budget.amount_usd, 1e12);
+    perform devart_private.check_amount('budget_usd', increase_budget.budget_usd, 1e21);
     if increase_budget.amount_usd <= 0 then
         perform devart_private.refuse_argument('amount_usd', 'must be more than 0');
     end if;
@@ -71,6 +90,8 @@ begin
     perform devart_private.check_changes(update_service.changes, array[
         'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
         'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+    perform devart_private.check_amount(
+        'budget_usd', (update_service.changes ->> 'budget_usd')::numeric, 1e21);
     v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
@@ -114,6 +135,8 @@ begin
     perform devart_private.check_changes(
         update_budget.changes,
         array['budget_usd', 'period', 'time_zone', 'hard_limit', 'alert_thresholds']);
+    perform devart_private.check_amount(
+        'budget_usd', (update_budget.changes ->> 'budget_usd')::numeric, 1e21);
     v_budget := jsonb_populate_record(v_budget, update_budget.changes);
     update devart.budgets b
     set budget_usd = v_budget.budget_usd, period = v_budget.period, time_zone = v_budget.time_zone,

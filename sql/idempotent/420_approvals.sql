@@ -11,6 +11,11 @@
 --     does what was approved; with the service that people want billed instead, if they do
 --   approval_rejected_<subject>(devart.approvals, text) returns void
 --     what becomes of the subject without approval, and why: rejected, or nobody decided in time
+-- and, if others than who asked may not approve either:
+--   approval_interested_<subject>(devart.approvals) returns uuid[]
+--     people whose own matter it is
+--
+-- Lock order: the task that an approval is about, if any, then the approval.
 -- They are called by their name, which is made of an enum's value in a schema where only the owner
 -- creates functions, so no caller can put a function of their own there.
 
@@ -94,14 +99,31 @@ begin
         perform devart_private.refuse_argument('decision', format(
             'must be %s for subject %s', array_to_string(v_decisions, ' or '), v_approval.subject));
     end if;
-    if v_voter = v_approval.requested_by and decide_approval.decision <> 'reject' then
+    if decide_approval.decision <> 'reject'
+       and v_voter = any (devart_private.approval_interested(v_approval)) then
         raise exception 'nobody may approve their own request' using errcode = '42501';
     end if;
     insert into devart.approval_votes (approval_id, voter, approve, comment, substitute_service_id)
     values (v_approval.id, coalesce(v_voter, '00000000-0000-0000-0000-000000000000'),
             decide_approval.decision <> 'reject', decide_approval.comment,
             decide_approval.service_id);
+    update devart.approvals a set last_vote_at = clock_timestamp() where a.id = v_approval.id;
     return devart_private.conclude_approval(v_approval, decide_approval.service_id);
+end
+$$;
+
+-- Who may not approve it: whoever asked, and those whose own matter the subject is.
+create or replace function devart_private.approval_interested(p_approval devart.approvals)
+returns uuid[] language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_handler regproc := devart_private.approval_handler('interested', p_approval.subject);
+    v_people uuid[] := '{}';
+begin
+    if v_handler is not null then
+        execute format('select %s($1)', v_handler) into v_people using p_approval;
+    end if;
+    return v_people || p_approval.requested_by;
 end
 $$;
 
@@ -113,6 +135,9 @@ declare
     v_approval devart.approvals;
     v_is_current boolean;
 begin
+    perform t.id from devart.tasks t
+    where t.id = (select a.subject_id from devart.approvals a where a.id = p_approval_id)
+    for no key update;
     select a.* into v_approval from devart.approvals a where a.id = p_approval_id for update;
     if not found then
         perform devart_private.refuse_argument(
@@ -178,8 +203,9 @@ begin
 end
 $$;
 
--- Ends approvals that nobody decided in time. Returns how many.
-create or replace function devart_private.expire_approvals()
+-- Ends these approvals, which nobody decided in time; those that somebody decides just now are left
+-- to them. Returns how many.
+create or replace function devart_private.expire_these_approvals(p_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -187,14 +213,34 @@ declare
     v_count int := 0;
 begin
     for v_approval in
-        update devart.approvals a set status = 'EXPIRED', decided_at = now()
-        where a.status = 'PENDING' and a.expires_at <= now()
-        returning a.*
+        select a.* from devart.approvals a where a.id = any (p_ids) order by a.expires_at
     loop
+        perform t.id from devart.tasks t where t.id = v_approval.subject_id
+        for no key update skip locked;
+        continue when not found
+            and exists (select from devart.tasks t where t.id = v_approval.subject_id);
+        update devart.approvals a set status = 'EXPIRED', decided_at = now()
+        where a.id = v_approval.id and a.status = 'PENDING'
+        returning a.* into v_approval;
+        continue when not found;
         perform devart_private.reject_subject(v_approval, 'approval expired');
         v_count := v_count + 1;
     end loop;
     return v_count;
+end
+$$;
+
+-- Ends approvals that nobody decided in time. Returns how many.
+create or replace function devart_private.expire_approvals()
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('expire_these_approvals');
+begin
+    return devart_private.do_rows('expire_these_approvals', array(
+        select a.id from devart.approvals a
+        where a.status = 'PENDING' and a.expires_at <= now() and a.id <> all (v_put_off)
+        order by a.expires_at limit 1000));
 end
 $$;
 

@@ -24,6 +24,26 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
+-- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
+-- made one above it counts also when that one was deleted (devart_private.budgets_of).
+create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
+returns uuid[] language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with recursive line (id, parent_task_id, created_by) as (
+        select t.id, t.parent_task_id, t.created_by from devart.tasks t
+        where t.id = p_approval.subject_id
+        union
+        select t.id, t.parent_task_id, t.created_by
+        from line l join devart.tasks t on t.id = l.parent_task_id
+    )
+    select array(
+        select l.created_by from line l where l.created_by is not null
+        union
+        select b.scope_id from devart.budgets b
+        where b.scope = 'user'
+          and b.id = any (devart_private.budgets_of(null, p_approval.subject_id)))
+$$;
+
 -- Raises each hard limit that stands in the way of p_wait by what is missing, as people approved.
 -- Budgets first, then the service. (Who may approve is decided in 420_approvals.sql.)
 create or replace function devart_private.raise_budgets_for(p_wait devart_private.budget_waits)
@@ -69,18 +89,20 @@ begin
     if p_substitute is null then
         perform devart_private.raise_budgets_for(v_wait);
     else
+        -- Before the money is set aside: an edit voids what was granted before it.
+        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
         v_wait.service_id := p_substitute;
     end if;
     v_verdict := devart_private.hold_for_task(
         v_wait.service_id, v_wait.needed_usd, v_wait.agent_id, v_task_id, interval '1 day');
     if not (v_verdict ->> 'admitted')::boolean then
-        raise exception 'the money cannot be set aside: %', v_verdict ->> 'reason'
-            using errcode = '55000';
+        perform devart_private.refuse_argument(
+            'approval_id',
+            format('names an approval whose money cannot be set aside: %s',
+                   left(v_verdict ->> 'reason', 1000)),
+            '55000');
     end if;
     perform devart_private.resume_task(v_task_id);
-    if p_substitute is not null then
-        update devart.tasks t set service_id = p_substitute where t.id = v_task_id;
-    end if;
 end
 $$;
 

@@ -96,9 +96,47 @@ set search_path = pg_catalog, pg_temp as $$
     ) backlog
 $$;
 
--- Invites to every waiting task, or to those of one lane: what the bridge does when it finds that a
--- queue is new, or empty while tasks wait. Returns how many.
-create or replace function devart_private.invite_waiting_tasks(routing_key text default null)
+-- Lanes that were deleted leave queues behind, which the bridge deletes in its turn.
+create or replace function devart_private.lanes_after_delete_retire()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if devart_private.task_messages_wanted() then
+        insert into devart_private.retired_lanes (routing_key)
+        select distinct devart_private.task_routing_key(g.required_capabilities) from gone g
+        on conflict do nothing;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger lanes_after_delete_retire after delete on devart_private.lanes
+    referencing old table as gone
+    for each statement execute function devart_private.lanes_after_delete_retire();
+
+-- The routing keys of up to 1000 deleted lanes whose queues may still be there. A lane that has
+-- come back is forgotten.
+create or replace function devart_private.retired_lanes()
+returns setof text language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    delete from devart_private.retired_lanes r
+    using devart_private.lanes l
+    where r.routing_key = devart_private.task_routing_key(l.required_capabilities);
+    select r.routing_key from devart_private.retired_lanes r order by r.retired_at limit 1000
+$$;
+
+-- The queues of these lanes are gone.
+create or replace function devart_private.forget_retired_lanes(routing_keys text[])
+returns void language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    delete from devart_private.retired_lanes r
+    where r.routing_key = any (forget_retired_lanes.routing_keys)
+$$;
+
+-- Invites to every waiting task, or to those of some lanes: what the bridge does when it finds that
+-- queues are new, or empty while tasks wait. Returns how many.
+drop function if exists devart_private.invite_waiting_tasks(text);
+create or replace function devart_private.invite_waiting_tasks(routing_keys text[] default null)
 returns bigint language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -110,10 +148,19 @@ begin
     select array_agg(t.id order by t.priority, t.ready_at) into v_task_ids
     from devart_private.lanes l
     join devart.tasks t on t.lane_id = l.id and t.status = 'TODO'
-    where invite_waiting_tasks.routing_key is null
-       or invite_waiting_tasks.routing_key
-          = devart_private.task_routing_key(l.required_capabilities);
+    where invite_waiting_tasks.routing_keys is null
+       or devart_private.task_routing_key(l.required_capabilities)
+          = any (invite_waiting_tasks.routing_keys);
     perform devart_private.send_task_messages('invite', v_task_ids);
     return coalesce(cardinality(v_task_ids), 0);
 end
+$$;
+
+-- The same for one lane: what bridges of the release before call.
+create or replace function devart_private.invite_waiting_tasks(routing_key text)
+returns bigint language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.invite_waiting_tasks(
+        case when invite_waiting_tasks.routing_key is not null
+            then array[invite_waiting_tasks.routing_key] end)
 $$;

@@ -10,12 +10,15 @@
 -- Errors: those of the namesake; 42501 or 22023 for a role that the login may not take on.
 
 -- Priorities are text here: a login without rights on the schema devart cannot name its types.
+drop function if exists devart_private.create_task_as(
+    text, text, text, text, text, jsonb, uuid, uuid, text[], timestamptz, int, numeric, uuid[],
+    boolean, text);
 create or replace function devart_private.create_task_as(
     caller_role text, caller_claims text, title text, description text, priority text,
     payload jsonb, parent_task_id uuid, service_id uuid, required_capabilities text[],
     run_at timestamptz, max_retries int, estimated_cost_usd numeric, depends_on uuid[],
     needs_approval boolean,
-    traceparent text
+    traceparent text, idempotency_key text, timeout_seconds int
 )
 returns devart.tasks language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -27,7 +30,8 @@ begin
         payload => payload, parent_task_id => parent_task_id, service_id => service_id,
         required_capabilities => required_capabilities, run_at => run_at,
         max_retries => max_retries, estimated_cost_usd => estimated_cost_usd,
-        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent);
+        depends_on => depends_on, needs_approval => needs_approval, traceparent => traceparent,
+        idempotency_key => idempotency_key, timeout_seconds => timeout_seconds);
 end
 $$;
 
@@ -69,6 +73,18 @@ begin
     caller_role := set_config('role', caller_role, true);
     return query select * from devart.extend_lease(
         task_id => task_id, lease_token => lease_token, seconds => seconds);
+end
+$$;
+
+create or replace function devart_private.release_task_as(
+    caller_role text, caller_claims text, task_id uuid, lease_token uuid
+)
+returns table (status text, run_at timestamptz, lease_expires_at timestamptz) language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return query select * from devart.release_task(task_id => task_id, lease_token => lease_token);
 end
 $$;
 

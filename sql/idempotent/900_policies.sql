@@ -8,7 +8,7 @@ declare
 begin
     for v_table in
         select c.oid::regclass from pg_class c
-        where c.relkind in ('r', 'p')
+        where c.relkind in ('r', 'p') and not c.relrowsecurity
           and c.relnamespace in ('devart'::regnamespace, 'devart_private'::regnamespace)
     loop
         execute format('alter table %s enable row level security', v_table);
@@ -25,15 +25,17 @@ begin
 end
 $$;
 
--- Whether an agent works on the task, or made it. A definer, since a policy on tasks cannot read
--- tasks.
+-- Whether an agent works on the task or on its parent, or made it. A definer, since a policy on
+-- tasks cannot read tasks.
 create or replace function devart.is_my_task(task_id uuid)
 returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from devart.tasks t
-        where t.id = is_my_task.task_id and devart.my_agent_id() in (t.agent_id, t.created_by));
+        where t.id = is_my_task.task_id
+          and (devart.my_agent_id() in (t.agent_id, t.created_by)
+               or t.parent_task_id in (select devart.my_tasks_in_progress())));
 end
 $$;
 
@@ -49,6 +51,17 @@ begin
 end
 $$;
 
+-- What the agent works on at this moment.
+create or replace function devart.my_tasks_in_progress()
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
+    select t.id from devart.tasks t
+    where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id();
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -60,8 +73,10 @@ create policy tasks_edit on devart.tasks for update to authenticated
     using ((select devart.is_supervisor()) and status not in ('IN_PROGRESS', 'DONE', 'CANCELLED'));
 create policy tasks_delete on devart.tasks for delete to authenticated
     using ((select devart.is_supervisor()) and status <> 'IN_PROGRESS');
+-- Children of what it works on as well: an earlier attempt, by another agent, may have made them.
 create policy tasks_read_own on devart.tasks for select to devart_agent
-    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id()));
+    using (agent_id = (select devart.my_agent_id()) or created_by = (select devart.my_agent_id())
+           or parent_task_id in (select devart.my_tasks_in_progress()));
 create policy tasks_create_child on devart.tasks for insert to devart_agent
     with check (
         devart.is_my_task_in_progress(parent_task_id)
@@ -76,7 +91,7 @@ create policy task_dependencies_create on devart.task_dependencies for insert to
 create policy task_dependencies_read_own on devart.task_dependencies for select to devart_agent
     using (devart.is_my_task(task_id));
 create policy task_dependencies_create_own on devart.task_dependencies for insert to devart_agent
-    with check (devart.is_my_task(task_id));
+    with check (devart.is_my_task(task_id) and devart.is_my_task(depends_on));
 
 -- task_events, charges
 create policy task_events_read on devart.task_events for select to authenticated
@@ -145,3 +160,20 @@ create policy charges_read_all on devart.charges for select to devart_grafana us
 create policy service_registry_read_all on devart.service_registry for select to devart_grafana
     using (true);
 create policy budgets_read_all on devart.budgets for select to devart_grafana using (true);
+
+-- Members of devart_operator see and change what service_role does, which bypasses policies.
+do $$
+declare
+    v_table regclass;
+begin
+    for v_table in
+        select c.oid::regclass from pg_class c
+        where c.relkind in ('r', 'p') and c.relnamespace = 'devart'::regnamespace
+    loop
+        execute format(
+            'create policy operators on %s for all to devart_operator
+                using (true) with check (true)',
+            v_table);
+    end loop;
+end
+$$;

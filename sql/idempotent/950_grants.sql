@@ -2,24 +2,29 @@
 -- removed here is gone after the next migrate.
 
 revoke all on all tables in schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 revoke all on all functions in schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 revoke all on schema devart, devart_private
-    from public, anon, authenticated, devart_agent, authenticator;
+    from public, anon, authenticated, devart_agent, authenticator, devart_operator;
 
 -- Operators
-grant usage on schema devart, devart_private to service_role;
-grant execute on all functions in schema devart_private to service_role;
-grant select, insert, update, delete on all tables in schema devart to service_role;
-grant execute on all functions in schema devart to service_role;
+grant usage on schema devart, devart_private to service_role, devart_operator;
+grant execute on all functions in schema devart_private to service_role, devart_operator;
+grant select, insert, update, delete on all tables in schema devart
+    to service_role, devart_operator;
+grant execute on all functions in schema devart to service_role, devart_operator;
 
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
 grant execute on function
     devart.uuid_v7(), devart.my_user_id(), devart.my_agent_id(), devart.get_my_role(),
-    devart.is_supervisor(), devart.render_template(text, jsonb)
+    devart.is_supervisor(), devart.render_template(text, jsonb), devart.readable_json(jsonb)
     to anon, authenticated, devart_agent;
+
+-- Whoever writes JSON: its domains ask this function with the writer's rights.
+grant execute on function devart_private.check_json(jsonb, text, int)
+    to authenticated, devart_agent;
 
 -- People
 grant select on
@@ -31,11 +36,11 @@ grant select on
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,
               required_capabilities, run_at, max_retries, estimated_cost_usd, idempotency_key,
-              traceparent, status)
+              traceparent, timeout_seconds, needs_approval, request_digest, status)
     on devart.tasks to authenticated, devart_agent;
 -- Not run_at: it decides the status, whose history only update_task and its like may write.
 grant update (title, description, priority, payload, service_id, required_capabilities,
-              max_retries, estimated_cost_usd)
+              max_retries, estimated_cost_usd, timeout_seconds)
     on devart.tasks to authenticated;
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
@@ -53,8 +58,14 @@ grant delete on devart.budgets to authenticated;
 grant execute on function
     devart.create_task(
         text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
-        uuid[], boolean, text, text),
-    devart.create_tasks(jsonb)
+        uuid[], boolean, text, text, int),
+    devart.create_tasks(jsonb),
+    devart.task_request_digest(
+        text, text, devart.task_priority, jsonb, uuid, uuid, text[], timestamptz, int, numeric,
+        uuid[], boolean, int),
+    devart.child_of_earlier_attempt(uuid, text),
+    devart.find_tasks(
+        text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
 grant execute on function
     devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
@@ -65,7 +76,7 @@ grant execute on function
     devart.increase_budget(uuid, numeric, numeric),
     devart.set_service_price(uuid, text, numeric, timestamptz),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
-    devart.delete_budget(uuid)
+    devart.delete_budget(uuid), devart.release_charge(uuid)
     to authenticated;
 
 -- Agents
@@ -74,10 +85,11 @@ grant select on
     devart.holds, devart.service_registry, devart.service_prices, devart.service_status
     to devart_agent;
 grant execute on function
-    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid),
+    devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
-    devart.extend_lease(uuid, uuid, int), devart.complete_task(uuid, uuid, jsonb),
+    devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),
+    devart.complete_task(uuid, uuid, jsonb),
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
@@ -92,12 +104,15 @@ grant usage on schema devart_private to authenticator;
 grant execute on function
     devart_private.authenticate_agent_key(text, bytea),
     devart_private.authenticate_password_hash(text),
+    devart_private.agent_may_listen(uuid), devart_private.agent_may_take_from(uuid, text),
     devart_private.receive_github_delivery(text, text, jsonb),
     devart_private.begin_idempotent(text, text, bytea),
     devart_private.finish_idempotent(text, text, int, jsonb),
     devart_private.maintain(), devart_private.is_ready(),
+    devart_private.readiness(text[]), devart_private.can_grow(),
     devart_private.create_task_as, devart_private.complete_task_as,
     devart_private.report_task_failure_as, devart_private.extend_lease_as,
+    devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
     devart_private.release_charge_as
@@ -121,7 +136,8 @@ begin
                 devart_private.fail_outbox(text, bigint[], uuid[], text[], float8[], int),
                 devart_private.extend_outbox(text, bigint[], uuid[], interval),
                 devart_private.return_outbox(text, bigint[], uuid[]),
-                devart_private.outbox_depth(text), devart_private.is_ready()
+                devart_private.outbox_depth(text), devart_private.is_ready(),
+                devart_private.readiness(text[])
                 to %I', v_role);
     end loop;
 end
@@ -129,7 +145,9 @@ $$;
 
 -- The bridge to RabbitMQ compares queues with lanes
 grant execute on function
-    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text)
+    devart_private.task_lanes(float8), devart_private.invite_waiting_tasks(text[]),
+    devart_private.invite_waiting_tasks(text),
+    devart_private.retired_lanes(), devart_private.forget_retired_lanes(text[])
     to devart_bridge_rabbitmq;
 
 -- Grafana: the columns that dashboards/grafana shows, and those that the views it reads are made

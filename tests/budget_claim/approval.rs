@@ -1,13 +1,14 @@
 //! People decide about tasks that wait for money.
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::{approval_of, complete, decide};
 use crate::support::budget::{
     audit, budget, charge, claim_funded, costly_task, reserve, service, settle, standing, usd,
 };
-use crate::support::queue::status;
-use crate::support::{Database, sqlstate};
+use crate::support::queue::{create, status};
+use crate::support::{Caller, Database, run_sql, sqlstate};
 
 #[tokio::test]
 async fn an_approved_task_gets_its_money_and_nobody_else_does() -> Result<()> {
@@ -99,6 +100,50 @@ async fn another_service_can_be_made_to_pay_and_a_rejected_task_is_cancelled() -
     let (approval, _) = approval_of(&db, second).await?;
     assert_eq!(decide(&db, approval, "reject", None).await?, "REJECTED");
     assert_eq!(status(&db.owner, second).await?, "CANCELLED");
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_raises_their_own_budget_for_what_descends_from_a_task_that_they_deleted()
+-> Result<()> {
+    let db = Database::create().await?;
+    let (agent, id) = (
+        db.agent(&[]).await?,
+        service(&db.owner, "model", "100").await?,
+    );
+    let author = db.person("supervisor").await?;
+    let Caller::Person(author_id) = author else {
+        unreachable!()
+    };
+    budget(&db.owner, "user", author_id, "2").await?;
+    let mut session = db.session_as(author).await?;
+    let parent = create(
+        &mut session,
+        json!({"title": "parent", "run_at": "2999-01-01"}),
+    )
+    .await?;
+    let child = create(
+        &db.owner,
+        json!({
+            "title": "child", "parent_task_id": parent, "service_id": id, "estimated_cost_usd": 3,
+        }),
+    )
+    .await?;
+    sqlx::query("select devart.delete_task($1)")
+        .bind(parent)
+        .execute(&mut session)
+        .await?;
+    assert!(claim_funded(&db.owner, agent.id, 5).await?.is_empty());
+    let (approval, _) = approval_of(&db, child).await?;
+    let approve = format!("select devart.decide_approval('{approval}', 'approve')");
+    assert_eq!(
+        sqlstate(&run_sql(&mut session, approve.clone()).await),
+        "42501"
+    );
+    let mut other = db.session_as(db.person("supervisor").await?).await?;
+    run_sql(&mut other, approve).await?;
+    assert_eq!(claim_funded(&db.owner, agent.id, 5).await?.len(), 1);
     audit(&db.owner).await;
     Ok(())
 }

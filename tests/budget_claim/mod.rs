@@ -3,6 +3,7 @@
 mod approval;
 mod dispatch;
 mod funding;
+mod granted;
 mod race;
 mod release;
 mod waiting;

@@ -208,7 +208,7 @@ impl Model {
         let billed = usable
             .iter()
             .copied()
-            .find(|&service| cents <= room(service));
+            .find(|&service| cents <= room(service).max(0));
         let best = usable
             .iter()
             .map(|&service| room(service).max(0))

@@ -1,10 +1,12 @@
-//! Tasks over RabbitMQ while everything around them dies: each is finished, none twice, none is lost, and the money adds up.
+//! Tasks over RabbitMQ while everything around them dies and rows among them are poisoned: each task
+//! is finished, none twice, none is lost, each poisoned row is set aside, and the money adds up.
 //!
 //! `DEVART_CHAOS_TASKS` says how many (5,000 by default), `DEVART_CHAOS_SEED` repeats a run's disturbances:
 //! `DEVART_CHAOS_TASKS=100000 cargo test --release --locked -- chaos --nocapture`
 
 mod accounts;
-mod network;
+pub(crate) mod network;
+mod poison;
 mod world;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use uuid::Uuid;
 
 use crate::support::wait::within;
+use poison::Poison;
 use world::{Disturbance, World, pause};
 
 const TASKS: usize = 5_000;
@@ -31,14 +34,16 @@ async fn every_task_is_finished_once_whatever_dies_meanwhile() -> Result<()> {
     say(&format!("DEVART_CHAOS_SEED={seed} with {tasks} tasks"));
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::create().await?;
+    let mut poison = Poison::new(&mut random);
     let started = Instant::now();
-    disturb_while_working(&mut world, tasks, &mut random).await?;
-    wait_until_all_is_done(&world, tasks).await;
+    disturb_while_working(&mut world, tasks, &mut poison, &mut random).await?;
+    wait_until_all_is_done(&world, tasks, &poison).await;
     say(&format!(
         "{tasks} tasks took {:.0} s",
         started.elapsed().as_secs_f64()
     ));
-    check(&world, tasks as i64).await
+    poison.check(&world.pool).await?;
+    check(&world, tasks as i64, poison.tasks() as i64).await
 }
 
 fn number(variable: &str) -> Result<Option<u64>> {
@@ -56,11 +61,17 @@ fn say(line: &str) {
 }
 
 /// Each disturbance comes while there is work of its own.
-async fn disturb_while_working(world: &mut World, tasks: usize, random: &mut StdRng) -> Result<()> {
+async fn disturb_while_working(
+    world: &mut World,
+    tasks: usize,
+    poison: &mut Poison,
+    random: &mut StdRng,
+) -> Result<()> {
     let disturbances = disturbances(tasks, random);
     let mut left = tasks;
     for (index, disturbance) in disturbances.iter().enumerate() {
         let share = left / (disturbances.len() - index);
+        poison.plant(&world.pool).await;
         world.create_tasks(share, random).await;
         left -= share;
         pause(random, 0..1_000).await;
@@ -79,7 +90,7 @@ fn disturbances(tasks: usize, random: &mut StdRng) -> Vec<Disturbance> {
     all
 }
 
-async fn wait_until_all_is_done(world: &World, tasks: usize) {
+async fn wait_until_all_is_done(world: &World, tasks: usize, poison: &Poison) {
     let patience = Duration::from_secs(120 + tasks as u64 / 50);
     let mut shown = Instant::now();
     within(patience, "every task is finished", async || {
@@ -91,27 +102,34 @@ async fn wait_until_all_is_done(world: &World, tasks: usize) {
         (done == tasks as i64 && outbox == 0).then_some(())
     })
     .await;
+    within(patience, "every poisoned row is set aside", async || {
+        poison.is_over(&world.pool).await
+    })
+    .await;
 }
 
-/// Finished tasks, and rows of the outbox.
+/// Finished tasks, and messages that are to be delivered.
 async fn progress(world: &World) -> Option<(i64, i64)> {
     sqlx::query_as(
         "select (select count(*) from devart.tasks where status = 'DONE'),
-                (select count(*) from devart_private.outbox)",
+                (select count(*) from devart_private.outbox where buried_at is null)",
     )
     .fetch_one(&world.pool)
     .await
     .ok()
 }
 
-async fn check(world: &World, tasks: i64) -> Result<()> {
+async fn check(world: &World, tasks: i64, poisoned: i64) -> Result<()> {
     let (all, finished, finishes): (i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from devart.tasks),
                 count(distinct task_id), count(*) from devart.task_events where to_status = 'DONE'",
     )
     .fetch_one(&world.pool)
     .await?;
-    ensure!(all == tasks, "{all} tasks instead of {tasks}");
+    ensure!(
+        all == tasks + poisoned,
+        "{all} tasks instead of {tasks} and {poisoned} poisoned ones"
+    );
     ensure!(
         finished == tasks,
         "{finished} of {tasks} tasks are finished"
@@ -124,9 +142,10 @@ async fn check(world: &World, tasks: i64) -> Result<()> {
 /// The lease under which a task was finished is one under which somebody did the work, and nobody was told that
 /// work under another lease was accepted.
 async fn check_journals(world: &World) -> Result<()> {
-    let leases: Vec<(Uuid, Uuid)> = sqlx::query_as("select id, lease_token from devart.tasks")
-        .fetch_all(&world.pool)
-        .await?;
+    let leases: Vec<(Uuid, Uuid)> =
+        sqlx::query_as("select id, lease_token from devart.tasks where status = 'DONE'")
+            .fetch_all(&world.pool)
+            .await?;
     let finished_under: BTreeMap<Uuid, Uuid> = leases.into_iter().collect();
     let mut worked = BTreeMap::new();
     for (what, task, lease) in world.journals()? {

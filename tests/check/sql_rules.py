@@ -41,7 +41,21 @@ _KEYWORDS = frozenset(
 _BEFORE_RELATION = frozenset({"from", "join", "into", "update"})
 _AFTER_CREATE = frozenset({"table", "view", "function", "type", "domain", "sequence", "procedure"})
 _NOT_A_RELATION = frozenset(
-    {"select", "lateral", "only", "set", "strict", "of", "on", "no", "key", "skip", "nowait", "q"}
+    {
+        "select",
+        "lateral",
+        "only",
+        "set",
+        "strict",
+        "of",
+        "on",
+        "no",
+        "key",
+        "skip",
+        "nowait",
+        "rows",
+        "q",
+    }
 )
 _PINNED = re.compile(r"set\s+search_path\s*(?:=|to)\s*(?:pg_catalog\s*,\s*pg_temp|qq)\b")
 _CREATE_FUNCTION = re.compile(r"\bcreate\s+(?:or\s+replace\s+)?(?:function|procedure)\s+([\w.]+)")

@@ -34,17 +34,21 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticated", "select devart.retry_task(id) from devart.tasks where title = 'a'"),
     ("authenticated", "select devart.delete_task(id) from devart.tasks where title = 'edited'"),
     ("authenticated", "delete from devart.tasks where title = 'child by insert'"),
+    ("authenticated", "update devart.tasks set description = 'edited' where title = 'refused'"),
     ("service_role", "select devart_private.task_in_state(id, '{TODO}', 'seen') from devart.tasks where title = 'open'"),
     ("second", "select devart.decide_approval(a.id, 'approve') from devart.approvals a
         join devart.tasks t on t.id = a.subject_id where t.title = 'asking'"),
     ("authenticated", "select devart.decide_approval(a.id, 'reject') from devart.approvals a
-        join devart.tasks t on t.id = a.subject_id where t.title = 'refused'"),
+        join devart.tasks t on t.id = a.subject_id
+        where t.title = 'refused' and a.status = 'PENDING'"),
     // agents
     ("authenticated", "select devart.register_agent('new', '{go,c}')"),
     ("authenticated", "select devart.revoke_agent_key(a.id, k ->> 'key_id')
         from devart.agents a, devart.rotate_agent_key(a.id) k where a.name = 'new'"),
     ("authenticated", "select devart.set_agent_activation(id, false) from devart.agents where name = 'new'"),
     ("authenticator", "select devart_private.authenticate_agent_key('none', '\\x00')"),
+    ("authenticator", "select devart_private.agent_may_listen(gen_random_uuid()),
+        devart_private.agent_may_take_from(gen_random_uuid(), 'tasks.todo')"),
     // work
     ("devart_agent", "select devart.agent_heartbeat()"),
     ("devart_agent", "select devart.is_my_task(c.task_id), devart.is_my_task_in_progress(c.task_id),
@@ -52,6 +56,8 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart.claim_next_task() c"),
     ("devart_agent", "select devart.complete_tasks(array[c.task_id], array[c.lease_token], array['{}'::jsonb])
         from devart.claim_tasks(max_tasks => 1, claim_key => gen_random_uuid()) c"),
+    ("devart_agent", "select devart.release_task(c.task_id, c.lease_token)
+        from devart.claim_tasks(max_tasks => 1) c"),
     ("devart_agent", "select devart.report_task_failure(c.task_id, c.lease_token, 'broken', true)
         from devart.claim_tasks(max_tasks => 1) c"),
     ("devart_agent", "select devart.report_task_failure(c.task_id, c.lease_token, 'broken', false)
@@ -59,6 +65,9 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticated", "select devart.create_task('by message')"),
     ("devart_agent", "select devart.start_task('{message}')"),
     ("devart_agent", "insert into devart.tasks (title, parent_task_id) values ('child', '{message}')"),
+    ("devart_agent", "select devart.create_task(
+        'keyed child', parent_task_id => '{message}', idempotency_key => 'k')
+        from devart.my_tasks_in_progress()"),
     // money
     ("authenticated", "insert into devart.service_registry (name, budget_usd, period, time_zone)
         values ('third', 10, 'day', 'UTC')"),
@@ -101,6 +110,7 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart_private.claim_outbox('telegram.alert', 1, '1 minute') c"),
     ("service_role", "select devart_private.outbox_depth('telegram.alert')"),
     ("service_role", "select devart_private.outbox_topics()"),
+    ("service_role", "select devart_private.buried_outbox_ids('telegram.alert')"),
     ("service_role", "select devart_private.replay_outbox('telegram.alert', array[r.id])
         from devart_private.outbox_rows('telegram.alert', true, 1) r"),
     ("service_role", "select devart_private.purge_outbox('telegram.alert', array[r.id])
@@ -109,10 +119,17 @@ pub const CALLS: &[(&str, &str)] = &[
     ("service_role", "select devart_private.send_task_messages('invite', array['{message}']::uuid[])"),
     ("service_role", "select devart_private.task_lanes(0)"),
     ("service_role", "select devart_private.invite_waiting_tasks()"),
+    ("service_role", "select devart_private.invite_waiting_tasks('todo')"),
+    ("service_role", "select devart_private.retired_lanes()"),
+    // Its trigger is for each statement.
+    ("devart_owner", "delete from devart_private.lanes l where l.id operator(pg_catalog.=) -1"),
+    ("service_role", "select devart_private.forget_retired_lanes('{todo}')"),
     // the API and time
     ("authenticator", "select devart_private.begin_idempotent('p', 'k', '\\x00')"),
     ("authenticator", "select devart_private.finish_idempotent('p', 'k', 200, '{}')"),
     ("authenticator", "select devart_private.receive_github_delivery('1', 'pull_request', '{pull_request}')"),
     ("authenticator", "select devart_private.is_ready()"),
+    ("authenticator", "select devart_private.can_grow()"),
+    ("authenticated", "select devart.find_tasks('task')"),
     ("authenticator", "select devart_private.maintain()"),
 ];

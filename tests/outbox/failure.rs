@@ -4,7 +4,7 @@ use std::future::ready;
 use std::time::Duration;
 
 use anyhow::Result;
-use devart_kit::outbox::{Delivery, HandlerError, OutboxOptions};
+use devart_kit::outbox::{Delivery, HandlerError, OutboxHandler, OutboxOptions};
 use sqlx::PgPool;
 
 use super::{database, url, work};
@@ -143,5 +143,38 @@ async fn a_panicking_handler_is_a_failed_attempt() -> Result<()> {
     .await;
     worker.stop().await?;
     assert!(rows[0].last_error.contains("unlucky"), "{rows:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_no_longer_tell_outcomes_ends_and_says_so() -> Result<()> {
+    let delivered = |_: Delivery<Message>| ready(Ok(()));
+    let refused = |_: Delivery<Message>| ready(Err(HandlerError::retry("no")));
+    ends_without(
+        "revoke execute on function devart_private.acknowledge_outbox(text, bigint[], uuid[])
+         from devart_bridge_rabbitmq",
+        Script::new(delivered),
+    )
+    .await?;
+    ends_without(
+        "revoke execute on function devart_private.fail_outbox(
+             text, bigint[], uuid[], text[], float8[], int)
+         from devart_bridge_rabbitmq",
+        Script::new(refused),
+    )
+    .await
+}
+
+/// A worker that lost a grant ends by itself.
+async fn ends_without(revoke: &'static str, handler: impl OutboxHandler) -> Result<()> {
+    let db = database().await?;
+    sqlx::raw_sql(revoke).execute(&db.owner).await?;
+    let worker = Worker::start(&url(&db), handler, quick())?;
+    enqueue(&db.owner, None, 1, 1).await?;
+    let error = worker.end().await.expect_err("it may not go on");
+    assert!(
+        format!("{error:#}").contains("permission denied"),
+        "{error:#}"
+    );
     Ok(())
 }

@@ -10,6 +10,7 @@ mod permissions;
 mod restart;
 mod rows;
 mod sidecar;
+mod silence;
 mod stopping;
 mod wakeups;
 

@@ -94,6 +94,40 @@ async fn an_operator_replays_by_id_by_topic_and_all() -> Result<()> {
     Ok(())
 }
 
+/// What is replayed fails at once and is buried again, and what is purged is followed by another:
+/// commands are about what was buried when they began, so they end.
+#[tokio::test]
+async fn commands_are_about_what_was_buried_when_they_began() -> Result<()> {
+    let (db, _) = three_buried().await?;
+    sqlx::raw_sql(
+        "create function public.bury() returns trigger language plpgsql as $$
+         begin new.buried_at := now(); return new; end $$;
+         create trigger again before update of buried_at on devart_private.outbox
+             for each row when (new.buried_at is null) execute function public.bury()",
+    )
+    .execute(&db.owner)
+    .await?;
+    for what in [&["--all"][..], &["--topic", TOPIC]] {
+        let (ok, text) = devart_outbox(&db, &[&["replay"][..], what].concat())?;
+        assert!(ok && text.contains("3 messages"), "{text}");
+    }
+    sqlx::raw_sql(
+        "create function public.another() returns trigger language plpgsql as $$
+         begin
+             insert into devart_private.outbox (topic, payload, buried_at)
+             values (old.topic, '{}', now());
+             return null;
+         end $$;
+         create trigger follow after delete on devart_private.outbox
+             for each row execute function public.another()",
+    )
+    .execute(&db.owner)
+    .await?;
+    let (ok, text) = devart_outbox(&db, &["purge", "--buried"])?;
+    assert!(ok && text.contains("3 messages deleted"), "{text}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_replayed_row_waits_for_the_one_of_its_key_under_way() -> Result<()> {
     let db = database().await?;

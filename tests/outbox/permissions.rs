@@ -57,6 +57,7 @@ async fn a_bridge_may_touch_the_topics_of_its_name_and_nothing_else() -> Result<
         ),
         ("select devart_private.wake('rabbitmq.test')", false),
         ("select devart_private.outbox_topics()", false),
+        ("select devart_private.buried_outbox_ids(null)", false),
         ("select devart_private.replay_outbox(null, null)", false),
         ("select devart_private.purge_outbox(null, null)", false),
         (
@@ -83,6 +84,7 @@ async fn the_roles_of_the_api_cannot_touch_the_outbox() -> Result<()> {
     }
     let operators = [
         "select devart_private.outbox_topics()",
+        "select devart_private.buried_outbox_ids(null)",
         "select devart_private.outbox_rows(null, false, 1)",
         "select devart_private.replay_outbox(null, null)",
         "select devart_private.purge_outbox(null, null)",

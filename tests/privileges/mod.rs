@@ -1,5 +1,6 @@
 //! Each role can do what the table in docs/security.md says and nothing else.
 
+mod operators;
 mod table;
 
 use std::collections::BTreeSet;
@@ -65,6 +66,10 @@ impl World {
             sqlx::query_scalar("select id from devart.budgets where scope = 'run'")
                 .fetch_one(&db.owner)
                 .await?;
+        let service: sqlx::types::Uuid =
+            sqlx::query_scalar("select id from devart.service_registry")
+                .fetch_one(&db.owner)
+                .await?;
         let hold = reserve(&db, agent.caller()).await?;
         let others_hold = reserve(&db, other.caller()).await?;
         let callers = [
@@ -83,6 +88,7 @@ impl World {
             ("{key}", other.key_id.clone()),
             ("{approval}", approval.to_string()),
             ("{budget}", budget.to_string()),
+            ("{service}", service.to_string()),
             ("{hold}", hold),
             ("{others_hold}", others_hold),
         ];
@@ -251,16 +257,20 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
              union all
              select c.relname, c.relacl from pg_class c where c.relnamespace = 'devart_private'::regnamespace
          ) o, aclexplode(o.acl) a
-         where a.grantee not in ('devart_owner'::regrole, 'service_role'::regrole)
+         where a.grantee not in (
+             'devart_owner'::regrole, 'service_role'::regrole, 'devart_operator'::regrole)
          order by 1",
     )
     .fetch_all(&db.owner)
     .await?;
     let api = [
         "agent_heartbeat_as",
+        "agent_may_listen",
+        "agent_may_take_from",
         "authenticate_agent_key",
         "authenticate_password_hash",
         "begin_idempotent",
+        "can_grow",
         "charge_service_as",
         "complete_task_as",
         "create_task_as",
@@ -269,8 +279,10 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
         "finish_idempotent",
         "is_ready",
         "maintain",
+        "readiness",
         "receive_github_delivery",
         "release_charge_as",
+        "release_task_as",
         "report_task_failure_as",
         "settle_charge_as",
     ];
@@ -279,9 +291,13 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
         "claim_outbox",
         "extend_outbox",
         "fail_outbox",
+        "forget_retired_lanes",
+        "invite_waiting_tasks",
         "invite_waiting_tasks",
         "is_ready",
         "outbox_depth",
+        "readiness",
+        "retired_lanes",
         "return_outbox",
         "task_lanes",
     ];
@@ -292,13 +308,17 @@ async fn nothing_private_is_granted_beyond_what_each_login_is_for() -> Result<()
         "fail_outbox",
         "is_ready",
         "outbox_depth",
+        "readiness",
         "return_outbox",
     ];
     let login = |role: &str, names: &[&str]| -> Vec<String> {
         names.iter().map(|name| format!("{role} {name}")).collect()
     };
+    let writers = ["check_json"];
     let expected = [
+        login("authenticated", &writers),
         login("authenticator", &api),
+        login("devart_agent", &writers),
         login("devart_bridge_rabbitmq", &rabbitmq),
         login("devart_bridge_telegram", &telegram),
     ];

@@ -45,6 +45,18 @@ pub const MAY: &[(&str, &str)] = &[
     ("read: select from devart.service_registry", "-++++"),
     ("read: select from devart.service_status", "-++++"),
     ("read: select from devart.queue_depth", "-+++-"),
+    (
+        "read: select from devart.find_tasks('') f where f = '{task}'",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.find_tasks() f where f = '{task}'",
+        "-+++-",
+    ),
+    (
+        "read: select from devart.find_tasks() f where f = '{own}'",
+        "-++++",
+    ),
     ("read: select from devart.agent_status_summary", "-+++-"),
     ("read: select from devart.approvals", "-+++-"),
     ("read: select from devart.approval_votes", "-+++-"),
@@ -104,6 +116,7 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.agent_heartbeat()", "----+"),
     ("select devart.agent_heartbeat('{agent}')", "-----"),
     ("select devart.extend_lease('{own}', '{token}')", "----+"),
+    ("select devart.release_task('{own}', '{token}')", "----+"),
     ("select devart.complete_task('{own}', '{token}')", "----+"),
     (
         "select devart.complete_tasks(array['{own}']::uuid[], array['{token}']::uuid[])",
@@ -126,9 +139,9 @@ pub const MAY: &[(&str, &str)] = &[
         "----+",
     ),
     ("select devart.settle_charge('{hold}', 1)", "----+"),
-    ("select devart.release_charge('{hold}')", "----+"),
+    ("select devart.release_charge('{hold}')", "--+++"),
     ("select devart.settle_charge('{others_hold}', 1)", "-----"),
-    ("select devart.release_charge('{others_hold}')", "-----"),
+    ("select devart.release_charge('{others_hold}')", "--++-"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -211,12 +224,23 @@ pub const MAY: &[(&str, &str)] = &[
     // harmless
     ("select devart.uuid_v7()", "+++++"),
     ("select devart.render_template('t', '{}')", "+++++"),
+    (
+        "select devart.task_request_digest(
+            't', null, null, null, null, null, null, null, null, null, null, null, null)",
+        "-++++",
+    ),
+    ("select devart.readable_json('{}')", "+++++"),
     ("select devart.get_my_role()", "+++++"),
     ("select devart.is_supervisor()", "+++++"),
     ("select devart.my_user_id()", "+++++"),
     ("select devart.my_agent_id()", "+++++"),
     ("select devart.is_my_task('{own}')", "----+"),
     ("select devart.is_my_task_in_progress('{own}')", "----+"),
+    ("select devart.my_tasks_in_progress()", "----+"),
+    (
+        "select devart.child_of_earlier_attempt('{own}', 'k')",
+        "-++++",
+    ),
 ];
 
 /// What of the above Grafana may, too: nothing but reading what its dashboards are made of.

@@ -1,7 +1,10 @@
 //! Tasks over RabbitMQ, with a real broker, the real bridge and the real API.
 
+mod deletions;
+mod harm;
 mod invitations;
 mod lanes;
+mod logins;
 mod messages;
 mod outages;
 mod outcomes;
@@ -23,7 +26,9 @@ use crate::support::{Agent, Database};
 struct Push {
     db: Database,
     queues: Queues,
-    _bridge: Bridge,
+    bridge: Bridge,
+    /// The virtual host.
+    url: String,
 }
 
 impl Push {
@@ -35,7 +40,8 @@ impl Push {
         Ok(Self {
             db,
             queues,
-            _bridge: bridge,
+            bridge,
+            url: broker,
         })
     }
 

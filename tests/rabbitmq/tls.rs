@@ -17,6 +17,7 @@ async fn the_broker_can_be_reached_over_tls_by_those_who_trust_its_authority() -
     let (database, url) = (db.bridge_url("rabbitmq"), &broker.tls_url);
     let mut bridge = Bridge::launch(&database, url, &trusting)?;
     bridge.wait_until_ready().await;
+    bridge.wait_until_it_looked().await;
     create(&db.owner, json!({"title": "t"})).await?;
     let queues = Queues::open(&broker.url).await?;
     queues.wait_for_count("tasks.todo", 1).await;

@@ -1,6 +1,7 @@
 //! The Python SDK's own tests, the examples' and the template's, against the real API and a real broker.
 
 mod example_agent;
+mod own_login;
 mod suites;
 mod surroundings;
 

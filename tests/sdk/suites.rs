@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +10,9 @@ use super::surroundings::Surroundings;
 use super::{agents, python};
 use crate::support::broker::Broker;
 use crate::support::budget::audit;
+use crate::support::wait::ends_within;
+
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Makes a test of each suite: files of one folder of `agents`.
 macro_rules! suites {
@@ -34,10 +38,22 @@ suites! {
         "sdk" ["tests/test_heartbeat.py"]
     the_sdk_asks_again_for_lost_answers:
         "sdk" ["tests/test_failing_network.py", "tests/test_lost_claims.py"]
+    the_sdk_takes_verdicts_from_devart_only:
+        "sdk" ["tests/test_verdicts.py"]
+    the_sdk_keeps_the_failure_of_one_task_from_others:
+        "sdk" ["tests/test_innocent_tasks.py", "tests/test_lost_leases.py"]
+    the_sdk_stops_and_closes_when_it_is_told_to:
+        "sdk" ["tests/test_stopping.py"]
+    the_sdk_works_in_other_processes:
+        "sdk" ["tests/test_processes.py"]
+    the_sdk_works_on_an_event_loop:
+        "sdk" ["tests/test_async_agent.py"]
+    the_sdk_checks_arguments_and_values_where_they_are_given:
+        "sdk" ["tests/test_arguments.py", "tests/test_json_form.py"]
     the_sdk_takes_tasks_by_message:
         "sdk" ["tests/test_consume.py"]
     the_sdk_connects_again_to_a_lost_broker:
-        "sdk" ["tests/test_invitations.py", "tests/test_rabbitmq.py"]
+        "sdk" ["tests/test_broker_login.py", "tests/test_invitations.py", "tests/test_rabbitmq.py"]
     the_sdk_sets_money_aside_and_settles_it:
         "sdk" ["tests/test_charge.py", "tests/test_spend.py", "tests/test_spend_in_coroutines.py"]
     the_sdk_spends_the_money_of_a_task:
@@ -63,13 +79,15 @@ async fn passes(folder: &str, files: &[&str]) -> Result<()> {
     let surroundings = Surroundings::shared().await?;
     // Several work at the same time on queues of the same names.
     let broker = Broker::shared().await?;
-    let output = python(folder)?
+    let mut suite = python(folder)?;
+    suite
         .args(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"])
         .args(files)
         .env_remove("RABBITMQ_URL")
-        .envs(surroundings.variables(&broker))
-        .output()
-        .await?;
+        .envs(surroundings.variables(&broker));
+    // One that hangs is killed with its future, and says which it was.
+    let what = format!("{folder} {files:?} ends");
+    let output = ends_within(PATIENCE, &what, suite.output()).await?;
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said);
     ensure!(output.status.success(), "{folder}: {said}");

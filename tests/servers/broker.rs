@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use devart_cli::rabbitmq::{self, NodePorts, RabbitMq};
+use devart_cli::rabbitmq::{self, AgentLogins, NodePorts, RabbitMq};
 use lapin::{Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -52,6 +52,12 @@ impl Broker {
     pub async fn start() -> Result<Self> {
         let (dir, id) = make_dir()?;
         Self::launch(dir, &id, "", None).await
+    }
+
+    /// A node of its own that asks an API which agents to let in.
+    pub async fn start_asking(agents: &AgentLogins) -> Result<Self> {
+        let (dir, id) = make_dir()?;
+        Self::launch(dir, &id, &agents.configuration(), None).await
     }
 
     /// The address of a virtual host that no other test uses, on the node of this test process.
@@ -127,6 +133,16 @@ impl Broker {
         address("amqp", self.port(), "%2f")
     }
 
+    /// The address of the node's usual virtual host, for a user of this name and password.
+    pub fn url_for(&self, user: &str, password: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}/%2f", self.port())
+    }
+
+    /// The same for whoever knows its own name and password.
+    pub fn url_without_user(&self) -> String {
+        format!("amqp://127.0.0.1:{}", self.port())
+    }
+
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.ports.clients
@@ -153,6 +169,21 @@ impl Broker {
             connect(&url).await.ok()
         })
         .await;
+        Ok(())
+    }
+
+    /// Asks something of the node with rabbitmqctl.
+    pub fn control(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = std::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        for (name, value) in self.node.server_command().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.args(arguments).output().context("rabbitmqctl")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "rabbitmqctl {arguments:?}: {said}");
         Ok(())
     }
 

@@ -4,5 +4,5 @@
 pub mod broker;
 pub mod certificate;
 pub mod cluster;
-mod guard;
+pub mod guard;
 pub mod wait;

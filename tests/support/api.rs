@@ -1,6 +1,6 @@
 //! The real API as a process of its own.
 
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,8 +9,8 @@ use devart_cli::ports;
 use super::caller::{Caller, JWT_SECRET};
 use super::database::{Agent, Database};
 use super::http::Http;
-use super::program;
 use super::wait::{eventually, within};
+use super::{process_log, program};
 
 /// The secret that the tests' webhooks are signed with.
 pub const WEBHOOK_SECRET: &str = "a webhook secret of the tests";
@@ -18,6 +18,7 @@ pub const WEBHOOK_SECRET: &str = "a webhook secret of the tests";
 /// A running API; dropping it kills it.
 pub struct Api {
     child: Child,
+    port: u16,
     pub url: String,
     /// A client without a token.
     pub anonymous: Http,
@@ -31,7 +32,8 @@ impl Api {
 
     /// An API on any database, with further environment variables.
     pub async fn start_with(database_url: &str, variables: &[(&str, &str)]) -> Result<Self> {
-        let bind = format!("127.0.0.1:{}", ports::any_free()?);
+        let port = ports::any_free()?;
+        let bind = format!("127.0.0.1:{port}");
         let mut command = Command::new(program::path("devart-api")?);
         command
             .env_remove("SUPABASE_URL")
@@ -41,12 +43,13 @@ impl Api {
             .env("GITHUB_WEBHOOK_SECRET", WEBHOOK_SECRET)
             .env("RUST_LOG", "warn")
             .envs(variables.iter().copied())
-            .stdout(Stdio::null());
+            .stdout(process_log::keep(port)?);
         let child = command.spawn().context("starting devart-api")?;
         let url = format!("http://{bind}");
         let anonymous = Http::new(url.clone());
         let mut api = Self {
             child,
+            port,
             url,
             anonymous,
         };
@@ -111,5 +114,6 @@ impl Drop for Api {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        process_log::forget(self.port);
     }
 }

@@ -22,6 +22,7 @@ impl Bridge {
     pub async fn start(database: &Database, broker: &str) -> Result<Self> {
         let mut bridge = Self::launch(&database.bridge_url("rabbitmq"), broker, &[])?;
         bridge.wait_until_ready().await;
+        bridge.wait_until_it_looked().await;
         Ok(bridge)
     }
 
@@ -42,6 +43,15 @@ impl Bridge {
             child,
             health: Http::new(format!("http://{bind}")),
         })
+    }
+
+    /// Waits until it has compared all lanes and queues once: a task made before that may be invited
+    /// by its message and by the comparison, too.
+    pub async fn wait_until_it_looked(&self) {
+        eventually("the bridge looks at the lanes", async || {
+            self.gauge("devart_rabbitmq_unusable_queues").await
+        })
+        .await;
     }
 
     /// Waits until the bridge says that it reaches both sides.
@@ -68,6 +78,21 @@ impl Bridge {
     /// How many queues it has recreated.
     pub async fn replaced_queues(&self) -> Option<u32> {
         self.counter("devart_rabbitmq_queues_replaced_total").await
+    }
+
+    /// How often it has connected to the broker.
+    pub async fn connections(&self) -> Option<u32> {
+        self.counter("devart_rabbitmq_connections_total").await
+    }
+
+    /// The value of a gauge.
+    pub async fn gauge(&self, name: &str) -> Option<u32> {
+        self.counter(name).await
+    }
+
+    /// What it says of its readiness.
+    pub async fn readiness(&self) -> Option<String> {
+        Some(self.health.get("/readyz").await.ok()?.text)
     }
 
     /// A metric's value; none as long as nothing was counted.

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use devart_tests::broker::connect;
 pub use devart_tests::broker::{Broker, nobodys_url};
-use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use serde_json::Value;
@@ -90,6 +92,15 @@ impl Queues {
 
     /// How many messages wait in a queue; none when there is no such queue.
     pub async fn count(&self, queue: &str) -> Option<u32> {
+        Some(self.find(queue).await?.message_count())
+    }
+
+    /// How many consumers a queue has; none when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Option<u32> {
+        Some(self.find(queue).await?.consumer_count())
+    }
+
+    async fn find(&self, queue: &str) -> Option<lapin::Queue> {
         // The answer "no" closes the channel.
         let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions {
@@ -99,7 +110,7 @@ impl Queues {
         let found = channel
             .queue_declare(queue.into(), options, FieldTable::default())
             .await;
-        found.ok().map(|queue| queue.message_count())
+        found.ok()
     }
 
     /// Waits until so many messages wait in a queue.
@@ -144,6 +155,45 @@ impl Queues {
         );
         let made = self.channel.queue_declare(queue.into(), options, arguments);
         made.await.map(drop)
+    }
+
+    /// Holds a queue, so that nobody else may use it, until this is dropped.
+    pub async fn hold(&self, queue: &str) -> lapin::Result<()> {
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let held = self
+            .channel
+            .queue_declare(queue.into(), options, FieldTable::default());
+        held.await.map(drop)
+    }
+
+    /// Makes an exchange of this kind.
+    pub async fn make_exchange(&self, name: &str, kind: lapin::ExchangeKind) -> lapin::Result<()> {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let made = self
+            .channel
+            .exchange_declare(name.into(), kind, options, FieldTable::default());
+        made.await
+    }
+
+    /// Deletes an exchange.
+    pub async fn delete_exchange(&self, name: &str) -> lapin::Result<()> {
+        self.channel
+            .exchange_delete(name.into(), Default::default())
+            .await
+    }
+
+    /// Waits until messages wait in a queue.
+    pub async fn wait_for_some(&self, queue: &str) {
+        eventually(&format!("messages wait in {queue}"), async || {
+            self.count(queue).await.filter(|count| *count > 0).map(drop)
+        })
+        .await;
     }
 
     /// Deletes a queue with all that is in it.

@@ -8,6 +8,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
+use super::process_log;
+
 /// Longer than the longest long poll.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,8 @@ pub struct Answer {
     pub text: String,
     /// The body, when it is JSON; else null.
     pub body: Value,
+    /// Of who answered.
+    port: u16,
 }
 
 impl Http {
@@ -101,6 +105,7 @@ impl Http {
 pub async fn send(request: RequestBuilder) -> Result<Answer> {
     let response = request.send().await.context("no answer from the API")?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let port = response.url().port().unwrap_or_default();
     let text = response.text().await.context("the answer broke off")?;
     let body = serde_json::from_str(&text).unwrap_or_default();
     Ok(Answer {
@@ -108,21 +113,34 @@ pub async fn send(request: RequestBuilder) -> Result<Answer> {
         headers,
         text,
         body,
+        port,
     })
 }
 
 impl Answer {
+    /// The answer's text; and, where the fault is not the caller's, what the server wrote of it.
+    pub fn said(&self) -> String {
+        match self.status {
+            500.. => format!(
+                "{}\nits log ends with\n{}",
+                self.text,
+                process_log::tail(self.port)
+            ),
+            _ => self.text.clone(),
+        }
+    }
+
     /// The body of an answer that must have this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.status, status, "{}", self.said());
         self.body
     }
 
     /// The stable code of a refusal that must have this status and be a problem document.
     #[track_caller]
     pub fn problem(&self, status: u16) -> &str {
-        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.status, status, "{}", self.said());
         assert_eq!(
             self.header("content-type"),
             "application/problem+json",

@@ -9,8 +9,11 @@
 //! | [`outbox`] | outbox workers in this process and as a process |
 //! | [`api`] [`bridge`] [`telegram`] | our services as processes; [`program`] finds and stops them |
 //! | [`http`] [`tls`] | a client, and TLS in front of a server |
-//! | [`broker`] | what an agent sees of RabbitMQ |
+//! | [`process_log`] | what a program wrote, for who sees it fail |
+//! | [`still_works`] | whether all is as it should be after something odd |
+//! | [`broker`] [`own_logins`] | what an agent sees of RabbitMQ; a broker that asks the API whom to let in |
 //! | [`github`] | signed deliveries |
+//! | [`pooler`] | PgBouncer |
 //! | [`grafana`] [`promql`] | dashboards and their queries |
 //! | [`snapshot`] | a database's catalog and rows, to compare |
 //! | [`wait`] | waiting for a condition, with a limit and its name |
@@ -27,10 +30,14 @@ pub mod grafana;
 pub mod http;
 pub mod outbox;
 pub mod outbox_rows;
+pub mod own_logins;
+pub mod pooler;
+pub mod process_log;
 pub mod program;
 pub mod promql;
 pub mod queue;
 pub mod snapshot;
+pub mod still_works;
 pub mod telegram;
 pub mod tls;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use devart_cli::ports;
-use devart_kit::config::PoolArgs;
+use devart_kit::config::{PoolArgs, Pooler};
 use devart_kit::db::{self, Database as Door};
 use devart_kit::outbox::{self, Delivery, HandlerError, OutboxHandler, OutboxOptions};
 use serde::Deserialize;
@@ -144,10 +144,13 @@ impl Worker {
             max_connections: 4,
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(15),
+            pooler: Pooler::None,
+            direct_url: None,
         };
         let shutdown = CancellationToken::new();
         let door = Door::open(
             db::connect_options(url, "outbox test", &args)?,
+            db::listen_options(url, "outbox test", &args)?,
             &args,
             &shutdown,
         );

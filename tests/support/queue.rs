@@ -34,13 +34,16 @@ const CREATE: &str = "
         priority => ($1 ->> 'priority')::devart.task_priority,
         payload => coalesce($1 -> 'payload', '{}'),
         parent_task_id => ($1 ->> 'parent_task_id')::uuid,
+        service_id => ($1 ->> 'service_id')::uuid,
         required_capabilities => array(select jsonb_array_elements_text($1 -> 'required_capabilities')),
         run_at => ($1 ->> 'run_at')::timestamptz,
         max_retries => ($1 ->> 'max_retries')::int,
+        estimated_cost_usd => ($1 ->> 'estimated_cost_usd')::numeric,
         depends_on => array(select jsonb_array_elements_text($1 -> 'depends_on')::uuid),
         needs_approval => coalesce(($1 ->> 'needs_approval')::boolean, false),
         idempotency_key => $1 ->> 'idempotency_key',
-        traceparent => $1 ->> 'traceparent'
+        traceparent => $1 ->> 'traceparent',
+        timeout_seconds => ($1 ->> 'timeout_seconds')::int
     )).id";
 
 /// Creates a task from the arguments of `create_task`.

@@ -58,6 +58,34 @@ async fn a_bridge_killed_before_it_acknowledges_tells_again() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_group_that_became_a_supergroup_is_followed() -> Result<()> {
+    let it = Alerting::start().await?;
+    it.telegram.plan([Trouble::Moved { to: -100_123 }]);
+    let bridge = it.bridge().await?;
+    it.exhaust("one").await?;
+    it.wait_until_all_is_told(0).await;
+    it.exhaust("two").await?;
+    it.wait_until_all_is_told(0).await;
+    let received = it.telegram.received();
+    let chats: Vec<&str> = received.iter().map(|it| it.chat.as_str()).collect();
+    assert_eq!(chats, ["-100", "-100123", "-100123"]);
+    assert!(bridge.is_ready().await);
+    let (_, log) = bridge.stop().await;
+    assert!(log.contains("change TELEGRAM_CHAT_ID"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chat_that_is_sent_on_and_on_is_refused_at_last() -> Result<()> {
+    let it = Alerting::start().await?;
+    it.telegram.plan((1..=4).map(|to| Trouble::Moved { to }));
+    let _bridge = it.bridge().await?;
+    it.exhaust("one").await?;
+    it.wait_until_all_is_told(1).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn trouble_with_one_chat_repeats_nothing_in_another() -> Result<()> {
     let it = Alerting::start().await?;
     it.telegram.plan([answer(500, "Internal Server Error")]);

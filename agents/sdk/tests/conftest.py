@@ -7,6 +7,7 @@ RabbitMQ.
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 import warnings
@@ -17,6 +18,7 @@ import pytest
 from admin import Admin, Agent
 from broker import Broker
 from consuming import RecordingSDK
+from stand_in import StandIn, stand_in
 
 from devart import Client
 
@@ -51,6 +53,24 @@ def admin() -> Iterator[Admin]:
 @pytest.fixture
 def agent(admin: Admin) -> Agent:
     return admin.register_agent()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the pauses before further attempts a fiftieth of what they are.
+
+    And those after which threads look up.
+    """
+    draw = random.uniform
+    monkeypatch.setattr(random, "uniform", lambda *bounds: draw(*bounds) / 50)
+    for module in ("handler", "heartbeat", "worker"):
+        monkeypatch.setattr(f"devart.{module}._TICK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def api(short_pauses: None) -> Iterator[StandIn]:
+    with stand_in() as api:
+        yield api
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,17 @@ class Answer:
     status: int | None
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
+
+    def all_headers(self) -> dict[str, str]:
+        """Those given, behind what devart would say of such a body."""
+        kind = "text/html" if self.body.startswith(b"<") else "application/json"
+        return {"Content-Type": kind, **self.headers, "Content-Length": str(len(self.body))}
+
+
+def problem(status: int, code: str = "some_code", **headers: str) -> Answer:
+    """A refusal as devart answers it."""
+    body = json.dumps({"status": status, "code": code, "detail": "as the test wants it"}).encode()
+    return Answer(status, body, {"Content-Type": "application/problem+json", **headers})
 
 
 BROKEN_OFF = Answer(None)
@@ -43,7 +55,7 @@ class FlakyServer:
             request.connection.shutdown(socket.SHUT_RDWR)
             return
         request.send_response(answer.status)
-        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+        for name, value in answer.all_headers().items():
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(answer.body)
@@ -64,6 +76,8 @@ def flaky_server(*answers: Answer) -> Iterator[tuple[str, FlakyServer]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else the body waits until the client has acknowledged the headers, after 40 ms.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             flaky.serve(self)

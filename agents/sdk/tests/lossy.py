@@ -73,6 +73,8 @@ def losing_answers(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else the body waits until the client has acknowledged the headers, after 40 ms.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             lossy.serve(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from admin import Admin, Agent
 
-from devart import Client, Forbidden, InvalidArgument, Unauthorized
+from devart import Client, Forbidden, Unauthorized
 
 
 def test_a_wrong_key_is_unauthorized(admin: Admin) -> None:
@@ -21,9 +21,8 @@ def test_a_deactivated_agent_may_not_claim(admin: Admin, agent: Agent, client: C
 
 
 def test_a_wrong_argument_is_named(client: Client) -> None:
-    with pytest.raises(InvalidArgument) as refusal:
+    with pytest.raises(ValueError, match="max_tasks"):
         client.claim(max_tasks=0)
-    assert "max_tasks" in refusal.value.field_errors
 
 
 def test_run_raises_when_the_key_is_wrong(admin: Admin) -> None:

@@ -31,7 +31,7 @@ def test_text_is_utf8() -> None:
         (Decimal("NaN"), "NaN"),
         (Decimal("Infinity"), "Infinity"),
         (float("nan"), "not JSON compliant"),
-        ("\ud800", "surrogates not allowed"),
+        ("\ud800", "cannot be stored"),
     ],
 )
 def test_what_json_cannot_say_is_a_value_error(value: Any, message: str) -> None:
@@ -47,8 +47,8 @@ def test_a_value_that_contains_itself_is_a_value_error() -> None:
 
 
 def test_an_unknown_type_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="a set has no JSON form"):
-        exact_json.encode({"values": {1}})
+    with pytest.raises(TypeError, match="a object has no JSON form"):
+        exact_json.encode({"values": object()})
 
 
 def test_nan_is_not_decoded() -> None:

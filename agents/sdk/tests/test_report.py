@@ -52,6 +52,7 @@ def test_another_agents_task_cannot_be_completed(admin: Admin, task: Task) -> No
 def test_a_result_that_comes_after_the_lease_is_refused(
     admin: Admin, client: Client, task: Task
 ) -> None:
+    # As short as can be: it is meant to run out.
     client.extend_lease(task, seconds=1)
     [rescued] = client.claim(wait_seconds=15)
 

@@ -34,12 +34,14 @@ def test_async_handlers_share_one_loop_and_run_together(
     ids = [admin.create_task(agent) for _ in range(2)]
     arrived: list[Task] = []
     loops = set()
+    both = asyncio.Event()
 
     async def handle(task: Task) -> int:
         loops.add(asyncio.get_running_loop())
         arrived.append(task)
-        while len(arrived) < 2:
-            await asyncio.sleep(0.01)
+        if len(arrived) == 2:
+            both.set()
+        await asyncio.wait_for(both.wait(), 10)
         return len(arrived)
 
     client.run(handle, max_tasks=2, concurrency=2)

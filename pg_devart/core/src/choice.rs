@@ -153,11 +153,15 @@ impl<Id: Copy> Look<'_, Id> {
         if self.candidate.is_suspended() {
             return Err(Reason::Suspended);
         }
-        if self.candidate.room().is_some_and(|room| amount > room) {
+        if self
+            .candidate
+            .room()
+            .is_some_and(|room| is_over(amount, room))
+        {
             return Err(Reason::BudgetExceeded);
         }
         match tightest(self.budgets) {
-            Some((budget, room)) if amount > room => {
+            Some((budget, room)) if is_over(amount, room) => {
                 Err(Reason::BudgetOfScopeExceeded(budget.scope))
             }
             _ => Ok(amount),
@@ -204,6 +208,11 @@ impl<Id: Copy> Look<'_, Id> {
             .filter(|_| is_scope)
             .map(|(budget, _)| budget.id)
     }
+}
+
+/// What costs nothing is never too much, also for a limit that is overdrawn.
+fn is_over(amount: Decimal, room: Decimal) -> bool {
+    amount > room.max(Decimal::ZERO)
 }
 
 fn scope(reason: &Reason) -> BudgetScope {

@@ -5,6 +5,8 @@
 const MAX_PARKED: usize = 20;
 /// A claim that others are always faster than gives up after so many looks.
 const MAX_OVERTAKEN: usize = 10;
+/// One claim sets at most so many tasks aside that cannot be handed out: the next one goes on.
+const MAX_SET_ASIDE: usize = 100;
 
 /// What became of a picked task that costs money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub struct Tally<Service> {
     parked: usize,
     /// Whether this look left anything that it found without handing it out.
     refused: bool,
+    set_aside: usize,
     /// Looks at which everything found had just been changed by others.
     overtaken: usize,
     /// Whose tasks are not worth another try in this claim.
@@ -41,6 +44,7 @@ impl<Service> Tally<Service> {
             holds_money: false,
             parked: 0,
             refused: false,
+            set_aside: 0,
             overtaken: 0,
             unwanted: Vec::new(),
         }
@@ -85,6 +89,12 @@ impl<Service> Tally<Service> {
         }
     }
 
+    /// A task was found that cannot be handed out, and has failed.
+    pub fn set_aside(&mut self) {
+        self.refused = true;
+        self.set_aside += 1;
+    }
+
     /// A look found only what others had just changed. Whether another look is worth it.
     pub fn after_overtaken(&mut self) -> bool {
         self.overtaken += 1;
@@ -94,7 +104,7 @@ impl<Service> Tally<Service> {
     /// A look has ended. Whether another one is worth it: where this one refused what it found,
     /// there may be more behind that.
     pub fn after_look(&mut self) -> bool {
-        std::mem::take(&mut self.refused) && self.missing() > 0
+        std::mem::take(&mut self.refused) && self.missing() > 0 && self.set_aside < MAX_SET_ASIDE
     }
 }
 
@@ -118,6 +128,16 @@ mod tests {
             assert!(tally.after_look());
             assert!(!tally.after_look(), "the second look refused nothing");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_handed_out_is_worth_another_look_for_a_hundred_times() {
+        let mut tally = Tally::<()>::new(1);
+        let looks = (1..).take_while(|_| {
+            tally.set_aside();
+            tally.after_look()
+        });
+        assert_eq!(looks.count() + 1, MAX_SET_ASIDE);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! verified and a retry delayed by the same lines wherever it happens.
 
 pub mod aging;
+pub mod allowance;
 pub mod api_key;
 pub mod argument_error;
 pub mod backoff;
@@ -14,9 +15,12 @@ pub mod claim_round;
 pub mod cost;
 pub mod cursor;
 pub mod delay;
+pub mod json;
 pub mod libpq_url;
+pub mod moment;
 pub mod price;
 pub mod retry;
+pub mod runnable;
 pub mod settlement;
 pub mod signature;
 pub mod status;

@@ -4,8 +4,13 @@
 //! `@`), reads a `+` as a space and passes over parameters that it does not know. So everything is
 //! moved into the query of a URL without a host, and what the driver cannot do is refused by name.
 
+mod parameter;
+mod percent;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
+
+use parameter::{is_ignored, is_libpqs, is_understood, require_supported, shown};
+use percent::{decode, encode};
 
 /// Why a text is not a URL that we can connect with. Shows no value: one may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,76 +45,6 @@ pub enum LibpqUrlError {
 }
 
 type Parameters = BTreeMap<String, String>;
-
-/// Parameters that the driver understands, its own spellings among them.
-const UNDERSTOOD: [&str; 18] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
-
-/// libpq's.
-const SSL_MODES: [&str; 6] = [
-    "disable",
-    "allow",
-    "prefer",
-    "require",
-    "verify-ca",
-    "verify-full",
-];
-
-/// Parameters whose absence changes no outcome, only how long one is waited for.
-const IGNORED: [&str; 13] = [
-    "client_encoding",
-    "connect_timeout",
-    "fallback_application_name",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "sslcompression",
-    "sslsni",
-    "tcp_user_timeout",
-];
-
-/// Further parameters of libpq's, with the values that ask for nothing that the driver does not do.
-const HARMLESS_VALUES: [(&str, &[&str]); 17] = [
-    ("channel_binding", &["disable", "prefer"]),
-    ("gssdelegation", &["0"]),
-    ("gssencmode", &["disable", "prefer"]),
-    ("gsslib", &[]),
-    ("krbsrvname", &[]),
-    ("passfile", &[]),
-    ("replication", &["false", "off", "no", "0"]),
-    ("require_auth", &[]),
-    ("requirepeer", &[]),
-    ("service", &[]),
-    ("ssl_max_protocol_version", &[]),
-    ("ssl_min_protocol_version", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
-    ("sslcertmode", &["allow"]),
-    ("sslcrl", &[]),
-    ("sslnegotiation", &["postgres"]),
-    ("sslpassword", &[]),
-    ("target_session_attrs", &["any"]),
-];
 
 /// The same as a URL without a host, with all else as percent-encoded parameters.
 ///
@@ -190,7 +125,7 @@ fn read_query(query: &str, parameters: &mut Parameters) -> Result<(), LibpqUrlEr
 
 /// Leaves what the driver is to be told.
 fn check(parameters: &mut Parameters) -> Result<(), LibpqUrlError> {
-    parameters.retain(|name, value| !value.is_empty() && !IGNORED.contains(&name.as_str()));
+    parameters.retain(|name, value| !value.is_empty() && !is_ignored(name));
     for (name, value) in parameters.iter() {
         require_supported(name, value)?;
     }
@@ -216,47 +151,6 @@ fn check(parameters: &mut Parameters) -> Result<(), LibpqUrlError> {
     Ok(())
 }
 
-fn is_understood(name: &str) -> bool {
-    UNDERSTOOD.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
-}
-
-/// Whether this is a parameter as libpq knows it, and not the rest of a password.
-fn is_libpqs(pair: &str) -> bool {
-    let Some(Ok(name)) = pair.split_once('=').map(|(name, _)| decode("", name)) else {
-        return false;
-    };
-    let is_harmless = HARMLESS_VALUES.iter().any(|(known, _)| *known == name);
-    name == "ssl" || is_understood(&name) || is_harmless || IGNORED.contains(&name.as_str())
-}
-
-/// The name of a parameter, unless it looks as if it were something else, such as a password's rest.
-fn shown(name: &str) -> String {
-    let is_name = name
-        .chars()
-        .all(|c| c.is_ascii_alphabetic() || c == '_' || c == '-');
-    let is_short = name.len() <= 40;
-    if is_name && is_short {
-        name.to_owned()
-    } else {
-        "(not shown)".to_owned()
-    }
-}
-
-fn require_supported(name: &str, value: &str) -> Result<(), LibpqUrlError> {
-    // The driver would repeat the value.
-    if matches!(name, "sslmode" | "ssl-mode") && !SSL_MODES.contains(&value) {
-        return Err(LibpqUrlError::Unsupported(name.to_owned()));
-    }
-    if is_understood(name) {
-        return Ok(());
-    }
-    match HARMLESS_VALUES.iter().find(|(known, _)| *known == name) {
-        None => Err(LibpqUrlError::Unknown(shown(name))),
-        Some((_, harmless)) if harmless.contains(&value) => Ok(()),
-        Some(_) => Err(LibpqUrlError::Unsupported(name.to_owned())),
-    }
-}
-
 fn write_url(parameters: &Parameters) -> String {
     let mut url = String::from("postgres:///");
     let mut separator = '?';
@@ -268,36 +162,6 @@ fn write_url(parameters: &Parameters) -> String {
         separator = '&';
     }
     url
-}
-
-fn encode(text: &str, url: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            url.push(char::from(byte));
-        } else {
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
-}
-
-/// Percent-decodes `text`, which is the part of the URL that `what` names.
-fn decode(what: &str, text: &str) -> Result<String, LibpqUrlError> {
-    let wrong = || LibpqUrlError::Encoding(what.to_owned());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let code = digit().zip(digit()).map(|(high, low)| high * 16 + low);
-        match code.and_then(|code| u8::try_from(code).ok()) {
-            None | Some(0) => return Err(wrong()),
-            Some(code) => bytes.push(code),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub enum PriceError {
     UnknownUnit(String),
     /// Not an object of units and quantities, or an empty one.
     NotUsage,
+    /// A unit without a name, or with a long one.
+    UnitName,
     /// The quantity of this unit is not a number of 0 or more.
     NotAQuantity(String),
     /// More than an amount of money can be.
@@ -34,6 +36,10 @@ impl From<PriceError> for ArgumentError {
                 "usage",
                 "must be an object of units and quantities, with at least one unit",
             ),
+            PriceError::UnitName => ArgumentError::new(
+                "usage",
+                format!("must name each unit in 1 to {MAX_UNIT_CHARS} characters"),
+            ),
             PriceError::NotAQuantity(unit) => {
                 ArgumentError::new(format!("usage.{unit}"), "must be a number of 0 or more")
             }
@@ -43,6 +49,9 @@ impl From<PriceError> for ArgumentError {
         }
     }
 }
+
+/// The longest name of a unit, as the table of prices has it.
+const MAX_UNIT_CHARS: usize = 64;
 
 /// Units used, and how many of each: `{"input_token": 1200, "output_token": 300}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +65,13 @@ impl Usage {
     /// Reads usage from JSON.
     ///
     /// # Errors
-    /// [`PriceError::NotUsage`] unless it is an object with members, [`PriceError::NotAQuantity`] for
-    /// a member that is no quantity.
+    /// [`PriceError::NotUsage`] unless it is an object with members, [`PriceError::UnitName`] for a
+    /// member whose name is none, [`PriceError::NotAQuantity`] for one that is no quantity.
     pub fn from_json(json: &Value) -> Result<Self, PriceError> {
+        let mut names = json.as_object().into_iter().flat_map(Map::keys);
+        if !names.all(|name| is_unit_name(name)) {
+            return Err(PriceError::UnitName);
+        }
         match decimals(json) {
             Some(Ok(units)) if !units.is_empty() => Ok(Usage(units)),
             Some(Err(unit)) => Err(PriceError::NotAQuantity(unit)),
@@ -144,6 +157,10 @@ impl Prices {
 /// A JSON number with all of its digits.
 pub fn number(decimal: Decimal) -> Value {
     Number::from_str(&decimal.to_string()).map_or(Value::Null, Value::Number)
+}
+
+fn is_unit_name(name: &str) -> bool {
+    (1..=MAX_UNIT_CHARS).contains(&name.chars().count())
 }
 
 /// `None` unless it is an object; `Err` names a member that is not a number of 0 or more.
@@ -233,6 +250,15 @@ mod tests {
             let refused = Usage::from_json(&json!({"request": quantity}));
             assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
         }
+    }
+
+    #[test]
+    fn a_unit_has_a_name_of_sensible_length() {
+        for (name, chars) in [("", 1), ("x", 65), ("x", 10_000)] {
+            let refused = Usage::from_json(&json!({name.repeat(chars): 1}));
+            assert_eq!(refused, Err(PriceError::UnitName));
+        }
+        assert!(Usage::from_json(&json!({"é".repeat(64): 1})).is_ok());
     }
 
     #[test]

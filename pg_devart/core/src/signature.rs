@@ -33,6 +33,39 @@ fn mac(secret: &str, body: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
+/// Verifies a body as it comes in, so that nobody has to keep it for that.
+pub struct Verifier {
+    /// One for each secret.
+    macs: Vec<Hmac<Sha256>>,
+    signature: Vec<u8>,
+}
+
+impl Verifier {
+    /// For `header` and the secrets that a body may be signed with. None when there is nothing to
+    /// verify by: as [`verify`] would refuse every body.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>, header: &str) -> Option<Self> {
+        let signature = hex::decode(header.strip_prefix(SCHEME)?).ok()?;
+        let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
+        let macs: Vec<_> = secrets.map(|secret| mac(secret, b"")).collect();
+        (!macs.is_empty()).then_some(Self { macs, signature })
+    }
+
+    /// Takes the next part of the body.
+    pub fn update(&mut self, part: &[u8]) {
+        for mac in &mut self.macs {
+            mac.update(part);
+        }
+    }
+
+    /// Whether any of the secrets signs what was taken.
+    pub fn verifies(self) -> bool {
+        let signature = self.signature;
+        self.macs
+            .into_iter()
+            .any(|mac| mac.verify_slice(&signature).is_ok())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +105,27 @@ mod tests {
     #[test]
     fn an_empty_secret_verifies_nothing() {
         assert!(!verify("", BODY, &sign("", BODY)));
+        assert!(Verifier::new([""], &sign("", BODY)).is_none());
+    }
+
+    fn verifies_in_parts(secrets: &[&str], parts: &[&[u8]], header: &str) -> bool {
+        let Some(mut verifier) = Verifier::new(secrets.iter().copied(), header) else {
+            return false;
+        };
+        parts.iter().for_each(|part| verifier.update(part));
+        verifier.verifies()
+    }
+
+    #[test]
+    fn a_body_in_parts_verifies_as_the_whole_does() {
+        let (first, rest) = BODY.split_at(5);
+        assert!(verifies_in_parts(
+            &["other", SECRET],
+            &[first, rest],
+            HEADER
+        ));
+        assert!(!verifies_in_parts(&["other"], &[first, rest], HEADER));
+        assert!(!verifies_in_parts(&[SECRET], &[first], HEADER));
+        assert!(!verifies_in_parts(&[SECRET], &[BODY], &HEADER[7..]));
     }
 }

@@ -12,10 +12,25 @@ pub struct Consequences {
     /// A message is written for agents that are pushed to.
     pub message: Option<Message>,
     pub dependents: Option<Dependents>,
+    /// Tasks that depend on this one wait for it again.
+    pub blocks_dependents: bool,
     /// Money that was set aside for the task is free for others.
     pub ends_holds: bool,
-    /// Who waited for money waits no more.
+    /// Who waited for money, or for people, waits no more.
     pub ends_budget_wait: bool,
+    /// People are asked about a task that needs them.
+    pub asks: Option<Asking>,
+    /// It may wait for something that can never be done.
+    pub may_be_hopeless: bool,
+}
+
+/// Whether what people granted a task still counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It does, if it was granted for the task as it is.
+    IfNeedBe,
+    /// The task had ended, and runs again only with new votes.
+    Anew,
 }
 
 /// What a message tells of a task.
@@ -52,11 +67,19 @@ pub enum Dependents {
 /// `has_service`: whether the task names a service. One that names none may hold money, too: that
 /// expires, since looking for it would cost each completion.
 pub fn consequences(from: TaskStatus, to: TaskStatus, has_service: bool) -> Consequences {
-    use TaskStatus::{AwaitingApproval, Cancelled, Done, Failed, InProgress, Scheduled, Todo};
+    use TaskStatus::{
+        AwaitingApproval, Blocked, Cancelled, Done, Failed, InProgress, Scheduled, Todo,
+    };
 
     let money = Consequences {
         ends_holds: (from == InProgress && has_service) || to == Cancelled,
         ends_budget_wait: from == AwaitingApproval,
+        asks: (to == AwaitingApproval).then_some(match from {
+            Done | Failed | Cancelled => Asking::Anew,
+            _ => Asking::IfNeedBe,
+        }),
+        may_be_hopeless: to == Blocked,
+        blocks_dependents: from == Done,
         ..Consequences::default()
     };
     match (from, to) {
@@ -105,6 +128,14 @@ mod tests {
             ..Consequences::default()
         };
         assert_eq!(consequences(InProgress, Done, false), only_dependents);
+    }
+
+    #[test]
+    fn a_task_that_is_done_no_more_is_waited_for_again() {
+        for &to in TaskStatus::ALL {
+            assert!(consequences(Done, to, false).blocks_dependents, "to {to}");
+        }
+        assert!(!consequences(Failed, Todo, false).blocks_dependents);
     }
 
     #[test]
@@ -157,6 +188,18 @@ mod tests {
                 "from {from}"
             );
         }
+    }
+
+    #[test]
+    fn a_task_that_ended_asks_people_anew() {
+        let asks = |from| consequences(from, AwaitingApproval, false).asks;
+        for from in [Done, Failed, Cancelled] {
+            assert_eq!(asks(from), Some(Asking::Anew), "from {from}");
+        }
+        for from in [Blocked, Scheduled, Todo, InProgress] {
+            assert_eq!(asks(from), Some(Asking::IfNeedBe), "from {from}");
+        }
+        assert_eq!(consequences(Failed, Todo, false).asks, None);
     }
 
     #[test]

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::argument_error::ArgumentError;
 
+/// Bytes of a template, and of what is rendered from it: no more than a payload.
+const MAX_BYTES: usize = crate::json::MAX_TASK_BYTES;
+/// Of a path in a message.
+const MAX_TOLD_CHARS: usize = 100;
+
 /// Why a template could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateError {
@@ -16,15 +21,21 @@ pub enum TemplateError {
     Unclosed(usize),
     /// The character, from 1 on, at which a placeholder without a path begins.
     Empty(usize),
+    /// The template is too long, or what it would give.
+    TooLong,
 }
 
 /// What callers are told about their argument `template`.
 impl From<TemplateError> for ArgumentError {
     fn from(error: TemplateError) -> Self {
         let problem = match error {
-            TemplateError::UnknownVariable(path) => format!("has an unknown variable: {path}"),
+            TemplateError::UnknownVariable(path) => {
+                let path: String = path.chars().take(MAX_TOLD_CHARS).collect();
+                format!("has an unknown variable: {path}")
+            }
             TemplateError::Unclosed(at) => format!("has a {{{{ without }}}} at character {at}"),
             TemplateError::Empty(at) => format!("has an empty placeholder at character {at}"),
+            TemplateError::TooLong => "must neither be nor give more than 256 KiB".to_owned(),
         };
         ArgumentError::new("template", problem)
     }
@@ -36,8 +47,12 @@ impl From<TemplateError> for ArgumentError {
 /// walk through objects by key and arrays by index, and may leave out a leading `variables.`.
 ///
 /// # Errors
-/// [`TemplateError`], naming the placeholder that is unknown, empty or not closed.
+/// [`TemplateError`], naming the placeholder that is unknown, empty or not closed;
+/// [`TemplateError::TooLong`] as soon as there is too much.
 pub fn render(template: &str, variables: &Value) -> Result<String, TemplateError> {
+    if template.len() > MAX_BYTES {
+        return Err(TemplateError::TooLong);
+    }
     let mut rendered = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(open) = rest.find("{{") {
@@ -57,10 +72,16 @@ pub fn render(template: &str, variables: &Value) -> Result<String, TemplateError
             return Err(TemplateError::Empty(position()));
         }
         push_value(&mut rendered, look_up(path, variables)?);
+        if rendered.len() > MAX_BYTES {
+            return Err(TemplateError::TooLong);
+        }
         rest = &inside[close + 2..];
     }
     rendered.push_str(rest);
-    Ok(rendered)
+    match rendered.len() > MAX_BYTES {
+        true => Err(TemplateError::TooLong),
+        false => Ok(rendered),
+    }
 }
 
 fn look_up<'v>(path: &str, variables: &'v Value) -> Result<&'v Value, TemplateError> {
@@ -147,6 +168,24 @@ mod tests {
             assert_eq!(argument.to_string(), told);
             assert_eq!(argument.field, "template");
         }
+    }
+
+    #[test]
+    fn what_is_rendered_is_bounded_also_when_it_is_asked_for_many_times() {
+        let variables = json!({"long": "x".repeat(MAX_BYTES / 2)});
+        assert!(render("{{long}}{{long}}", &variables).is_ok());
+        for template in ["{{long}}{{long}}.", &"{{long}}".repeat(10_000)] {
+            let rendered = render(template, &variables);
+            assert_eq!(rendered, Err(TemplateError::TooLong));
+        }
+        let template = " ".repeat(MAX_BYTES + 1);
+        assert_eq!(render(&template, &variables), Err(TemplateError::TooLong));
+    }
+
+    #[test]
+    fn an_unknown_variable_is_told_in_short() {
+        let error = TemplateError::UnknownVariable("x".repeat(1_000));
+        assert!(ArgumentError::from(error).to_string().len() < 200);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Heartbeats: an agent lives, and keeps its tasks.
 
+use devart_core::json::MAX_TASK_BYTES;
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::caller;
 use crate::error::Error;
+use crate::json;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, statement};
 use crate::settings;
@@ -21,14 +23,18 @@ statement!(
 /// `detail`: what the agent says of itself; `lease_tokens` in it lists the leases to extend
 /// (without it, all). Answers `status`, `leases_extended`, `active_task_count`, `stop`: whether to
 /// stop, and `queues`: those in which messages about tasks arrive that this agent can do.
-/// Errors: P0002 no such agent, 42501 not the caller's own, 22023 operator named none.
+/// `detail` is an object of at most 256 KiB; without its `lease_tokens`, which are not kept, 16 KiB.
+/// Errors: P0002 no such agent, 42501 not the caller's own, 22023 operator named none, or `detail`.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn agent_heartbeat(
     agent_id: default!(Option<Uuid>, "NULL"),
     detail: default!(Option<RawJsonb>, "NULL"),
 ) -> Result<RawJsonb, ErrorReport> {
-    let agent_id = caller::acting_agent(agent_id)?;
+    if let Some(detail) = &detail {
+        check_detail(detail)?;
+    }
+    let agent_id = caller::reporting_agent(agent_id)?;
     let answer = spi::connect(|session| {
         HEARTBEAT.with(|statement| {
             let lease_seconds = settings::current(session).lease_seconds;
@@ -39,4 +45,12 @@ fn agent_heartbeat(
     });
     let unknown = || Error::not_found("agent_id", format!("names no agent: {agent_id}"));
     Ok(answer.ok_or_else(unknown)?)
+}
+
+fn check_detail(detail: &RawJsonb) -> Result<(), Error> {
+    json::check("detail", detail, MAX_TASK_BYTES)?;
+    match detail.is_object() {
+        true => Ok(()),
+        false => Err(Error::invalid("detail", "must be an object")),
+    }
 }

@@ -13,26 +13,29 @@ use super::ledger::{Entry, Place};
 use super::payer::Payer;
 use super::{answer, idempotency, usd};
 use crate::caller;
-use crate::error::Error;
+use crate::error::{Error, given};
 use crate::pg::spi::{self, Session};
 
 /// Charges `amount_usd` (US dollars, rounded to six decimals) to the service, or to a substitute
 /// when the service is suspended, disabled or a hard limit would be crossed.
 ///
 /// Answers success, charged_service_id, delegated, suspended, spent_usd, remaining_usd (null: no
-/// hard limit), reason. A refusal is an answer with success false, not an error: an error would
+/// hard limit), reason. An agent that names no task spends for all that it has in hand: the budgets
+/// of all of them apply. A refusal is an answer with success false, not an error: an error would
 /// roll back a suspension. The same `idempotency_key` from the same caller charges once and is
 /// answered the same; a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 negative amount,
-/// 23505 the key was used for another charge.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 22023 no amount that
+/// makes sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn charge_service(
-    service_id: Uuid,
-    amount_usd: AnyNumeric,
+    service_id: Option<Uuid>,
+    amount_usd: Option<AnyNumeric>,
     task_id: default!(Option<Uuid>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
 ) -> Result<JsonB, ErrorReport> {
+    let service_id = given("service_id", service_id)?;
+    let amount_usd = given("amount_usd", amount_usd)?;
     let cost = Cost::of_amount(usd::argument("amount_usd", &amount_usd)?);
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
@@ -41,8 +44,8 @@ fn charge_service(
             "cost": cost.to_json(),
             "task_id": answer::id(task_id),
         });
+        let payer = Payer::check(session, agent, task_id, None)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
-            let payer = Payer::check(session, agent, task_id, None)?;
             charge(
                 session,
                 service_id,

@@ -4,14 +4,15 @@
 use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
+use pgrx::prelude::AnyNumeric;
 use rust_decimal::Decimal;
 
-use super::answer;
 use super::gate::{Ask, Purpose, Verdict};
 use super::payer::Payer;
 use super::reserve::{self, Terms};
+use super::{answer, usd};
 use crate::pg::spi::{Session, statement};
-use crate::pg::subtransaction;
+use crate::pg::subtransaction::{self, Failure};
 
 /// How long the money stays set aside once nobody keeps the lease alive; while somebody does, it
 /// stays for longer.
@@ -20,7 +21,7 @@ const TTL_SECONDS: f64 = 600.0;
 statement!(
     ADOPT,
     include_str!("adopt.sql"),
-    [UUIDOID, UUIDOID, INT4OID, FLOAT8OID]
+    [UUIDOID, UUIDOID, INT4OID, FLOAT8OID, UUIDOID, NUMERICOID]
 );
 statement!(START, include_str!("start_costly.sql"), [UUIDOID]);
 statement!(GIVE_BACK, include_str!("give_back.sql"), [UUIDOID]);
@@ -31,11 +32,11 @@ statement!(
 );
 
 /// A picked task that costs money. It is locked, has its lease, and is still TODO.
-pub struct CostlyTask {
+pub struct CostlyTask<'a> {
     pub task_id: Uuid,
     pub service_id: Uuid,
     pub attempt: i32,
-    pub estimate: Decimal,
+    pub estimate: &'a AnyNumeric,
 }
 
 /// What became of a picked task.
@@ -50,54 +51,71 @@ pub enum Outcome {
     GivenBack,
 }
 
-impl CostlyTask {
+impl CostlyTask<'_> {
     /// Sets the money aside and starts the task, or lets it wait. `patient` false: never waits for
     /// a lock, as a transaction that holds money already must not, lest two of them wait for each
     /// other.
-    pub fn start(&self, session: &Session, agent_id: Uuid, patient: bool) -> Outcome {
-        let hold_id = match self.adopt(session, agent_id) {
-            Some(granted) => Ok(granted),
-            None => self.hold(session, agent_id, patient),
-        };
-        match hold_id {
-            Ok(hold_id) => {
-                START.with(|statement| statement.rows(session, &[self.task_id.into()]).len());
-                Outcome::Started(hold_id)
+    ///
+    /// # Errors
+    /// What is wrong with this task's money; nothing of the attempt stays.
+    pub fn start(
+        &self,
+        session: &Session,
+        agent_id: Uuid,
+        patient: bool,
+    ) -> Result<Outcome, Failure> {
+        let estimate = usd::amount(self.estimate).ok_or_else(no_amount)?;
+        let mut refusal = None;
+        let hold_id = subtransaction::keep_unless_failed(|| {
+            let granted = self.adopt(session, agent_id, estimate);
+            let hold_id = granted.or_else(|| {
+                let held = self.hold(session, agent_id, &Cost::of_amount(estimate), patient);
+                held.map_err(|refused| refusal = refused).ok()
+            })?;
+            START.with(|statement| statement.rows(session, &[self.task_id.into()]).len());
+            Some(hold_id)
+        })?;
+        match (hold_id, refusal) {
+            (Some(hold_id), _) => Ok(Outcome::Started(hold_id)),
+            (None, Some(refusal)) if refusal["scope"] != "agent" => {
+                subtransaction::keep_unless_failed(|| {
+                    self.park(session, agent_id, refusal);
+                    Some(())
+                })?;
+                Ok(Outcome::Parked)
             }
-            Err(Some(refusal)) if refusal["scope"] != "agent" => {
-                self.park(session, agent_id, refusal);
-                Outcome::Parked
-            }
-            Err(_) => {
+            (None, _) => {
                 GIVE_BACK.with(|statement| statement.rows(session, &[self.task_id.into()]).len());
-                Outcome::GivenBack
+                Ok(Outcome::GivenBack)
             }
         }
     }
 
-    /// The hold that people granted this task, if they did.
-    fn adopt(&self, session: &Session, agent_id: Uuid) -> Option<Uuid> {
+    /// The hold that people granted this task, if they did: for this service, and for as much.
+    fn adopt(&self, session: &Session, agent_id: Uuid, estimate: Decimal) -> Option<Uuid> {
         ADOPT.with(|statement| {
             let arguments = [
                 self.task_id.into(),
                 agent_id.into(),
                 self.attempt.into(),
                 TTL_SECONDS.into(),
+                self.service_id.into(),
+                usd::datum(estimate).into(),
             ];
             let rows = statement.rows(session, &arguments);
             rows.first().map(|row| row.required(1))
         })
     }
 
-    /// A new hold; or the refusal, with none of its locks left; or nothing when a lock could not be
-    /// had at once.
+    /// A new hold; or the refusal, after which none of its locks may be left; or nothing when a lock
+    /// could not be had at once.
     fn hold(
         &self,
         session: &Session,
         agent_id: Uuid,
+        cost: &Cost,
         patient: bool,
     ) -> Result<Uuid, Option<serde_json::Value>> {
-        let cost = Cost::of_amount(self.estimate);
         let payer = Payer {
             agent_id: Some(agent_id),
             task_id: Some(self.task_id),
@@ -106,30 +124,25 @@ impl CostlyTask {
         let ask = Ask {
             session,
             service_id: self.service_id,
-            cost: &cost,
+            cost,
             payer,
             purpose: Purpose::Hold,
             with_prices: false,
             patient,
         };
-        let mut refusal = None;
-        let held = subtransaction::keep_if_some(|| match ask.decide() {
+        match ask.decide() {
             Ok(Verdict::Admitted(admission)) => {
                 let terms = Terms {
                     ttl_seconds: TTL_SECONDS,
                     follows_lease: true,
                     idempotency_key: None,
                 };
-                Some(reserve::hold(&ask, &admission, terms).0)
+                Ok(reserve::hold(&ask, &admission, terms).0)
             }
-            Ok(Verdict::Refused(refused)) => {
-                refusal = Some(answer::not_admitted(&refused));
-                None
-            }
+            Ok(Verdict::Refused(refused)) => Err(Some(answer::not_admitted(&refused))),
             // A task's service exists: its foreign key says so.
-            Ok(Verdict::Busy) | Err(_) => None,
-        });
-        held.ok_or(refusal)
+            Ok(Verdict::Busy) | Err(_) => Err(None),
+        }
     }
 
     fn park(&self, session: &Session, agent_id: Uuid, mut refusal: serde_json::Value) {
@@ -142,5 +155,13 @@ impl CostlyTask {
                 )
                 .len()
         });
+    }
+}
+
+/// NaN, say, in a row from before amounts were checked.
+fn no_amount() -> Failure {
+    Failure {
+        sqlstate: "22003".to_owned(),
+        message: "estimated_cost_usd is no amount of money".to_owned(),
     }
 }

@@ -2,12 +2,15 @@
 
 use devart_core::argument_error::ArgumentError;
 use devart_core::cost::Cost;
+use devart_core::json::MAX_DETAIL_BYTES;
 use devart_core::price::Usage;
 use pgrx::JsonB;
 use pgrx::prelude::*;
 
 use super::usd;
 use crate::error::Error;
+use crate::json;
+use crate::pg::raw_json::RawJsonb;
 
 /// Reads a caller's arguments; `amount_name` is the name of the one that gives the amount.
 ///
@@ -16,16 +19,18 @@ use crate::error::Error;
 pub fn of_arguments(
     amount_name: &'static str,
     amount_usd: Option<AnyNumeric>,
-    usage: Option<JsonB>,
+    usage: Option<RawJsonb>,
 ) -> Result<Cost, Error> {
     let amount_usd = amount_usd
         .map(|amount| usd::argument(amount_name, &amount))
         .transpose()?;
-    let usage = usage
-        .map(|JsonB(json)| Usage::from_json(&json))
-        .transpose()
-        .map_err(ArgumentError::from)?;
+    let usage = usage.as_ref().map(usage_of).transpose()?;
     Ok(Cost::new(amount_name, amount_usd, usage)?)
+}
+
+fn usage_of(json: &RawJsonb) -> Result<Usage, Error> {
+    let json = json::read("usage", json, MAX_DETAIL_BYTES)?;
+    Ok(Usage::from_json(&json).map_err(ArgumentError::from)?)
 }
 
 /// The usage of a cost as an argument of a statement.

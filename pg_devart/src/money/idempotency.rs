@@ -44,7 +44,8 @@ pub struct Key {
 /// its answer is to be kept: a refusal is not, so that the same request can succeed when there is
 /// money again.
 ///
-/// A second request with the key waits until the first is decided.
+/// A second request with the key waits until the first is decided. The caller was asked before
+/// whether it may make the request: a kept answer is for nobody else.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the key was used for another request, and those of `work`.

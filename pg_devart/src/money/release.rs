@@ -18,11 +18,11 @@ statement!(
 /// Gives the money of a hold back. False when there is nothing to give back, as it was settled or
 /// released or has expired.
 ///
-/// Errors: P0002 no such hold, 42501 another agent's.
+/// Supervisors may give back any hold. Errors: P0002 no such hold, 42501 another agent's.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn release_charge(hold_id: Uuid) -> Result<bool, ErrorReport> {
-    let agent = caller::calling_agent()?;
+    let agent = caller::releasing_agent()?;
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
         if hold.is_open() {

@@ -12,11 +12,18 @@ use super::ledger::{NewHold, Place};
 use super::payer::Payer;
 use super::{answer, cost, idempotency, usd};
 use crate::caller;
-use crate::error::Error;
-use crate::pg::spi;
+use crate::error::{Error, given};
+use crate::pg::raw_json::RawJsonb;
+use crate::pg::spi::{self, Session, statement};
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
+
+statement!(
+    GIVE_GRANTED_BACK,
+    "select devart_private.free_granted_holds($1, $2, $3)",
+    [UUIDOID, UUIDOID, UUIDOID]
+);
 
 /// How a hold is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +37,8 @@ pub struct Terms<'a> {
 /// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
 /// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
 /// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
-/// of the agent, the task, its run and its creator.
+/// of the agent, the task, its run and its creator, and of what the task descends from. An agent
+/// that names no task reserves for all that it has in hand: the budgets of all of them apply.
 ///
 /// Answers admitted, hold_id, service_id (the one billed), delegated_from, held_usd, reason, code,
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
@@ -44,25 +52,28 @@ pub struct Terms<'a> {
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
 fn reserve_charge(
-    service_id: Uuid,
+    service_id: Option<Uuid>,
     estimate_usd: default!(Option<AnyNumeric>, "NULL"),
-    usage: default!(Option<JsonB>, "NULL"),
+    usage: default!(Option<RawJsonb>, "NULL"),
     task_id: default!(Option<Uuid>, "NULL"),
     lease_token: default!(Option<Uuid>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
-    ttl: default!(Interval, "'10 minutes'"),
+    ttl: default!(Option<Interval>, "'10 minutes'"),
 ) -> Result<JsonB, ErrorReport> {
     let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
-    let ttl_seconds = check_ttl(&ttl)?;
+    let service_id = given("service_id", service_id)?;
+    let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
     let agent = caller::calling_agent()?;
     let request = json!({
         "reserve": service_id.to_string(),
         "cost": cost.to_json(),
         "task_id": answer::id(task_id),
+        "ttl_seconds": ttl_seconds,
     });
     Ok(spi::connect(|session| {
+        let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
-            let payer = Payer::check(session, agent, task_id, lease_token)?;
+            give_granted_back(session, &payer, service_id);
             let ask = Ask {
                 session,
                 service_id,
@@ -80,6 +91,17 @@ fn reserve_charge(
             reserve(&ask, terms)
         })
     })?)
+}
+
+/// What people granted the task with this service is what is asked for now.
+fn give_granted_back(session: &Session, payer: &Payer, service_id: Uuid) {
+    let Some(task_id) = payer.task_id else {
+        return;
+    };
+    GIVE_GRANTED_BACK.with(|statement| {
+        let arguments = [task_id.into(), payer.agent_id.into(), service_id.into()];
+        statement.rows(session, &arguments).len()
+    });
 }
 
 fn reserve(ask: &Ask, terms: Terms) -> Result<(Value, bool), Error> {

@@ -15,7 +15,8 @@ use super::hold::Hold;
 use super::ledger::{Entry, Place};
 use super::{answer, budgets, cost, prices, take, usd};
 use crate::caller;
-use crate::error::Error;
+use crate::error::{Error, given};
+use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Row, Session, statement};
 use crate::row_reader::RowReader;
 
@@ -67,10 +68,11 @@ statement!(
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn settle_charge(
-    hold_id: Uuid,
+    hold_id: Option<Uuid>,
     amount_usd: default!(Option<AnyNumeric>, "NULL"),
-    usage: default!(Option<JsonB>, "NULL"),
+    usage: default!(Option<RawJsonb>, "NULL"),
 ) -> Result<JsonB, ErrorReport> {
+    let hold_id = given("hold_id", hold_id)?;
     let cost = cost::of_arguments("amount_usd", amount_usd, usage)?;
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {

@@ -1,6 +1,6 @@
 -- Adds $2 to what is spent and $3 to what is held of the service $1: in its open window, within its
--- limit, and when nobody must be told. $6 false: only if nothing else has a say, so no substitute
--- and no budget that may apply to agent $4 or task $5.
+-- limit (what is free always is), and when nobody must be told. $6 false: only if nothing else has
+-- a say, so no substitute and no budget that may apply to agent $4 or task $5.
 update devart.service_registry s
 set spent_usd = s.spent_usd + $2, held_usd = s.held_usd + $3
 where s.id = $1
@@ -9,13 +9,13 @@ where s.id = $1
   and (s.next_alert_usd is null or s.spent_usd + $2 < s.next_alert_usd)
   and (
       s.budget_usd is null or not s.hard_limit
-      or s.spent_usd + s.held_usd + $2 + $3 <= s.budget_usd
+      or s.spent_usd + s.held_usd + $2 + $3 <= s.budget_usd or $2 + $3 = 0
   )
   and ($6 or (
       s.substitute_service_id is null
       and ($4 is null or not exists (
           select from devart.budgets b where b.scope = 'agent' and b.scope_id = $4))
-      and ($5 is null or not exists (
+      and (($4 is null and $5 is null) or not exists (
           select from devart.budgets b where b.scope = any ('{task,run,user}')))
   ))
 returning

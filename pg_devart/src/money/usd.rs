@@ -14,6 +14,11 @@ pub fn decimal(amount: &AnyNumeric) -> Decimal {
     Decimal::from_str(&text).unwrap_or_else(|_| panic!("{text} is not an amount of money"))
 }
 
+/// An amount that somebody wrote into a row; `None` when it is none, as NaN.
+pub fn amount(amount: &AnyNumeric) -> Option<Decimal> {
+    Decimal::from_str(&amount.to_string()).ok()
+}
+
 /// The next column, which is money; `None` for SQL null.
 pub fn optional(columns: &mut RowReader) -> Option<Decimal> {
     let amount: Option<AnyNumeric> = columns.optional();

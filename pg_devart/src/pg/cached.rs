@@ -2,8 +2,8 @@
 //!
 //! Every claim asks the same settings and the same lanes. They are read once and forgotten when
 //! Postgres tells the session that their table has changed. It tells so for changes of a table's
-//! definition; a trigger (`devart_private.forget_cached`) makes it do so for changes of the rows, too,
-//! when they commit. Nothing is borrowed while Postgres works.
+//! definition; a trigger (`devart_private.forget_cached`) makes it do so for changes of the rows,
+//! too, when they commit. Nothing is borrowed while Postgres works.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -35,6 +35,11 @@ pub fn get<T: 'static>(
     name: &'static str,
     read: impl FnOnce(&Session) -> T,
 ) -> Rc<T> {
+    get_by(index, name, || read(session))
+}
+
+/// The same for what is not read at once, or without a session.
+pub fn get_by<T: 'static>(index: &Index, name: &'static str, read: impl FnOnce() -> T) -> Rc<T> {
     listen();
     let key = (index.table_oid(), name);
     if FORGET_ALL.take() {
@@ -44,8 +49,9 @@ pub fn get<T: 'static>(
         return kept.downcast().expect("each name stands for one type");
     }
     let forgotten_before = FORGOTTEN.get();
-    let value = Rc::new(read(session));
-    // Not what changed while it was read, and nothing from an old snapshot: it would be kept too long.
+    let value = Rc::new(read());
+    // Not what changed while it was read, and nothing from an old snapshot: it would be kept too
+    // long.
     if FORGOTTEN.get() == forgotten_before && !snapshot::is_for_the_whole_transaction() {
         KEPT.with_borrow_mut(|kept| kept.insert(key, value.clone()));
     }
@@ -54,12 +60,14 @@ pub fn get<T: 'static>(
 
 fn listen() {
     if !LISTENS.replace(true) {
-        // SAFETY: the callback is a plain function, as long as the library is loaded, which is for good.
+        // SAFETY: the callback is a plain function, as long as the library is loaded, which is for
+        // good.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::from(0)) };
     }
 }
 
-/// Called by Postgres in between; must not fail or ask the catalog. No OID: everything may have changed.
+/// Called by Postgres in between; must not fail or ask the catalog. No OID: everything may have
+/// changed.
 #[pg_guard]
 unsafe extern "C-unwind" fn forget(_argument: pg_sys::Datum, table: pg_sys::Oid) {
     FORGOTTEN.set(FORGOTTEN.get().wrapping_add(1));

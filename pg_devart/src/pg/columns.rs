@@ -18,14 +18,15 @@ struct Known {
 }
 
 thread_local! {
-    /// Few enough to go through. Comparing a name with those of thirty columns costs more than reading
-    /// the value.
+    /// Few enough to go through. Comparing a name with those of thirty columns costs more than
+    /// reading the value.
     static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The number of a column, from 1 on, whose values are those of `T`.
 ///
-/// Raises 42804 for a column of another type: its values would be taken for what they are not.
+/// Raises 42804 for a column of another type: its values would be taken for what they are not; and
+/// 55000 for one that is not there: the library was installed before the schema was migrated.
 ///
 /// # Safety
 /// The descriptor must be that of an open table.
@@ -47,7 +48,9 @@ pub unsafe fn number<T: IntoDatum>(descriptor: pg_sys::TupleDesc, column: &'stat
             return number;
         }
         let number = pg_sys::SPI_fnumber(descriptor, column.as_ptr());
-        assert!(number > 0, "no column {column:?}");
+        if number <= 0 {
+            refuse_older_schema((*descriptor).tdtypeid, column);
+        }
         let found = (*attribute(descriptor, number)).atttypid;
         refuse_unless_fits(row_type, column, wanted, found);
         KNOWN.with_borrow_mut(|known| {
@@ -78,6 +81,17 @@ unsafe fn is_as_known(
                 && CStr::from_ptr((*attribute).attname.data.as_ptr()) == column
         }
     }
+}
+
+/// Raises 55000, naming table and column.
+fn refuse_older_schema(row_type: pg_sys::Oid, column: &CStr) -> ! {
+    let (table, column) = (name_of(row_type), column.to_string_lossy());
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{table} has no column {column}: its schema is older than pg_devart's library"),
+        "Run devart migrate."
+    );
 }
 
 /// Raises 42804, naming table and column.

@@ -67,13 +67,48 @@ impl Index {
         self.first(session, keys, |_| ()).is_some()
     }
 
+    /// Whether there are by now other rows under the keys than this transaction sees. Without cost
+    /// where each statement sees what there is.
+    pub fn differs_by_now<const N: usize>(
+        &self,
+        session: &Session,
+        keys: impl Fn() -> [Key; N],
+    ) -> bool {
+        snapshot::is_for_the_whole_transaction()
+            && self.places(session, Sees::Now, &keys())
+                != self.places(session, Sees::Itself, &keys())
+    }
+
+    /// Where the rows under the keys are.
+    fn places(&self, session: &Session, sees: Sees, keys: &[Key]) -> Vec<(u32, u16)> {
+        self.scan_seeing(session, sees, Purpose::Read, keys.len(), |scan| {
+            scan.seek(keys);
+            let mut places = Vec::new();
+            while let Some(found) = scan.next() {
+                places.push(found.place());
+            }
+            places
+        })
+    }
+
     /// Opens the index for the time of `work`, which looks under so many `keys` each time. After an error
     /// the end of the transaction closes what is open.
     ///
     /// Raises 55000 when the index cannot be used as it is, 40001 when not by this transaction.
     pub fn scan<R>(
         &self,
+        session: &Session,
+        purpose: Purpose,
+        keys: usize,
+        work: impl FnOnce(&mut Scan) -> R,
+    ) -> R {
+        self.scan_seeing(session, Sees::Itself, purpose, keys, work)
+    }
+
+    fn scan_seeing<R>(
+        &self,
         _session: &Session,
+        sees: Sees,
         purpose: Purpose,
         keys: usize,
         work: impl FnOnce(&mut Scan) -> R,
@@ -82,7 +117,10 @@ impl Index {
         // the scan lives; the snapshot is active meanwhile. `_session` proves that a transaction runs.
         unsafe {
             pg_sys::CommandCounterIncrement();
-            let snapshot = pg_sys::GetTransactionSnapshot();
+            let snapshot = match sees {
+                Sees::Itself => pg_sys::GetTransactionSnapshot(),
+                Sees::Now => pg_sys::GetLatestSnapshot(),
+            };
             pg_sys::PushActiveSnapshot(snapshot);
             let table = pg_sys::table_open(self.oid_of(self.table), purpose.table_lock());
             let index = pg_sys::index_open(self.oid_of(self.name), ACCESS_SHARE);
@@ -126,6 +164,15 @@ impl Index {
 
 const NO_LOCK: i32 = pg_sys::NoLock as i32;
 const ACCESS_SHARE: i32 = pg_sys::AccessShareLock as i32;
+
+/// Which rows a scan sees.
+#[derive(Clone, Copy)]
+enum Sees {
+    /// Those that the transaction's next statement would.
+    Itself,
+    /// Those that a transaction would that began now; and this one's own.
+    Now,
+}
 
 /// What rows are looked for.
 pub enum Purpose {
@@ -273,6 +320,14 @@ impl Found<'_> {
     pub fn get<T: FromDatum + IntoDatum>(&self, column: &'static CStr) -> Option<T> {
         // SAFETY: the slot holds a row of the table.
         unsafe { columns::get(self.scan.found, column) }
+    }
+
+    /// Where the row is: block and offset.
+    fn place(&self) -> (u32, u16) {
+        // SAFETY: the slot holds a row of the table.
+        let place = unsafe { (*self.scan.found).tts_tid };
+        let block = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
+        (block, place.ip_posid)
     }
 
     /// The enumerated type of a column.

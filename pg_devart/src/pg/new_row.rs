@@ -61,11 +61,6 @@ impl NewRow {
             .unwrap_or_else(|| panic!("{column:?} is null"))
     }
 
-    /// Whether a column of an enumerated type has this label.
-    pub fn is(&self, column: &'static CStr, label: &CStr) -> bool {
-        self.get(column) == Some(self.label_oid(column, label))
-    }
-
     fn label_oid(&self, column: &'static CStr, label: &CStr) -> pg_sys::Oid {
         // SAFETY: the descriptor lives while the trigger runs.
         let enumeration = unsafe { columns::enumeration_of(self.descriptor, column) };

@@ -4,6 +4,7 @@
 
 use std::ffi::CStr;
 
+use devart_core::json::JsonProblem;
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{Datum, UnboxDatum};
 use pgrx::direct_function_call;
@@ -12,6 +13,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+
+use crate::pg::json_tree;
 
 /// A detoasted jsonb value, header included. In whole words, since Postgres reads numbers of four bytes
 /// within the value from where they lie.
@@ -31,14 +34,41 @@ impl RawJsonb {
         RawJsonb { words, length }
     }
 
-    /// Size in bytes, as stored uncompressed.
-    pub fn len(&self) -> usize {
-        self.length
+    /// The value, made of one in Rust.
+    pub fn of(value: &serde_json::Value) -> Self {
+        let datum = pgrx::JsonB(value.clone()).into_datum();
+        // SAFETY: the datum is a jsonb.
+        let raw = datum.and_then(|datum| unsafe { RawJsonb::from_datum(datum, false) });
+        raw.expect("a value of serde_json's is a jsonb")
     }
 
-    /// Length in bytes as text.
-    pub fn text_len(&self) -> usize {
-        self.with_text(|text| text.count_bytes())
+    /// What nobody could read, or takes more than `most` bytes as text.
+    ///
+    /// # Errors
+    /// The first [`JsonProblem`].
+    pub fn check(&self, most: usize) -> Result<(), JsonProblem> {
+        json_tree::check(self.container(), most)
+    }
+
+    /// Whether this is an object.
+    pub fn is_object(&self) -> bool {
+        json_tree::is_object(self.container())
+    }
+
+    /// The value in Rust. To be checked before: a small value can be a long text.
+    ///
+    /// # Errors
+    /// What serde_json does not read.
+    pub fn read(&self) -> serde_json::Result<serde_json::Value> {
+        self.with_text(|text| serde_json::from_slice(text.to_bytes()))
+    }
+
+    /// What comes behind the header.
+    fn container(&self) -> &[u8] {
+        let bytes: *const u8 = self.words.as_ptr().cast();
+        // SAFETY: the words hold so many bytes.
+        let value = unsafe { std::slice::from_raw_parts(bytes, self.length) };
+        &value[pg_sys::VARHDRSZ..]
     }
 
     fn with_text<R>(&self, read: impl FnOnce(&CStr) -> R) -> R {
@@ -47,7 +77,7 @@ impl RawJsonb {
         // zero-terminated, and palloc'ed.
         unsafe {
             let container = value.add(pg_sys::VARHDRSZ).cast_mut().cast();
-            let text = pg_sys::JsonbToCString(std::ptr::null_mut(), container, self.len() as i32);
+            let text = pg_sys::JsonbToCString(std::ptr::null_mut(), container, self.length as i32);
             let result = read(CStr::from_ptr(text));
             pg_sys::pfree(text.cast());
             result

@@ -22,6 +22,13 @@ pub fn role(name: &CStr) -> pg_sys::Oid {
     unsafe { pg_sys::get_role_oid(name.as_ptr(), true) }
 }
 
+/// Whether the role `member` has the rights of `role` without taking it on. Superusers have those of
+/// every role, also of one that does not exist.
+pub fn has_rights_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the catalog's caches.
+    unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
 /// The value of a setting; `None` where nobody has set it.
 pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: gives null or a zero-terminated string that lives until the setting changes.

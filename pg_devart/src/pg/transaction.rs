@@ -14,6 +14,13 @@ pub fn current_subtransaction() -> Subtransaction {
     unsafe { pg_sys::GetCurrentSubTransactionId() }
 }
 
+/// Refuses, as Postgres does (25006), what writes in a transaction that only reads, on a standby for
+/// instance. For what locks rows before its first statement that Postgres would refuse by itself.
+pub fn require_writable(what: &std::ffi::CStr) {
+    // SAFETY: reads the transaction's state and the name, which outlives the call; raises at most.
+    unsafe { pg_sys::PreventCommandIfReadOnly(what.as_ptr()) }
+}
+
 /// What is to be done when a transaction of this session ends. All but `before_commit` must not fail
 /// and run no statement: there is no transaction any more that could be aborted.
 pub struct Ends {

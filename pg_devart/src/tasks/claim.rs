@@ -8,13 +8,14 @@ use pgrx::prelude::*;
 use super::claim_replay;
 use super::claim_round::{Round, Wanted};
 use super::claimed::{ClaimedTask, hands_out_tasks};
-use super::cursors;
 use super::worker::{self, Worker};
+use super::{cursors, in_hand};
 use crate::caller;
-use crate::error::Error;
+use crate::error::{Error, given};
 use crate::pg::clock;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session};
+use crate::pg::transaction;
 
 const MAX_BATCH: i32 = 1_000;
 
@@ -24,7 +25,7 @@ hands_out_tasks! {
     /// A task with a service and an estimate comes with the `hold_id` under which its money is set
     /// aside. One whose money is refused leaves the queue and waits for budget, and another is
     /// handed out instead. `agent_id`: null for the calling agent itself. The task is the agent's
-    /// until `lease_expires_at`.
+    /// until `lease_expires_at`. An agent with `max_tasks_in_hand` tasks gets no more.
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named
     /// none.
     fn claim_next_task(agent_id: default!(Option<Uuid>, "NULL")) {
@@ -42,9 +43,10 @@ hands_out_tasks! {
     /// Errors: as `claim_next_task`; 22023 `max_tasks` out of range.
     fn claim_tasks(
         agent_id: default!(Option<Uuid>, "NULL"),
-        max_tasks: default!(i32, 1),
+        max_tasks: default!(Option<i32>, 1),
         claim_key: default!(Option<Uuid>, "NULL"),
     ) {
+        let max_tasks = given("max_tasks", max_tasks)?;
         Ok(TableIterator::new(claim(agent_id, max_tasks, claim_key)?))
     }
 }
@@ -59,17 +61,24 @@ fn claim(
         return Err(Error::invalid("max_tasks", problem));
     }
     let agent_id = caller::acting_agent(agent_id)?;
+    transaction::require_writable(c"claim_tasks");
     spi::connect(|session| {
         let worker = worker::load(session, agent_id)?;
         let replayed = claim_replay::replay(session, agent_id, claim_key);
         if !replayed.is_empty() {
             return Ok(replayed);
         }
+        let max_tasks = in_hand::room(session, agent_id, max_tasks as usize);
+        if max_tasks == 0 {
+            return Ok(Vec::new());
+        }
         let wanted = Wanted {
-            max_tasks: max_tasks as usize,
+            max_tasks,
             claim_key,
         };
-        Ok(take(session, &worker, &wanted))
+        let claimed = take(session, &worker, &wanted);
+        in_hand::took(agent_id, claimed.len());
+        Ok(claimed)
     })
 }
 

@@ -11,7 +11,7 @@ use crate::row_reader::RowReader;
 
 statement!(
     LOCK,
-    "select pg_advisory_xact_lock(hashtextextended('devart claim ' || $1::text, 0))",
+    "select devart_private.take_lock(hashtextextended('devart claim ' || $1::text, 0))",
     [UUIDOID]
 );
 statement!(

@@ -9,8 +9,8 @@ use pgrx::datum::Uuid;
 
 use super::claimed::{Claimed, ClaimedTask, claimed_columns};
 use super::queue::{self, Picked, Search};
+use super::set_aside::{self, Handed};
 use super::worker::Worker;
-use crate::money::claim::{CostlyTask, Outcome};
 use crate::pg::spi::{Session, statement};
 use crate::row_reader::RowReader;
 
@@ -97,28 +97,30 @@ impl Round {
     }
 
     fn add(&mut self, session: &Session, worker: &Worker, task: Claimed, pick: &Picked) {
-        let place = (pick.queue, pick.ready_at);
-        let hold_id = match task.costly() {
-            None => None,
-            Some(costly) => match self.start(session, worker, &costly) {
-                Outcome::Started(hold_id) => Some(hold_id),
-                Outcome::Parked => return self.taken.push(place),
-                Outcome::GivenBack => return,
-            },
-        };
-        self.taken.push(place);
-        self.tally.claimed();
-        self.claimed.push(task.handed_out(hold_id));
+        let may_wait = self.tally.may_wait();
+        let handed = set_aside::hand_out(session, &task, worker.agent_id, may_wait);
+        if !matches!(handed, Handed::Back) {
+            self.taken.push((pick.queue, pick.ready_at));
+        }
+        self.count(&task, &handed);
+        if let Handed::Out(hold_id) = handed {
+            self.claimed.push(task.handed_out(hold_id));
+        }
     }
 
-    fn start(&mut self, session: &Session, worker: &Worker, task: &CostlyTask) -> Outcome {
-        let outcome = task.start(session, worker.agent_id, self.tally.may_wait());
-        let start = match outcome {
-            Outcome::Started(_) => Start::Started,
-            Outcome::Parked => Start::Parked,
-            Outcome::GivenBack => Start::GivenBack,
+    fn count(&mut self, task: &Claimed, handed: &Handed) {
+        let start = match handed {
+            Handed::Out(None) => None,
+            Handed::Out(Some(_)) => Some(Start::Started),
+            Handed::Parked => Some(Start::Parked),
+            Handed::Back => Some(Start::GivenBack),
+            Handed::Aside => return self.tally.set_aside(),
         };
-        self.tally.tried(task.service_id, start);
-        outcome
+        if let (Some(start), Some((service_id, _))) = (start, task.cost()) {
+            self.tally.tried(service_id, start);
+        }
+        if matches!(handed, Handed::Out(_)) {
+            self.tally.claimed();
+        }
     }
 }

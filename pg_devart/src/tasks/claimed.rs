@@ -3,8 +3,6 @@
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
-use crate::money::claim::CostlyTask;
-use crate::money::usd;
 use crate::pg::raw_json::RawJsonb;
 use crate::row_reader::RowReader;
 
@@ -39,7 +37,7 @@ pub struct Claimed {
     description: Option<String>,
     priority: String,
     payload: RawJsonb,
-    attempt: i32,
+    pub attempt: i32,
     lease_token: Uuid,
     lease_expires_at: TimestampWithTimeZone,
     service_id: Option<Uuid>,
@@ -68,14 +66,14 @@ impl Claimed {
         }
     }
 
-    /// What its money is asked for, when it costs any.
-    pub fn costly(&self) -> Option<CostlyTask> {
-        Some(CostlyTask {
-            task_id: self.task_id,
-            service_id: self.service_id?,
-            attempt: self.attempt,
-            estimate: usd::decimal(self.estimate.as_ref()?),
-        })
+    /// What its worker needs to know.
+    pub fn payload(&self) -> &RawJsonb {
+        &self.payload
+    }
+
+    /// Of a task that costs money: its service and what is asked for.
+    pub fn cost(&self) -> Option<(Uuid, &AnyNumeric)> {
+        Some((self.service_id?, self.estimate.as_ref()?))
     }
 
     /// What the worker is told. `hold_id`: under which its money is set aside, if it costs any.

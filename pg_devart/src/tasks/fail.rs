@@ -1,5 +1,6 @@
 //! Failing: tried again later while retries are left, else dead.
 
+use devart_core::moment::LONGEST_DELAY_SECONDS;
 use devart_core::retry::Failure;
 use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -8,7 +9,7 @@ use pgrx::prelude::*;
 use super::lease_refusal;
 use super::outcome::{self, Outcome, changes_leased_task, outcome_columns};
 use crate::caller;
-use crate::error::Error;
+use crate::error::{Error, given};
 use crate::pg::spi::{self, Session, statement};
 use crate::settings;
 
@@ -30,17 +31,22 @@ changes_leased_task! {
     /// Reports that the task failed with `error`.
     ///
     /// While retries are left it becomes SCHEDULED after the backoff, or after `retry_after` if
-    /// that is longer; else, or when it is not `retryable`, it becomes FAILED.
-    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease.
+    /// that is longer (0 to 365 days); else, or when it is not `retryable`, it becomes FAILED.
+    /// Errors: P0002 no such task, 42501 another agent's, 55P03 not the current lease, 22023
+    /// `retry_after`, or an argument is missing.
     fn report_task_failure(
-        task_id: Uuid,
-        lease_token: Uuid,
-        error: &str,
-        retryable: default!(bool, true),
+        task_id: Option<Uuid>,
+        lease_token: Option<Uuid>,
+        error: Option<&str>,
+        retryable: default!(Option<bool>, true),
         retry_after: default!(Option<Interval>, "NULL"),
     ) {
+        let task_id = given("task_id", task_id)?;
+        let lease_token = given("lease_token", lease_token)?;
+        let error = given("error", error)?;
+        let retryable = given("retryable", retryable)?;
         let agent = caller::calling_agent()?;
-        let retry_after = retry_after.map_or(0.0, |interval| interval.as_micros() as f64 / 1e6);
+        let retry_after = seconds_of(retry_after)?;
         let failed = spi::connect(|session| {
             let (retry_count, max_retries) =
                 lock_failing(session, task_id, lease_token, agent)?;
@@ -50,6 +56,14 @@ changes_leased_task! {
             Ok::<_, Error>(fail(session, task_id, error, delay))
         })?;
         Ok(TableIterator::once(failed))
+    }
+}
+
+fn seconds_of(retry_after: Option<Interval>) -> Result<f64, Error> {
+    let seconds = retry_after.map_or(0.0, |interval| interval.as_micros() as f64 / 1e6);
+    match (0.0..=LONGEST_DELAY_SECONDS as f64).contains(&seconds) {
+        true => Ok(seconds),
+        false => Err(Error::invalid("retry_after", "must be from 0 to 365 days")),
     }
 }
 

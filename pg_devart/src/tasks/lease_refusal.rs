@@ -1,5 +1,5 @@
 //! Why a worker may not change a task: the lease it shows is not the current one. The statements of
-//! a change match the lease (lease.sql, complete.sql, failing.sql, and money/payer.rs for charges);
+//! a change match the lease (lease.sql, complete.sql, failing.sql, release.sql, and money/payer.rs for charges);
 //! when one finds no row, this says why.
 
 use pgrx::datum::Uuid;

@@ -5,9 +5,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::claimed::{Claimed, ClaimedTask, claimed_columns, hands_out_tasks};
-use super::{claim_replay, worker};
+use super::set_aside::{self, Handed};
+use super::{claim_replay, in_hand, worker};
 use crate::caller;
-use crate::money::claim::Outcome;
+use crate::error::given;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session, statement};
 use crate::row_reader::RowReader;
@@ -22,16 +23,18 @@ hands_out_tasks! {
     /// Takes the task `task_id`. No row when it is no longer to be had, or not by this agent: a
     /// message is an invitation, and a late or repeated one is simply dropped. A task that costs
     /// money comes with the `hold_id` under which its estimate is set aside; when that is refused
-    /// there is no row, and the task waits for budget.
+    /// there is no row, and the task waits for budget. An agent with `max_tasks_in_hand` tasks gets
+    /// no row, either.
     ///
     /// `claim_key`: as for [`claim_tasks`].
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named
-    /// none.
+    /// none, or no task.
     fn start_task(
-        task_id: Uuid,
+        task_id: Option<Uuid>,
         agent_id: default!(Option<Uuid>, "NULL"),
         claim_key: default!(Option<Uuid>, "NULL"),
     ) {
+        let task_id = given("task_id", task_id)?;
         let agent_id = caller::acting_agent(agent_id)?;
         let started = spi::connect(|session| {
             let worker = worker::load(session, agent_id)?;
@@ -39,7 +42,10 @@ hands_out_tasks! {
             if let Some(task) = replayed.into_iter().find(|task| task.0 == task_id) {
                 return Ok(Some(task));
             }
-            Ok::<_, ErrorReport>(START.with(|statement| {
+            if in_hand::room(session, agent_id, 1) == 0 {
+                return Ok(None);
+            }
+            let started = START.with(|statement| {
                 let rows = statement.rows(
                     session,
                     &[
@@ -52,19 +58,18 @@ hands_out_tasks! {
                 );
                 let started = Claimed::read(&mut RowReader::of(&rows.first()?));
                 hand_out(session, started, agent_id)
-            }))
+            });
+            in_hand::took(agent_id, usize::from(started.is_some()));
+            Ok::<_, ErrorReport>(started)
         })?;
         Ok(TableIterator::new(started))
     }
 }
 
-/// Sets the money of a task aside that costs any; `None` when that was refused.
+/// `None` when the task's money was refused, or when it cannot be handed out.
 fn hand_out(session: &Session, started: Claimed, agent_id: Uuid) -> Option<ClaimedTask> {
-    let Some(costly) = started.costly() else {
-        return Some(started.handed_out(None));
-    };
-    match costly.start(session, agent_id, true) {
-        Outcome::Started(hold_id) => Some(started.handed_out(Some(hold_id))),
-        Outcome::Parked | Outcome::GivenBack => None,
+    match set_aside::hand_out(session, &started, agent_id, true) {
+        Handed::Out(hold_id) => Some(started.handed_out(hold_id)),
+        Handed::Parked | Handed::Back | Handed::Aside => None,
     }
 }

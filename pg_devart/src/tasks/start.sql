@@ -9,13 +9,14 @@ set status = case
         else t.status
     end,
     agent_id = $2,
-    attempt = t.attempt + 1,
+    attempt = least(t.attempt, 999999999) + 1,
     claimed_at = case
         when t.service_id is null or t.estimated_cost_usd is null then now()
         else t.claimed_at
     end,
     lease_token = coalesce(
-        md5($5::text || t.id::text || (t.attempt + 1)::text)::uuid, gen_random_uuid()),
+        md5($5::text || t.id::text || (least(t.attempt, 999999999) + 1)::text)::uuid,
+        gen_random_uuid()),
     lease_expires_at = now() + make_interval(secs => $3)
 where t.id = $1 and t.lane_id = any ($4)
   and (

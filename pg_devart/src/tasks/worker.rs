@@ -1,14 +1,13 @@
 //! The agent that asks for work, and what it can serve.
 
 use devart_core::capabilities;
-use devart_core::status::AgentStatus;
 use pgrx::datum::Uuid;
-use pgrx::prelude::*;
 
+use crate::caller::standing;
 use crate::error::Error;
-use crate::pg::index::{Found, Index, Key, Purpose};
+use crate::pg::cached;
+use crate::pg::index::{Index, Key, Purpose};
 use crate::pg::spi::Session;
-use crate::pg::{cached, labels};
 use crate::settings;
 
 const AGENTS: Index = Index {
@@ -39,11 +38,11 @@ pub struct Worker {
 /// [`Error::NotFound`] for no such agent, [`Error::Forbidden`] for one that is deactivated.
 pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
     let agent = AGENTS.first(session, &[Key::equals(agent_id)], |found| {
-        (!is_deactivated(found)).then(|| found.required::<Vec<String>>(c"capabilities"))
+        (!standing::is_deactivated(found)).then(|| found.required::<Vec<String>>(c"capabilities"))
     });
     let capabilities = agent
         .ok_or_else(|| Error::not_found("agent_id", format!("names no agent: {agent_id}")))?
-        .ok_or(Error::Forbidden("the agent is deactivated"))?;
+        .ok_or(standing::DEACTIVATED)?;
     let settings = settings::current(session);
     Ok(Worker {
         agent_id,
@@ -51,15 +50,6 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
         lease_seconds: settings.lease_seconds,
         aging_us: settings.aging_us,
     })
-}
-
-fn is_deactivated(agent: &Found) -> bool {
-    let status: pg_sys::Oid = agent.required(c"status");
-    status
-        == labels::oid(
-            agent.enumeration_of(c"status"),
-            AgentStatus::Deactivated.as_c_str(),
-        )
 }
 
 fn lanes_for(session: &Session, capabilities: &[String]) -> Vec<i32> {

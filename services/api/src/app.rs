@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::error::ApiError;
-use crate::http::{client_address, observe, timeout};
+use crate::http::{client_address, observe, security_headers, timeout};
 use crate::openapi::{ApiDocument, DOCS_PATH, DOCUMENT_PATH};
 use crate::routes;
 use crate::state::AppState;
@@ -30,7 +30,10 @@ pub fn router(state: AppState, cors_origins: &[String]) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn(observe::observe)).with_state(state)
+    router
+        .layer(from_fn(security_headers::add))
+        .layer(from_fn(observe::observe))
+        .with_state(state)
 }
 
 fn endpoints() -> OpenApiRouter<AppState> {
@@ -47,10 +50,11 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::me::router())
         .merge(routes::auth::router())
         .merge(routes::webhooks::router())
+        .merge(routes::broker::router())
 }
 
 async fn no_such_path() -> ApiError {
-    ApiError::not_found("there is nothing at this path; see /api/docs")
+    ApiError::no_such_path()
 }
 
 async fn method_not_allowed() -> ApiError {
@@ -111,6 +115,7 @@ mod tests {
             ("/api/tasks/{id}/status", "put"),
             ("/api/tasks/{id}/report-failure", "post"),
             ("/api/tasks/{id}/extend-lease", "post"),
+            ("/api/tasks/{id}/release", "post"),
             ("/api/agents/register", "post"),
             ("/api/agents", "get"),
             ("/api/agents/heartbeat", "put"),

@@ -50,6 +50,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 404: this API has nothing at the path.
+    pub fn no_such_path() -> Self {
+        Self::not_found("there is nothing at this path; see /api/docs")
+    }
+
     /// 400: the request is not well-formed.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed_request", detail)
@@ -63,8 +68,12 @@ impl ApiError {
 
     /// 503: the database cannot answer just now; trying again is right.
     pub fn unavailable() -> Self {
-        let detail = "the database cannot answer just now; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        Self::unavailable_because("the database cannot answer just now; try again")
+    }
+
+    /// 503 for a reason that people can do something about.
+    pub fn unavailable_because(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason)
     }
 
     /// 500: our fault. The reason is in the log, not in the answer.

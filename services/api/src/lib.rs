@@ -3,6 +3,7 @@
 
 mod app;
 mod auth;
+mod broker_door;
 pub mod config;
 mod data;
 mod error;
@@ -11,9 +12,11 @@ mod limits;
 mod maintenance;
 mod model;
 mod openapi;
+mod pools;
 mod routes;
 mod server;
 mod state;
+mod turns;
 mod waiting_room;
 
 pub use server::serve;

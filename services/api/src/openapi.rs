@@ -74,10 +74,18 @@ impl IntoResponses for Problems {
             ("401", "Not authenticated"),
             ("403", "Not allowed"),
             ("404", "No such thing, or not for the caller"),
+            ("405", "The path does not take this method"),
+            ("408", "The request took too long"),
             ("409", "Not in the state, lease or version it takes"),
+            ("413", "The body is too large"),
+            ("415", "The body is not declared as JSON"),
             ("422", "A field has a value that it cannot have"),
             ("429", "Too many requests"),
-            ("503", "The database cannot answer just now"),
+            ("500", "Failed for a reason that is not the caller's"),
+            (
+                "503",
+                "Cannot be answered just now, by the database or for too many connections",
+            ),
         ]
         .into_iter()
         .map(|(status, description)| (status.to_owned(), RefOr::T(problem(description))))

@@ -4,19 +4,20 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use devart_kit::auth::Tokens;
 use devart_kit::config::comma_separated;
-use devart_kit::db;
+use devart_kit::connections::Places;
+use devart_kit::descriptors;
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_door::BrokerDoor;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::maintenance::Maintenance;
+use crate::pools::Pools;
 use crate::waiting_room::WaitingRoom;
 
 /// A cheap handle on everything a handler may need.
@@ -25,17 +26,20 @@ pub struct AppState(Arc<Shared>);
 
 /// Lives as long as the process.
 pub struct Shared {
-    pub pool: PgPool,
+    pub pools: Pools,
     pub tokens: Tokens,
     pub limits: Arc<Limits>,
+    pub places: Arc<Places>,
     /// Whether the proxy in front says where requests come from.
     pub trust_forwarded_for: bool,
     pub github_secrets: Vec<SecretString>,
     pub embedded_issuer: bool,
+    pub broker: BrokerDoor,
     pub request_timeout: Duration,
     pub waiting_room: Arc<WaitingRoom>,
     /// Bounds how many claims are tried in the database at once.
     pub claim_slots: Semaphore,
+    pub maintenance: Maintenance,
     pub metrics: PrometheusHandle,
     pub shutdown: CancellationToken,
 }
@@ -47,20 +51,29 @@ impl AppState {
     /// When a setting is unusable.
     pub fn new(
         config: &Config,
-        database: PgConnectOptions,
         metrics: PrometheusHandle,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
+        let limits = Limits::new(&config.limits, &config.pool);
+        let behind_proxy = config.limits.trust_forwarded_for;
+        let places = Places::new(
+            config.connections.max_client_connections,
+            config.connections.most_per_address(behind_proxy),
+            descriptors::raise_limit(),
+        );
         Ok(Self(Arc::new(Shared {
-            pool: db::lazy_pool(database, &config.pool),
+            pools: Pools::new(config)?,
             tokens: Tokens::new(&config.jwt_secret, comma_separated(&config.jwt_issuers))?,
-            limits: Arc::new(Limits::new(&config.limits)),
+            limits: Arc::new(limits),
+            places: Arc::new(places),
             trust_forwarded_for: config.limits.trust_forwarded_for,
             github_secrets: config.github_secrets(),
             embedded_issuer: config.embedded_issuer(),
+            broker: BrokerDoor::new(&config.broker_secret, &config.broker_vhost),
             request_timeout: config.request_timeout,
             waiting_room: Arc::default(),
             claim_slots: Semaphore::new(config.concurrent_claims.max(1)),
+            maintenance: Maintenance::new(config.maintain_interval),
             metrics,
             shutdown,
         })))
@@ -73,17 +86,4 @@ impl Deref for AppState {
     fn deref(&self) -> &Shared {
         &self.0
     }
-}
-
-/// Connection options of this process.
-///
-/// # Errors
-/// When API_DATABASE_URL is not a Postgres URL.
-pub fn database_options(config: &Config) -> anyhow::Result<PgConnectOptions> {
-    db::connect_options(
-        config.database_url.expose_secret(),
-        "devart-api",
-        &config.pool,
-    )
-    .context("API_DATABASE_URL is not a database URL that can be used")
 }

@@ -113,9 +113,8 @@ impl Cluster {
 
     fn initdb(&self) -> Result<()> {
         let password_file = self.dir.join("initial-password");
-        std::fs::write(&password_file, format!("{}\n", self.password))
-            .context("writing the initial password")?;
-        self.user.own(&password_file)?;
+        self.user
+            .write(&password_file, &format!("{}\n", self.password))?;
         let mut command = self.program("initdb");
         command
             .arg("-D")
@@ -146,16 +145,14 @@ impl Cluster {
     /// Writes `devart.conf` and has `postgresql.conf` include it. What people put into `postgresql.auto.conf` still wins.
     fn configure(&self, options: &ClusterOptions) -> Result<()> {
         let data = self.data_dir();
-        let file = data.join("devart.conf");
         let text =
             options.configuration(self.postgres.has_library(EXTENSION), &self.dir, self.port);
-        std::fs::write(&file, text).context("writing devart.conf")?;
-        self.user.own(&file)?;
+        self.user.write(&data.join("devart.conf"), &text)?;
         let main = data.join("postgresql.conf");
-        let text = std::fs::read_to_string(&main).context("reading postgresql.conf")?;
+        let text = self.user.read(&main)?;
         if !text.contains("include 'devart.conf'") {
-            std::fs::write(&main, format!("{text}\ninclude 'devart.conf'\n"))
-                .context("writing postgresql.conf")?;
+            let text = format!("{text}\ninclude 'devart.conf'\n");
+            self.user.write(&main, &text)?;
         }
         Ok(())
     }
@@ -202,18 +199,14 @@ impl Cluster {
 
     /// Runs one statement as the superuser; gives its unaligned output.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
-        run(self.program("psql").args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            &self.url(database),
-            "-c",
-            sql,
-        ]))
+        let mut command = self.program("psql");
+        command
+            // Everybody on the machine can read the arguments of a process.
+            .env("PGPASSWORD", &self.password)
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", OWNER, "-d", database, "-c", sql]);
+        run(&mut command)
     }
 
     /// Sets the superuser's password while the server is down: for when the recorded one was lost.
@@ -259,15 +252,9 @@ impl Cluster {
 
     /// A client or server program of this cluster's version, run as the cluster's user.
     pub fn program(&self, name: &str) -> Command {
-        let mut command = self.user.command(self.postgres.bin(name));
-        // PGHOST and friends of the caller must not lead us to another cluster, and RUST_BACKTRACE in a server would
-        // show backtraces of the extension to its clients.
-        command.env_clear().env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        );
-        command.env("LC_ALL", "C.UTF-8");
-        command
+        // Without our environment: PGHOST and friends of the caller must not lead us to another cluster, and
+        // RUST_BACKTRACE in a server would show backtraces of the extension to its clients.
+        self.user.command(self.postgres.bin(name))
     }
 
     fn pg_ctl(&self, action: &str) -> Command {
@@ -281,7 +268,7 @@ impl Cluster {
     }
 
     fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let text = self.user.read(&self.log_file()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
@@ -378,6 +365,38 @@ mod tests {
             let n = cluster.psql(OWNER, "select n from t").expect("answer");
             assert_eq!(n.trim(), expected);
         }
+    }
+
+    #[test]
+    fn nobody_sees_the_password_in_the_arguments_of_a_process() {
+        let password = random::word(32);
+        let cluster = Cluster::temporary(ClusterOptions {
+            preload: false,
+            password: Some(password.clone()),
+            ..ClusterOptions::for_tests()
+        })
+        .expect("a cluster");
+        let sleep = "select pg_sleep(60)";
+        let sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| cluster.psql(OWNER, sleep));
+            while cluster.psql(OWNER, sleeping).expect("answer").trim() != "1" {
+                assert!(!sleeper.is_finished(), "it sleeps");
+                std::thread::yield_now();
+            }
+            let shown: Vec<String> = std::fs::read_dir("/proc")
+                .expect("/proc")
+                .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
+                .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+                .filter(|line| line.contains(&password) || line.contains("pg_sleep(60)"))
+                .collect();
+            cluster.stop(StopMode::Immediate).expect("stopped");
+            assert!(!shown.is_empty(), "it is there");
+            assert!(
+                !shown.iter().any(|line| line.contains(&password)),
+                "{shown:?}"
+            );
+        });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use devart_core::libpq_url;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -21,6 +21,16 @@ pub fn options(url: &str) -> Result<PgConnectOptions> {
 pub async fn connect(url: &str) -> Result<PgConnection> {
     let options = options(url)?;
     Ok(PgConnection::connect_with(&options).await?)
+}
+
+/// Why a statement failed, in words for people: constraints have names that mean nothing outside.
+pub fn explain(error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|it| it.code());
+    match code.as_deref() {
+        Some("23505") => anyhow!("there is one like this already"),
+        Some(code) if code.starts_with("23") => anyhow!("a value is out of its bounds"),
+        _ => error.into(),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Reads a file; a file that is not there is empty.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>> {
@@ -19,6 +19,14 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, String>> {
 
 /// Writes a file in one step, so that a reader or a crash never meets half of it.
 pub fn write(path: &Path, comment: &str, entries: &[(String, String)], mode: u32) -> Result<()> {
+    for (name, value) in entries {
+        if value.contains(['\n', '\r', '\0']) {
+            bail!(
+                "{name} has a line end in its value, which {} cannot hold",
+                path.display()
+            );
+        }
+    }
     let temporary = path.with_extension("new");
     // A leftover would keep its old mode.
     let _ = std::fs::remove_file(&temporary);
@@ -43,7 +51,7 @@ fn render(comment: &str, entries: &[(String, String)]) -> String {
 }
 
 /// Single quotes, which the shell leaves alone entirely.
-fn quote(value: &str) -> String {
+pub fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
@@ -83,6 +91,15 @@ mod tests {
         ];
         let read = parse(&render("note", &entries));
         assert_eq!(read.into_iter().collect::<Vec<_>>(), entries);
+    }
+
+    #[test]
+    fn a_value_with_a_line_end_is_refused_by_name() {
+        let path = std::env::temp_dir().join(format!("devart-env-{}", crate::random::word(8)));
+        let entries = [("ADMIN_EMAIL".to_owned(), "a\nb@example.org".to_owned())];
+        let error = write(&path, "note", &entries, 0o600).expect_err("refused");
+        assert!(error.to_string().contains("ADMIN_EMAIL"), "{error}");
+        assert!(!path.exists());
     }
 
     #[test]

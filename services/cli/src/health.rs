@@ -10,11 +10,24 @@ use crate::bridges::{BRIDGES, Bridge};
 use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::ports::Ports;
+use crate::rabbitmq::{self, Login};
 use crate::stand_in::StandIn;
-use crate::{database, migrate, rabbitmq, supervisor};
+use crate::{database, migrate, supervisor};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A server that has another password than `.devart/env`. `devart up` mends it.
+#[derive(Debug)]
+pub struct WrongPassword;
+
+impl std::fmt::Display for WrongPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("it has another password than .devart/env")
+    }
+}
+
+impl std::error::Error for WrongPassword {}
 
 /// One part and how it is.
 #[derive(Debug)]
@@ -35,7 +48,7 @@ pub async fn all(layout: &Layout) -> Result<Vec<PartHealth>> {
         ("supervisor", supervisor(layout)),
         ("postgres", postgres(database_url).await),
         ("migrations", migrations(database_url).await),
-        ("rabbitmq", broker(ports.rabbitmq.clients)),
+        ("rabbitmq", recorded_broker(&installation, &ports).await),
         ("api", ready(installation.get("API_URL")?).await),
     ];
     for it in &BRIDGES {
@@ -59,11 +72,12 @@ async fn bridge(bridge: &Bridge, installation: &Installation, ports: &Ports) -> 
 
 fn supervisor(layout: &Layout) -> Result<String> {
     let pid = supervisor::running(layout)?.context("not running")?;
-    let states = supervisor::record::read(&layout.run_dir().join("parts.json"));
-    let restarts: u32 = states.values().map(|state| state.restarts).sum();
+    let recorded = supervisor::record::read(&layout.run_dir().join("parts.json"));
+    let parts = recorded.map(|it| it.parts).unwrap_or_default();
+    let restarts: u32 = parts.values().map(|part| part.restarts).sum();
     Ok(format!(
         "pid {pid}, {} parts, {restarts} restarts",
-        states.len()
+        parts.len()
     ))
 }
 
@@ -79,8 +93,16 @@ pub async fn postgres(database_url: &str) -> Result<String> {
 }
 
 async fn connect(database_url: &str) -> Result<PgConnection> {
+    const INVALID_PASSWORD: &str = "28P01";
     let connected = tokio::time::timeout(PATIENCE, database::connect(database_url)).await;
-    connected.context("no answer")?
+    connected.context("no answer")?.map_err(|error| {
+        let refused = error.downcast_ref::<sqlx::Error>();
+        let refused = refused.and_then(|it| it.as_database_error()?.code());
+        if refused.as_deref() == Some(INVALID_PASSWORD) {
+            return WrongPassword.into();
+        }
+        error
+    })
 }
 
 async fn migrations(database_url: &str) -> Result<String> {
@@ -93,11 +115,20 @@ async fn migrations(database_url: &str) -> Result<String> {
     }
 }
 
-fn broker(port: u16) -> Result<String> {
-    if !rabbitmq::answers(port) {
-        bail!("no broker answers on port {port}");
+async fn recorded_broker(installation: &Installation, ports: &Ports) -> Result<String> {
+    let password = installation.broker_password();
+    rabbitmq(ports.rabbitmq.clients, &password.unwrap_or_default()).await
+}
+
+/// Whether the broker lets us in.
+pub async fn rabbitmq(port: u16, password: &str) -> Result<String> {
+    let password = password.to_owned();
+    let login = tokio::task::spawn_blocking(move || rabbitmq::login(port, &password));
+    match login.await.context("asking the broker")? {
+        Login::Accepted => Ok(format!("answers on port {port}")),
+        Login::Refused => Err(WrongPassword.into()),
+        Login::NoAnswer => bail!("no broker answers on port {port}"),
     }
-    Ok(format!("answers on port {port}"))
 }
 
 /// Where a bridge answers whether it is ready.
@@ -126,7 +157,8 @@ pub async fn ready(url: &str) -> Result<String> {
     Ok(format!("ready at {url}"))
 }
 
-/// Asks again and again until the answer is good; fails early when the supervisor is gone.
+/// Asks again and again until the answer is good; fails early when the supervisor is gone, and when
+/// the password is wrong, which does not change by waiting.
 pub async fn wait<F>(layout: &Layout, name: &str, patience: Duration, ask: F) -> Result<String>
 where
     F: AsyncFn() -> Result<String>,
@@ -137,6 +169,9 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
+        if error.is::<WrongPassword>() {
+            return Err(error);
+        }
         let supervised =
             started.elapsed() < Duration::from_secs(5) || supervisor::running(layout)?.is_some();
         if !supervised || started.elapsed() > patience {
@@ -147,11 +182,4 @@ where
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// As [`broker`], for waiting.
-pub async fn rabbitmq(port: u16) -> Result<String> {
-    tokio::task::spawn_blocking(move || broker(port))
-        .await
-        .context("asking the broker")?
 }

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use crate::database;
 use crate::env_file;
 use crate::layout::Layout;
+use crate::secrets;
 
 /// The content of `.devart/env`.
 pub struct Installation {
@@ -40,6 +41,11 @@ impl Installation {
     /// The owner's connection string.
     pub fn database_url(&self) -> Result<&str> {
         self.get("DATABASE_URL")
+    }
+
+    /// The password of the broker's own user.
+    pub fn broker_password(&self) -> Option<String> {
+        secrets::broker_password(&self.values)
     }
 
     /// Connects as the owner.

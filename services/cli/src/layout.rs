@@ -4,21 +4,26 @@
 //! link to `/var/lib/devart/...` when the servers' users cannot enter the clone (root's home is closed to them).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::env_file;
 use crate::random;
 use crate::run_as::ServerUser;
+use crate::{sourced, whose};
 
 /// The longest directory in which a Unix socket of Postgres still fits (107 bytes with `/.s.PGSQL.65535.lock`).
 const LONGEST_SOCKET_DIR: usize = 80;
 
 /// Where state goes when the servers cannot enter the clone.
 pub const OUTSIDE: &str = "/var/lib/devart";
+
+/// How the note in such a place begins and ends; between is the path of the clone whose state it is.
+const NOTE: (&str, &str) = ("State of the devart clone in ", ".\n");
 
 /// The directories of one installation.
 #[derive(Debug, Clone)]
@@ -113,8 +118,28 @@ impl Layout {
     }
 
     /// Through the link, if it is one: the servers may be unable to walk to the link itself.
-    fn resolved_state(&self) -> PathBuf {
+    pub fn resolved_state(&self) -> PathBuf {
         std::fs::canonicalize(self.state_dir()).unwrap_or_else(|_| self.state_dir())
+    }
+
+    /// The other clone whose state `.devart/state` leads to: this one is a copy of it.
+    pub fn state_of_another(&self) -> Option<PathBuf> {
+        let owner = self.state_owner()?;
+        let leads_there = |clone: &Path| {
+            let theirs = std::fs::canonicalize(clone.join(".devart/state"));
+            theirs.is_ok_and(|it| it == self.resolved_state())
+        };
+        (!whose::is_same(&owner, &self.repo) && leads_there(&owner)).then_some(owner)
+    }
+
+    /// What the note in a state outside of the clone says.
+    fn state_owner(&self) -> Option<PathBuf> {
+        if !self.state_dir().is_symlink() {
+            return None;
+        }
+        let note = std::fs::read_to_string(self.resolved_state().join("README")).ok()?;
+        let owner = note.strip_prefix(NOTE.0)?.strip_suffix(NOTE.1)?;
+        Some(owner.into())
     }
 
     /// A short name for this clone, different for each path.
@@ -132,8 +157,16 @@ impl Layout {
     /// The settings people gave: the file `.env` of the clone, overridden by the environment.
     pub fn settings(&self) -> Result<BTreeMap<String, String>> {
         let mut settings = self.env_overrides()?;
-        settings.extend(std::env::vars().filter(|(_, value)| !value.is_empty()));
+        let environment = environment()
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty());
+        settings.extend(sourced::without_others(environment.collect(), &self.repo));
         Ok(settings)
+    }
+
+    /// The other clone whose `.devart/env` this process has in its environment.
+    pub fn sourced_from(&self) -> Option<PathBuf> {
+        sourced::other(&environment(), &self.repo)
     }
 
     /// Makes `.devart` with its private directories.
@@ -145,6 +178,7 @@ impl Layout {
 
     /// Makes the state directory where the servers can reach it. Needs the servers' users, so the packages come first.
     pub fn create_state(&self) -> Result<()> {
+        self.refuse_state_of_another()?;
         let state = self.state_dir();
         if !state.exists() {
             // A link whose target is gone would make the directory below fail.
@@ -161,17 +195,40 @@ impl Layout {
         {
             self.move_state_outside()?;
         }
-        make_dir(&self.bin_dir(), 0o755)?;
-        let shortcut = self.home().join("bin");
-        if !shortcut.exists() {
-            let _ = std::fs::remove_file(&shortcut);
-            symlink("state/bin", shortcut).context("linking .devart/bin")?;
+        if self.state_owner().is_some_and(|it| it != self.repo) {
+            // The clone was moved.
+            self.note_owner(&self.resolved_state())?;
         }
+        make_dir(&self.bin_dir(), 0o755)?;
+        self.link_bin_dir()?;
         let socket_dir = self.socket_dir();
         if socket_dir != self.postgres_dir() {
             users[0].make_dir(&socket_dir, 0o700)?;
         }
         Ok(())
+    }
+
+    fn refuse_state_of_another(&self) -> Result<()> {
+        if let Some(owner) = self.state_of_another() {
+            bail!(
+                "{} is the state of the clone in {}, of which this one is a copy; remove {} here, \
+                 then run this again",
+                self.state_dir().display(),
+                owner.display(),
+                self.home().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// So that people need not know where the state is.
+    fn link_bin_dir(&self) -> Result<()> {
+        let shortcut = self.home().join("bin");
+        if shortcut.exists() {
+            return Ok(());
+        }
+        let _ = std::fs::remove_file(&shortcut);
+        symlink("state/bin", shortcut).context("linking .devart/bin")
     }
 
     fn move_state_outside(&self) -> Result<()> {
@@ -182,15 +239,25 @@ impl Layout {
         }
         make_dir(Path::new(OUTSIDE), 0o755)?;
         make_dir(&outside, 0o755)?;
-        std::fs::write(
-            outside.join("README"),
-            format!("State of the devart clone in {}.\n", self.repo.display()),
-        )
-        .context("writing the note about whose state this is")?;
+        self.note_owner(&outside)?;
         std::fs::remove_dir(self.state_dir())
             .with_context(|| format!("{} is not empty", self.state_dir().display()))?;
         symlink(&outside, self.state_dir()).context("linking .devart/state")
     }
+
+    fn note_owner(&self, state: &Path) -> Result<()> {
+        let note = format!("{}{}{}", NOTE.0, self.repo.display(), NOTE.1);
+        std::fs::write(state.join("README"), note)
+            .context("writing the note about whose state this is")
+    }
+}
+
+/// What of the environment is text: a variable that is not can be none of ours.
+fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {

@@ -1,6 +1,13 @@
 //! The `devart` command as a library: private clusters, brokers, migrations and stand-ins for the
 //! tests and the bench, everything else for the program.
 
+// They panic when nobody reads, or the disk is full; `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+// First, for its macros.
+#[macro_use]
+pub mod output;
+
 pub mod bridges;
 pub mod cluster;
 pub mod commands;
@@ -14,6 +21,7 @@ pub mod installation;
 pub mod layout;
 pub mod logs;
 pub mod migrate;
+pub mod names;
 pub mod people;
 pub mod ports;
 pub mod postgres;
@@ -24,5 +32,7 @@ pub mod run_as;
 pub mod secrets;
 pub mod setup;
 pub mod shell;
+pub mod sourced;
 pub mod stand_in;
 pub mod supervisor;
+pub mod whose;

@@ -10,7 +10,8 @@ use devart_cli::commands::{
 };
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
-use devart_cli::{demo, logs, setup, supervisor};
+use devart_cli::{demo, logs, names, output, say, setup, supervisor, warn};
+use nix::sys::stat::{Mode, umask};
 
 /// One command to a working control plane for GenAI agents.
 #[derive(Parser)]
@@ -30,6 +31,9 @@ enum Command {
         /// Do not run the demo, even on an empty database
         #[arg(long)]
         no_demo: bool,
+        /// Install and compile nothing: the programs beside this one are taken as they are
+        #[arg(long)]
+        no_setup: bool,
     },
     /// Stop everything that `up` started
     Down,
@@ -66,9 +70,9 @@ enum Command {
     Token {
         #[arg(long)]
         role: Role,
-        /// How long it is valid
-        #[arg(long, default_value_t = 12)]
-        hours: u64,
+        /// How long it is valid, a year at most
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=token::MOST_HOURS))]
+        hours: u32,
     },
     /// Agents
     #[command(subcommand)]
@@ -108,9 +112,10 @@ enum Command {
 enum Agent {
     /// Register an agent and print its key, which is shown only now
     Register {
+        #[arg(value_parser = names::name)]
         name: String,
         /// What it can do; may be given several times
-        #[arg(long = "capability")]
+        #[arg(long = "capability", value_parser = names::name)]
         capabilities: Vec<String>,
     },
 }
@@ -119,6 +124,7 @@ enum Agent {
 enum User {
     /// Add an account, or change an account's role
     Add {
+        #[arg(value_parser = names::email)]
         email: String,
         #[arg(long)]
         role: Role,
@@ -129,16 +135,24 @@ enum User {
 }
 
 fn main() -> ExitCode {
+    // What is private has a mode of its own. The rest must be readable for the servers' users, also
+    // when a narrow umask would close it.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let done = match Arguments::parse().command {
         // It brings a runtime of its own, on this thread.
         Command::Supervise { echo } => Layout::find().and_then(|it| supervisor::run(&it, echo)),
         command => run(command),
     };
     match done {
+        Ok(()) if output::failure().is_some() => {
+            let why = output::failure().unwrap_or_default();
+            warn!("devart: not everything could be printed: {why}");
+            ExitCode::FAILURE
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The causes in one sentence; a backtrace would help nobody here.
-            eprintln!("devart: {error:#}");
+            warn!("devart: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -150,12 +164,14 @@ async fn run(command: Command) -> Result<()> {
         Command::Up {
             foreground,
             no_demo,
+            no_setup,
         } => {
             up::run(
                 &Layout::find()?,
                 up::Options {
                     foreground,
                     demo: !no_demo,
+                    setup: !no_setup,
                 },
             )
             .await
@@ -189,11 +205,11 @@ async fn run(command: Command) -> Result<()> {
 }
 
 fn print_schema() -> Result<()> {
-    print!("{}", devart_cli::migrate::script()?);
+    output::print(&devart_cli::migrate::script()?);
     Ok(())
 }
 
 fn print(line: Result<String>) -> Result<()> {
-    println!("{}", line?);
+    say!("{}", line?);
     Ok(())
 }

@@ -11,6 +11,8 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::database;
+
 /// What a person may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -52,6 +54,7 @@ pub async fn put(
         .bind(role.name())
         .fetch_one(connection)
         .await
+        .map_err(database::explain)
         .with_context(|| format!("making the account {email}"))
 }
 

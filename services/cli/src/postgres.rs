@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::run_as::run;
+use crate::run_as::{ServerUser, run};
 
 /// The major versions that pg_devart is built for, best first.
 pub const SUPPORTED: [u32; 4] = [18, 17, 16, 15];
@@ -90,7 +90,9 @@ impl Choice {
 }
 
 fn major_of_data_dir(data: &Path) -> Option<u32> {
-    let text = std::fs::read_to_string(data.join("PG_VERSION")).ok()?;
+    // In a directory of the server's user, who may have put a link there.
+    let user = ServerUser::for_server("postgres").ok()?;
+    let text = user.read(&data.join("PG_VERSION")).ok()?;
     text.trim().parse().ok()
 }
 

@@ -1,13 +1,15 @@
 //! One line per stage: its name, how long it took, what happened.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::output;
 
 /// How often a line tells how far a stage is, where no line counts the seconds.
 const BETWEEN_LINES: Duration = Duration::from_secs(15);
@@ -44,7 +46,7 @@ impl Stage {
     /// Says what a long stage is about to do, where no line counts the seconds (in a CI log).
     pub fn note(&self, text: &str) {
         if self.ticker.is_none() {
-            println!("  {:<15}          {text} ...", self.name);
+            say!("  {:<15}          {text} ...", self.name);
         }
     }
 
@@ -67,11 +69,11 @@ impl Stage {
         }
         match result {
             Ok((value, what)) => {
-                println!("{}", line(self.name, elapsed, &what));
+                say!("{}", line(self.name, elapsed, &what));
                 Ok(value)
             }
             Err(error) => {
-                println!("{}", line(self.name, elapsed, "failed"));
+                say!("{}", line(self.name, elapsed, "failed"));
                 Err(error).with_context(|| format!("{} failed", self.name))
             }
         }
@@ -101,7 +103,7 @@ impl Ticker {
     fn stop(self) {
         let _ = self.finished.send(());
         let _ = self.thread.join();
-        print!("\r\x1b[K");
+        output::print("\r\x1b[K");
     }
 }
 
@@ -109,8 +111,7 @@ fn tick(name: &str, started: Instant, doing: &Mutex<String>, finished: &Receiver
     loop {
         let what = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let line = line(name, started.elapsed(), format!("{what} ...").trim_start());
-        print!("\r{line}\x1b[K");
-        let _ = std::io::stdout().flush();
+        output::print(&format!("\r{line}\x1b[K"));
         match finished.recv_timeout(Duration::from_millis(100)) {
             Err(RecvTimeoutError::Timeout) => {}
             _ => return,

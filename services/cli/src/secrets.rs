@@ -5,14 +5,15 @@
 //! (`supervisor/environment.rs` says which).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
 use url::Url;
 
 use crate::bridges::{BRIDGES, Bridge};
 use crate::cluster::OWNER;
+use crate::layout::Layout;
 use crate::ports::Ports;
+use crate::sourced::INSTALLATION;
 use crate::{env_file, random};
 
 /// Role the API logs in as.
@@ -35,18 +36,29 @@ pub struct Secrets {
     pub bridge_passwords: BTreeMap<&'static str, String>,
     /// Password of Grafana's login role.
     pub grafana_password: String,
-    /// Password of the RabbitMQ user.
+    /// Password of the RabbitMQ user, which the bridge has and no agent.
     pub rabbitmq_password: String,
+    /// What the API knows the broker by.
+    pub broker_secret: String,
     /// Key that signs people's tokens.
     pub jwt_secret: String,
     /// Secret shared with GitHub.
     pub webhook_secret: String,
     /// The first admin.
-    pub admin_email: String,
-    /// The first admin's first password.
-    pub admin_password: String,
+    pub admin: Admin,
+    /// The one that is recorded: set, as far as we know.
+    recorded_admin: Option<Admin>,
     /// Lines of the record that are not ours, and what people chose about bridges.
     pub extra: BTreeMap<String, String>,
+}
+
+/// An admin and the password that we gave the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Whom the account belongs to.
+    pub email: String,
+    /// Later the person may have another one.
+    pub password: String,
 }
 
 impl Secrets {
@@ -77,12 +89,35 @@ impl Secrets {
                 .get("GRAFANA_POSTGRES_PASSWORD")
                 .cloned()
                 .unwrap_or_else(|| random::word(32)),
-            rabbitmq_password: recorded_password("RABBITMQ_URL"),
+            rabbitmq_password: broker_password(recorded).unwrap_or_else(|| random::word(32)),
+            broker_secret: recorded
+                .get("API_BROKER_SECRET")
+                .cloned()
+                .unwrap_or_else(|| random::word(32)),
             jwt_secret: keep_or("SUPABASE_JWT_SECRET", || random::word(48)),
             webhook_secret: keep_or("GITHUB_WEBHOOK_SECRET", || random::word(40)),
-            admin_email: keep_or("ADMIN_EMAIL", || "admin@devart.local".to_owned()),
-            admin_password: keep_or("ADMIN_PASSWORD", || random::word(20)),
+            admin: Admin {
+                email: keep_or("ADMIN_EMAIL", || "admin@devart.local".to_owned()),
+                password: keep_or("ADMIN_PASSWORD", || random::word(20)),
+            },
+            recorded_admin: recorded_admin(recorded),
             extra: extra(chosen, recorded),
+        }
+    }
+
+    /// Whether people chose another admin, or another password, than is recorded.
+    pub fn has_new_admin(&self) -> bool {
+        self.recorded_admin
+            .as_ref()
+            .is_some_and(|it| *it != self.admin)
+    }
+
+    /// The same with the recorded admin, for as long as the new one is not set.
+    pub fn before_new_admin(&self) -> Self {
+        let admin = self.recorded_admin.as_ref().unwrap_or(&self.admin);
+        Self {
+            admin: admin.clone(),
+            ..self.clone()
         }
     }
 
@@ -112,14 +147,17 @@ impl Secrets {
         let values = [
             database(ports, OWNER, &self.postgres_password),
             format!("http://127.0.0.1:{}", ports.api),
+            // Each agent logs in with its own id and key.
+            format!("amqp://127.0.0.1:{}", ports.rabbitmq.clients),
             format!(
                 "amqp://{OWNER}:{}@127.0.0.1:{}",
                 self.rabbitmq_password, ports.rabbitmq.clients
             ),
+            self.broker_secret.clone(),
             self.jwt_secret.clone(),
             self.webhook_secret.clone(),
-            self.admin_email.clone(),
-            self.admin_password.clone(),
+            self.admin.email.clone(),
+            self.admin.password.clone(),
             database(ports, API_ROLE, &self.api_password),
             format!("127.0.0.1:{}", ports.api),
             // In parts, as Grafana's data source wants them.
@@ -134,8 +172,11 @@ impl Secrets {
     }
 
     /// Writes the record, readable by its owner only.
-    pub fn write(&self, path: &Path, ports: &Ports) -> Result<()> {
-        env_file::write(path, COMMENT, &self.entries(ports)?, 0o600)
+    pub fn write(&self, layout: &Layout, ports: &Ports) -> Result<()> {
+        let clone = layout.repo.display().to_string();
+        let mut entries = vec![(INSTALLATION.to_owned(), clone)];
+        entries.extend(self.entries(ports)?);
+        env_file::write(&layout.env_file(), COMMENT, &entries, 0o600)
     }
 }
 
@@ -164,14 +205,29 @@ fn extra(
 
 fn is_ours(name: &str) -> bool {
     let is_of_bridge = |bridge: &Bridge| name == bridge.database_url() || name == bridge.bind();
-    OURS.contains(&name) || BRIDGES.iter().any(is_of_bridge)
+    name == INSTALLATION || OURS.contains(&name) || BRIDGES.iter().any(is_of_bridge)
+}
+
+/// Whether every record may have a line of this name.
+pub fn is_recorded(name: &str) -> bool {
+    let mut settings = BRIDGES.iter().flat_map(Bridge::settings);
+    is_ours(name) || settings.any(|it| it == name)
+}
+
+fn recorded_admin(recorded: &BTreeMap<String, String>) -> Option<Admin> {
+    Some(Admin {
+        email: recorded.get("ADMIN_EMAIL")?.clone(),
+        password: recorded.get("ADMIN_PASSWORD")?.clone(),
+    })
 }
 
 /// Our lines of the record, without those of bridges.
-const OURS: [&str; 14] = [
+const OURS: [&str; 16] = [
     "DATABASE_URL",
     "API_URL",
     "RABBITMQ_URL",
+    "RABBITMQ_BRIDGE_URL",
+    "API_BROKER_SECRET",
     "SUPABASE_JWT_SECRET",
     "GITHUB_WEBHOOK_SECRET",
     "ADMIN_EMAIL",
@@ -185,7 +241,15 @@ const OURS: [&str; 14] = [
     "GRAFANA_POSTGRES_SSLMODE",
 ];
 
-fn password_of(url: &str) -> Option<String> {
+/// The recorded password of the broker's user. Earlier versions had agents use it, too.
+pub fn broker_password(recorded: &BTreeMap<String, String>) -> Option<String> {
+    let urls = ["RABBITMQ_BRIDGE_URL", "RABBITMQ_URL"];
+    let mut urls = urls.iter().filter_map(|name| recorded.get(*name));
+    urls.find_map(|url| password_of(url))
+}
+
+/// The password in a URL.
+pub fn password_of(url: &str) -> Option<String> {
     Url::parse(url).ok()?.password().map(str::to_owned)
 }
 
@@ -206,7 +270,22 @@ mod tests {
     #[test]
     fn secrets_are_made_once_and_kept() {
         let first = Secrets::settle(&BTreeMap::new(), &BTreeMap::new());
-        assert_eq!(Secrets::settle(&BTreeMap::new(), &record(&first)), first);
+        let second = Secrets::settle(&BTreeMap::new(), &record(&first));
+        assert_eq!(record(&second), record(&first));
+        assert!(!first.has_new_admin() && !second.has_new_admin());
+    }
+
+    #[test]
+    fn another_admin_or_password_counts_once_it_is_set() {
+        let first = Secrets::settle(&BTreeMap::new(), &BTreeMap::new());
+        for (name, value) in [("ADMIN_PASSWORD", "x"), ("ADMIN_EMAIL", "me@example.org")] {
+            let chosen = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            let second = Secrets::settle(&chosen, &record(&first));
+            assert!(second.has_new_admin());
+            assert_eq!(record(&second.before_new_admin()), record(&first));
+            assert_eq!(record(&second)[name], value);
+            assert!(!Secrets::settle(&chosen, &record(&second)).has_new_admin());
+        }
     }
 
     #[test]
@@ -243,6 +322,16 @@ mod tests {
         let settled = Secrets::settle(&BTreeMap::new(), &recorded);
         assert_eq!(settled.bridge_passwords["telegram"], "theirs");
         assert_eq!(record(&settled), recorded);
+    }
+
+    #[test]
+    fn agents_are_given_no_password_of_the_broker_and_the_one_they_had_stays_the_bridges() {
+        let earlier = ("RABBITMQ_URL", "amqp://devart:theirs@127.0.0.1:56720");
+        let recorded = BTreeMap::from([(earlier.0.to_owned(), earlier.1.to_owned())]);
+        let now = record(&Secrets::settle(&BTreeMap::new(), &recorded));
+        assert!(!now["RABBITMQ_URL"].contains('@'));
+        assert_eq!(broker_password(&now).as_deref(), Some("theirs"));
+        assert_eq!(record(&Secrets::settle(&BTreeMap::new(), &now)), now);
     }
 
     #[test]

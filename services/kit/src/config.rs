@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use secrecy::SecretString;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,6 +40,33 @@ pub struct PoolArgs {
     /// How long one statement may run before Postgres cancels it.
     #[arg(long, env = "DATABASE_STATEMENT_TIMEOUT_MS", default_value = "15000", value_parser = milliseconds)]
     pub statement_timeout: Duration,
+
+    /// Who shares connections to Postgres between transactions: PgBouncer in transaction mode, or
+    /// nobody.
+    #[arg(
+        long = "database-pooler",
+        env = "DATABASE_POOLER",
+        value_enum,
+        default_value = "none"
+    )]
+    pub pooler: Pooler,
+
+    /// Postgres past the pooler, with the same role: one connection, to be woken by.
+    #[arg(
+        long = "database-direct-url",
+        env = "DATABASE_DIRECT_URL",
+        hide_env_values = true
+    )]
+    pub direct_url: Option<SecretString>,
+}
+
+/// Who is between a service and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pooler {
+    /// Nobody, or somebody who gives each client a session of its own.
+    None,
+    /// Somebody who gives each transaction any connection.
+    Transaction,
 }
 
 /// Parses a number of milliseconds, for `#[arg(value_parser = milliseconds)]`.

@@ -4,13 +4,16 @@
 
 pub mod auth;
 pub mod config;
+pub mod connections;
 pub mod db;
+pub mod descriptors;
 pub mod endpoint;
 pub mod health;
 pub mod http_client;
 pub mod listener;
 pub mod memory;
 pub mod outbox;
+pub mod reconnect;
 pub mod shutdown;
 pub mod sidecar;
 pub mod telemetry;

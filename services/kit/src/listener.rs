@@ -3,18 +3,21 @@
 //! A notification is only a hint that rows changed: it carries nothing, several become one, and
 //! after a lost connection everybody is woken because notifications may have been missed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::reconnect::Pauses;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// A connection that was silent for so long is asked whether it still lives: a cut network says nothing.
 const ASK_AFTER_SILENCE: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Each question, and connecting with all of its channels.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tells its holder that something may have changed since it last looked.
 #[derive(Debug, Clone)]
@@ -81,20 +84,17 @@ async fn listen_for_ever(
         return;
     };
     let mut subscriptions = vec![first];
-    let mut backoff = FIRST_BACKOFF;
+    let mut pauses = Pauses::new(FIRST_BACKOFF, LONGEST_BACKOFF);
     loop {
-        match connect(&options, &subscriptions).await {
+        let began_at = Instant::now();
+        match in_time(connect(&options, &subscriptions)).await {
             Ok(mut listener) => {
-                backoff = FIRST_BACKOFF;
                 let lost = serve(&mut listener, &mut subscriptions, &mut requests).await;
                 tracing::warn!(error = ?lost.err(), "lost the listening connection, reconnecting");
             }
-            Err(error) => {
-                tracing::warn!(%error, "cannot listen, trying again in {backoff:?}");
-            }
+            Err(error) => tracing::warn!(%error, "cannot listen, trying again"),
         }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        tokio::time::sleep(pauses.after(began_at.elapsed())).await;
     }
 }
 
@@ -118,7 +118,7 @@ async fn connect(
 
 /// What was missed before it was listened to counts as a wake-up.
 async fn listen(listener: &mut PgListener, subscription: &Subscription) -> Result<(), sqlx::Error> {
-    listener.listen(&subscription.channel).await?;
+    in_time(listener.listen(&subscription.channel)).await?;
     tracing::info!(
         channel = subscription.channel,
         "listening on {}",
@@ -161,10 +161,12 @@ fn wake(subscriptions: &[Subscription], channel: &str) {
 
 async fn ask(listener: &mut PgListener) -> Result<(), sqlx::Error> {
     let answer = sqlx::query("select 1").execute(listener);
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer.map(drop),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+    in_time(answer).await.map(drop)
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
+    done.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
 #[cfg(test)]

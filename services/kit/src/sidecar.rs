@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -13,10 +14,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{PoolArgs, TelemetryArgs};
 use crate::db::{self, Database};
 use crate::endpoint::{self, ReadyCheck};
-use crate::health::database_is_ready;
+use crate::health::database_problem;
 use crate::http_client::install_ring;
 use crate::outbox::{self, OutboxHandler, OutboxOptions};
 use crate::{memory, shutdown, telemetry};
+
+/// A claim that was not answered for longer is no usual one.
+const LONG_SILENCE: Duration = Duration::from_secs(5);
 
 /// The settings that every bridge has.
 #[derive(Debug, Clone, Args)]
@@ -61,11 +65,13 @@ impl Sidecar {
         telemetry::init_logs(&args.telemetry)?;
         let metrics = telemetry::init_metrics()?;
         let shutdown = shutdown::on_signal()?;
-        let options =
-            db::connect_options(args.database_url.expose_secret(), application, &args.pool)
-                .context("BRIDGE_DATABASE_URL is not a database URL that can be used")?;
+        let url = args.database_url.expose_secret();
+        let options = db::connect_options(url, application, &args.pool)
+            .context("BRIDGE_DATABASE_URL is not a database URL that can be used")?;
+        let listening = db::listen_options(url, application, &args.pool)
+            .context("there is no database URL that can be listened over")?;
         Ok(Self {
-            database: Database::open(options, &args.pool, &shutdown),
+            database: Database::open(options, listening, &args.pool, &shutdown),
             shutdown,
             args,
             metrics,
@@ -84,15 +90,32 @@ impl Sidecar {
     }
 
     fn ready_check<H: OutboxHandler>(&self, handler: Arc<H>) -> ReadyCheck {
-        let (pool, shutdown) = (self.database.pool.clone(), self.shutdown.clone());
+        let (database, shutdown) = (self.database.clone(), self.shutdown.clone());
         Arc::new(move || {
-            let (pool, shutdown) = (pool.clone(), shutdown.clone());
+            let (database, shutdown) = (database.clone(), shutdown.clone());
             let handler = Arc::clone(&handler);
             Box::pin(async move {
-                !shutdown.is_cancelled()
-                    && database_is_ready(&pool).await
-                    && handler.is_ready().await
+                if shutdown.is_cancelled() {
+                    return Some("it is stopping".to_owned());
+                }
+                if let Some(trouble) = silence(&database) {
+                    return Some(trouble);
+                }
+                if let Some(problem) = database_problem(&database.pool).await {
+                    return Some(problem);
+                }
+                handler.trouble().await
             })
         })
     }
+}
+
+/// One connection may have fallen silent while the others answer.
+fn silence(database: &Database) -> Option<String> {
+    let silent = database
+        .pulse
+        .silent_for()
+        .filter(|it| *it > LONG_SILENCE)?;
+    let seconds = silent.as_secs();
+    Some(format!("the database has not answered for {seconds} s"))
 }

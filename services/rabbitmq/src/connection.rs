@@ -1,13 +1,14 @@
 //! The connection to the broker: re-established, with backoff, whenever it is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use devart_kit::reconnect::Pauses;
 use futures::StreamExt;
+use lapin::options::BasicPublishOptions;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
@@ -21,17 +22,21 @@ use crate::topology::Topology;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// Not every way in which a connection ends is reported as an event.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Of a memory or disk alarm the broker tells only those who publish, so something is published now
+/// and then to nobody.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE: &str = "devart.probe";
 
 /// A broker that can be published to until it is lost.
 pub struct Broker {
     pub topology: Topology,
     pub publisher: Publisher,
+    virtual_host: String,
     connection: Arc<Connection>,
     lost: CancellationToken,
-    has_lanes: AtomicBool,
 }
 
 impl Broker {
@@ -44,12 +49,25 @@ impl Broker {
         let publisher = Publisher::open(&connection, confirm_timeout, &lost).await?;
         tokio::spawn(tell_loss(Arc::clone(&connection), lost.clone()));
         Ok(Self {
-            topology: Topology::new(Arc::clone(&connection), QueueType::of(version)),
+            topology: Topology::new(address.clone(), QueueType::of(version)),
             publisher,
+            virtual_host: address.vhost.clone(),
             connection,
             lost,
-            has_lanes: AtomicBool::new(false),
         })
+    }
+
+    /// A channel of one's own.
+    ///
+    /// # Errors
+    /// When the broker refuses or is gone.
+    pub async fn channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// The name of the virtual host that all this is in.
+    pub fn virtual_host(&self) -> &str {
+        &self.virtual_host
     }
 
     /// Whether the connection was lost, as far as it is known.
@@ -57,14 +75,14 @@ impl Broker {
         self.lost.is_cancelled()
     }
 
-    /// Notes that every lane has its queue.
-    pub fn set_has_lanes(&self) {
-        self.has_lanes.store(true, Ordering::Relaxed);
+    /// Whether the connection is there, by its own word.
+    pub fn is_connected(&self) -> bool {
+        self.connection.status().connected()
     }
 
-    /// Whether agents find their queues, and messages their way.
-    pub fn is_ready(&self) -> bool {
-        !self.is_lost() && self.has_lanes.load(Ordering::Relaxed)
+    /// Whether the broker, out of memory or disk space, takes nothing from anybody.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
     }
 
     /// Gives the connection up, for somebody found that it does not work.
@@ -83,15 +101,50 @@ impl Broker {
 async fn tell_loss(connection: Arc<Connection>, lost: CancellationToken) {
     let mut events = connection.events_listener();
     let mut ticks = interval(STATUS_INTERVAL);
+    let mut probe = Probe::default();
     while connection.status().connected() && !lost.is_cancelled() {
         tokio::select! {
             // Channels report their ends too; the connection's status says which it was.
             _ = events.next() => {}
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => probe.send_when_due(&connection).await,
             () = lost.cancelled() => {}
         }
+        let is_blocked = f64::from(u8::from(connection.status().blocked()));
+        metrics::gauge!("devart_rabbitmq_blocked").set(is_blocked);
     }
+    metrics::gauge!("devart_rabbitmq_blocked").set(0.0);
     lost.cancel();
+}
+
+/// What makes the broker tell of an alarm.
+#[derive(Default)]
+struct Probe {
+    channel: Option<Channel>,
+    sent_at: Option<Instant>,
+}
+
+impl Probe {
+    async fn send_when_due(&mut self, connection: &Connection) {
+        let is_due = self.sent_at.is_none_or(|it| it.elapsed() >= PROBE_INTERVAL);
+        if is_due && !connection.status().blocked() {
+            self.sent_at = Some(Instant::now());
+            // What goes wrong with the connection is noticed elsewhere.
+            let _ = timeout(STATUS_INTERVAL, self.send(connection)).await;
+        }
+    }
+
+    async fn send(&mut self, connection: &Connection) -> lapin::Result<()> {
+        let is_open = |it: &Channel| it.status().connected();
+        let channel = match self.channel.take().filter(is_open) {
+            Some(channel) => channel,
+            None => connection.create_channel().await?,
+        };
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let sent = channel.basic_publish("".into(), PROBE.into(), options, b"", properties);
+        sent.await?;
+        self.channel = Some(channel);
+        Ok(())
+    }
 }
 
 /// The broker of the moment; none while it is away.
@@ -136,25 +189,22 @@ async fn run(
     brokers: watch::Sender<Option<Arc<Broker>>>,
     stop: CancellationToken,
 ) {
-    let mut backoff = FIRST_BACKOFF;
+    let mut pauses = Pauses::new(FIRST_BACKOFF, LONGEST_BACKOFF);
     while !stop.is_cancelled() {
+        let began_at = Instant::now();
         match connect(&address, confirm_timeout).await {
-            Ok(broker) => {
-                backoff = FIRST_BACKOFF;
-                serve(Arc::new(broker), &brokers, &stop).await;
-            }
+            Ok(broker) => serve(Arc::new(broker), &brokers, &stop).await,
             Err(error) => {
                 metrics::counter!("devart_rabbitmq_connection_failures_total").increment(1);
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "cannot connect to RabbitMQ, trying again in {backoff:?}: {error:#}"
+                    "cannot connect to RabbitMQ, trying again: {error:#}"
                 );
             }
         }
+        let pause = pauses.after(began_at.elapsed());
         let jitter = rand::random_range(1.0..1.5);
-        stop.run_until_cancelled(sleep(backoff.mul_f64(jitter)))
-            .await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        stop.run_until_cancelled(sleep(pause.mul_f64(jitter))).await;
     }
 }
 
@@ -171,6 +221,7 @@ async fn serve(
     stop: &CancellationToken,
 ) {
     tracing::info!(queues = ?broker.topology.queue_type(), "connected to RabbitMQ");
+    metrics::counter!("devart_rabbitmq_connections_total").increment(1);
     metrics::gauge!("devart_rabbitmq_connected").set(1.0);
     brokers.send_replace(Some(Arc::clone(&broker)));
     tokio::select! {

@@ -1,5 +1,6 @@
 //! From the outbox to the broker: one message at a time, however long the broker is away.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use crate::connection::{Broker, BrokerWatch};
+use crate::failure::{Harm, harm};
 use crate::lanes::LostLanes;
 use crate::message::TaskMessage;
 use crate::publisher::{Outcome, Publication};
@@ -18,6 +20,10 @@ const AFTER_RETURN: Duration = Duration::from_millis(100);
 
 /// A broker that does not answer for so long is left, and a new connection made.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections that may be lost with a message under way. One more, and it counts as a failure: it
+/// may be the message that ends them.
+const CONNECTIONS: u32 = 3;
 
 /// Delivers messages about tasks.
 pub struct TaskMessages {
@@ -48,18 +54,11 @@ impl TaskMessages {
     }
 
     async fn deliver(&self, broker: &Broker, route: &Route, message: &TaskMessage) -> Outcome {
-        match in_time(broker.topology.ensure(route)).await {
-            Ok(false) => {}
-            Ok(true) => self.lost_lanes.report(message.routing_key.clone()),
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(
-                    error,
-                    "cannot see to the queue of {}: {error}",
-                    route.routing_key()
-                );
-                return Outcome::Unknown;
-            }
+        if let Some(obstacle) = message.obstacle(route) {
+            return Outcome::Impossible(obstacle);
+        }
+        if let Some(outcome) = self.ensure(broker, route, message).await {
+            return outcome;
         }
         let publication = Publication {
             exchange: route.exchange(),
@@ -73,8 +72,42 @@ impl TaskMessages {
                 self.try_again(broker, route, &publication, published_at)
                     .await
             }
+            Outcome::Doubtful => {
+                // Perhaps an exchange is gone, which can be made again.
+                broker.topology.doubt(route);
+                match self.ensure(broker, route, message).await {
+                    Some(outcome) => outcome,
+                    None => self.publish_alone(broker, &publication).await,
+                }
+            }
             outcome => outcome,
         }
+    }
+
+    /// Makes the queues on the route; gives an outcome when that cannot be done.
+    async fn ensure(
+        &self,
+        broker: &Broker,
+        route: &Route,
+        message: &TaskMessage,
+    ) -> Option<Outcome> {
+        match in_time(broker, broker.topology.ensure(route)).await {
+            Some(Ok(false)) => None,
+            Some(Ok(true)) => {
+                self.lost_lanes.report(message.routing_key.clone());
+                None
+            }
+            Some(Err(error)) => Some(failed(broker, &error)),
+            None => Some(Outcome::Unknown),
+        }
+    }
+
+    /// Over a channel of the message's own: should the broker close it, we know for what. One at a
+    /// time, for channels are few.
+    async fn publish_alone(&self, broker: &Broker, publication: &Publication) -> Outcome {
+        let _one_at_a_time = self.unconfirmed.lock().await;
+        let published = broker.publisher.publish_alone(publication).await;
+        published.unwrap_or_else(|error| failed(broker, &error))
     }
 
     /// After no word came: publishes once more, by itself, and if no word comes to that either,
@@ -94,7 +127,7 @@ impl TaskMessages {
             return Outcome::Unconfirmed;
         }
         let outcome = broker.publisher.publish_alone(publication).await;
-        let outcome = outcome.unwrap_or(Outcome::Unknown);
+        let outcome = outcome.unwrap_or_else(|error| failed(broker, &error));
         if outcome == Outcome::Unconfirmed {
             self.replace_queue(broker, route).await;
         }
@@ -102,15 +135,20 @@ impl TaskMessages {
     }
 
     async fn replace_queue(&self, broker: &Broker, route: &Route) {
-        let replaced = in_time(broker.topology.replace(route)).await;
+        let replaced = in_time(broker, broker.topology.replace(route)).await;
+        let replaced = replaced.context("no answer").and_then(|it| Ok(it?));
         // Also after an error, which may have come when the queue was already deleted.
-        if let Route::Lane(lane) = route {
-            self.lost_lanes.report(lane.clone());
+        match route {
+            Route::Lane(lane) => self.lost_lanes.report(lane.clone()),
+            // Messages of all lanes wait in it.
+            Route::Delay { .. } => self.lost_lanes.report_all(),
+            // Nobody is invited by those.
+            Route::Dead => {}
         }
         if let Err(error) = replaced {
             let error = format!("{error:#}");
             let key = route.routing_key();
-            tracing::warn!(error, "cannot make the queue of {key} anew: {error}");
+            tracing::warn!(error, "cannot recreate the queue of {key}: {error}");
             broker.give_up();
         }
     }
@@ -122,6 +160,7 @@ impl OutboxHandler for TaskMessages {
 
     async fn handle(&self, delivery: Delivery<TaskMessage>) -> Result<(), HandlerError> {
         let message = delivery.message;
+        let mut connections = 0;
         while let Some(broker) = self.broker().await {
             let route = message.route(OffsetDateTime::now_utc());
             match self.deliver(&broker, &route, &message).await {
@@ -131,25 +170,70 @@ impl OutboxHandler for TaskMessages {
                     return Err(returned(&route, delivery.attempt));
                 }
                 Outcome::Refused => return Err(refused(&route)),
+                Outcome::Impossible(reason) => return Err(HandlerError::Permanent(reason)),
+                Outcome::Failed(reason) => return Err(HandlerError::retry(reason)),
                 // Its queue was recreated meanwhile, or the broker is given up.
-                Outcome::Unconfirmed => {}
+                Outcome::Unconfirmed | Outcome::Doubtful => {}
                 // Sent again by the next connection: perhaps for the second time, which costs
                 // nothing.
-                Outcome::Unknown => broker.give_up(),
+                Outcome::Unknown => {
+                    broker.give_up();
+                    connections += 1;
+                    if connections == CONNECTIONS {
+                        return Err(lost_with_it());
+                    }
+                }
             }
         }
         // The process is ending, and the worker with it.
         std::future::pending().await
     }
 
-    async fn is_ready(&self) -> bool {
-        let broker = self.broker.borrow();
-        broker.as_ref().is_some_and(|broker| broker.is_ready())
+    async fn trouble(&self) -> Option<String> {
+        let trouble = match self.broker.borrow().as_ref() {
+            Some(broker) if broker.is_lost() => "the connection to RabbitMQ was lost",
+            Some(broker) if broker.is_blocked() => {
+                "RabbitMQ takes no messages: it is short of memory or disk space"
+            }
+            Some(_) => return None,
+            None => "RabbitMQ cannot be reached",
+        };
+        Some(trouble.to_owned())
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> anyhow::Result<T> {
-    Ok(timeout(QUEUE_TIMEOUT, work).await.context("no answer")??)
+/// What the work gives; none when the broker does not answer. One out of memory or disk space may
+/// answer nothing for as long as that lasts, and one that answers others has many to answer.
+async fn in_time<T>(
+    broker: &Broker,
+    work: impl Future<Output = lapin::Result<T>>,
+) -> Option<lapin::Result<T>> {
+    let mut work = pin!(work);
+    loop {
+        match timeout(QUEUE_TIMEOUT, work.as_mut()).await {
+            Ok(done) => return Some(done),
+            Err(_) if broker.is_lost() => return None,
+            Err(_) if broker.is_blocked() => {}
+            Err(_) if broker.topology.has_answered_within(QUEUE_TIMEOUT) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// What an error means for the message that met it. Only a lost connection is everybody's.
+fn failed(broker: &Broker, error: &lapin::Error) -> Outcome {
+    let said = || format!("RabbitMQ: {error}");
+    match harm(error, broker.is_connected()) {
+        Harm::Message => Outcome::Impossible(said()),
+        Harm::Attempt => Outcome::Failed(said()),
+        Harm::Connection => Outcome::Unknown,
+    }
+}
+
+fn lost_with_it() -> HandlerError {
+    HandlerError::retry(format!(
+        "{CONNECTIONS} connections to RabbitMQ were lost while the message was under way"
+    ))
 }
 
 /// The first time, it is tried again as soon as the queue can have been recreated.

@@ -4,12 +4,15 @@
 
 pub mod config;
 mod connection;
+mod deletions;
+mod failure;
 mod greeting;
 mod handler;
 mod lanes;
 mod message;
 mod priority;
 mod publisher;
+mod questions;
 mod queue_type;
 mod route;
 mod topology;

@@ -8,12 +8,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::priority::Priority;
-use crate::route::Route;
+use crate::route::{LONGEST_NAME, Route};
 
 const PERSISTENT: u8 = 2;
 
 /// Headers must fit into one frame, so there the reason is cut; the body has all of it.
 const REASON_IN_HEADER_CHARS: usize = 1_000;
+
+/// No trace is longer. What is, would not fit into the frame of the headers.
+const LONGEST_TRACEPARENT: usize = 1_000;
 
 /// The payload of topic `rabbitmq.task` (sql/idempotent/700_bridge_rabbitmq.sql).
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +59,28 @@ impl TaskMessage {
             },
             _ => Route::Lane(lane),
         }
+    }
+
+    /// What keeps the message from ever being sent that way, if anything does: the broker would end
+    /// the whole connection for it.
+    pub fn obstacle(&self, route: &Route) -> Option<String> {
+        let names = [
+            ("the routing key", route.routing_key().len()),
+            ("the name of the queue", route.longest_queue_name()),
+        ];
+        for (what, length) in names {
+            if length > LONGEST_NAME {
+                return Some(format!(
+                    "{what} has {length} bytes, and RabbitMQ takes {LONGEST_NAME}"
+                ));
+            }
+        }
+        let trace = self.traceparent.as_ref().map_or(0, String::len);
+        (trace > LONGEST_TRACEPARENT).then(|| {
+            format!(
+                "traceparent has {trace} bytes, and headers have room for {LONGEST_TRACEPARENT}"
+            )
+        })
     }
 
     /// The same for each delivery of the message, so that whoever gets it twice can know.
@@ -169,6 +194,25 @@ mod tests {
             .and_then(|it| it.as_long_string());
         assert_eq!(reason.expect("a reason").len(), 2 * REASON_IN_HEADER_CHARS);
         assert!(dead.body().len() > 20_000);
+    }
+
+    #[test]
+    fn what_fits_into_no_frame_is_named_before_it_is_sent() {
+        let obstacle = |changes: Value| {
+            let message = message(changes);
+            message.obstacle(&message.route(OffsetDateTime::UNIX_EPOCH))
+        };
+        assert_eq!(obstacle(json!({})), None);
+        for length in [250, 300, 70_000] {
+            let lane = json!({"routing_key": "a".repeat(length)});
+            assert!(obstacle(lane).is_some(), "{length}");
+        }
+        let delay = json!({
+            "kind": "delay", "run_at": "2026-01-01T00:00:00Z", "routing_key": "a".repeat(250)
+        });
+        assert!(obstacle(delay).is_some_and(|it| it.contains("queue")));
+        let trace = json!({"traceparent": "0".repeat(200_000)});
+        assert!(obstacle(trace).is_some_and(|it| it.contains("traceparent")));
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub enum Outcome {
     Refused,
     /// The broker, which takes messages, has said nothing about it for too long.
     Unconfirmed,
+    /// The channel was closed first, because of this message or of one beside it.
+    Doubtful,
+    /// The broker will never take it; why.
+    Impossible(String),
+    /// It may be taken later; what went wrong.
+    Failed(String),
     /// The connection was lost first, so nobody knows.
     Unknown,
 }
@@ -56,7 +62,7 @@ struct Entry {
 }
 
 impl Publisher {
-    /// Opens the channels. Cancels `lost` when one of them breaks.
+    /// Opens the channels. Cancels `lost` when the connection breaks.
     ///
     /// # Errors
     /// When the broker refuses or is gone.
@@ -76,7 +82,7 @@ impl Publisher {
             let (lost, patience) = (lost.clone(), patience.clone());
             tokio::spawn(async move {
                 let _lost = lost.clone().drop_guard();
-                lost.run_until_cancelled(serve(channel, entries, patience))
+                lost.run_until_cancelled(serve_all(channel, entries, patience))
                     .await
             });
             channels.push(sender);
@@ -113,7 +119,7 @@ impl Publisher {
         if confirmation.is_some() {
             channel.close(200, "done".into()).await?;
         }
-        let returned = returned_ids(std::slice::from_ref(&confirmation));
+        let returned = returned_ids(confirmation.iter());
         Ok(outcome(publication, confirmation.as_ref(), &returned))
     }
 }
@@ -152,28 +158,52 @@ impl Patience {
     }
 }
 
-/// Publishes what has gathered, then waits for all of it. Ends when the channel breaks.
+/// Publishes over one channel after the other: the broker closes a channel for one message that it
+/// does not like. Ends when the connection is lost.
+async fn serve_all(mut channel: Channel, mut entries: mpsc::Receiver<Entry>, patience: Patience) {
+    loop {
+        serve(&channel, &mut entries, &patience).await;
+        if entries.is_closed() || !patience.connection.status().connected() {
+            return;
+        }
+        metrics::counter!("devart_rabbitmq_channels_closed_total").increment(1);
+        match confirming_channel(&patience.connection).await {
+            Ok(next) => channel = next,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Publishes what has gathered, then waits for all of it. Ends when the channel breaks: all that
+/// was under way is in doubt then.
 ///
 /// lapin hands a returned message to whichever confirm comes next, not to its own, so which of a
 /// batch came back is known when the last confirm is in and not before.
-async fn serve(channel: Channel, mut entries: mpsc::Receiver<Entry>, patience: Patience) {
+async fn serve(channel: &Channel, entries: &mut mpsc::Receiver<Entry>, patience: &Patience) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let sent = batch
             .iter()
-            .map(|entry| patience.wait(send(&channel, &entry.publication)));
-        let Ok(confirmations) = join_all(sent)
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-        else {
+            .map(|entry| patience.wait(send(channel, &entry.publication)));
+        let confirmations = join_all(sent).await;
+        let is_broken = confirmations.iter().any(Result::is_err);
+        if is_broken && !patience.connection.status().connected() {
             return;
-        };
-        let returned = returned_ids(&confirmations);
+        }
+        let returned = returned_ids(confirmations.iter().flatten().flatten());
         for (entry, confirmation) in batch.drain(..).zip(confirmations) {
-            let outcome = outcome(&entry.publication, confirmation.as_ref(), &returned);
+            let outcome = match confirmation {
+                Ok(confirmation) if !is_broken => {
+                    outcome(&entry.publication, confirmation.as_ref(), &returned)
+                }
+                // Also what was confirmed: that it came back may have been told with another one.
+                _ => Outcome::Doubtful,
+            };
             // Whoever asked may have given up meanwhile.
             let _ = entry.outcome.send(outcome);
+        }
+        if is_broken {
+            return;
         }
     }
 }
@@ -196,14 +226,13 @@ async fn send(channel: &Channel, publication: &Publication) -> lapin::Result<Con
 }
 
 /// Returned messages by what tells messages of one batch apart: a task may have several in flight.
-fn returned_ids(confirmations: &[Option<Confirmation>]) -> HashSet<(String, String, String)> {
-    let messages = confirmations
-        .iter()
-        .flatten()
-        .filter_map(|confirmation| match confirmation {
-            Confirmation::Ack(message) | Confirmation::Nack(message) => message.as_ref(),
-            Confirmation::NotRequested => None,
-        });
+fn returned_ids<'a>(
+    confirmations: impl Iterator<Item = &'a Confirmation>,
+) -> HashSet<(String, String, String)> {
+    let messages = confirmations.filter_map(|confirmation| match confirmation {
+        Confirmation::Ack(message) | Confirmation::Nack(message) => message.as_ref(),
+        Confirmation::NotRequested => None,
+    });
     messages.map(id_of_returned).collect()
 }
 

@@ -6,6 +6,12 @@ use lapin::ExchangeKind;
 pub const TASKS: &str = "devart.tasks";
 const DEAD: &str = "devart.dead";
 
+/// What the names of the lanes' queues begin with; those of the other queues do, too.
+const OF_LANES: &str = "tasks.";
+
+/// Names and routing keys have a byte for their length.
+pub const LONGEST_NAME: usize = 255;
+
 /// The way of a message: an exchange, a routing key, and the queue that it ends up in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Route {
@@ -36,9 +42,22 @@ impl Route {
 
     pub fn queue(&self) -> String {
         match self {
-            Self::Lane(lane) => format!("tasks.{lane}"),
+            Self::Lane(lane) => format!("{OF_LANES}{lane}"),
             Self::Delay { seconds, .. } => format!("tasks.retry.{seconds}"),
             Self::Dead => "tasks.dead".to_owned(),
+        }
+    }
+
+    /// The lane whose queue may have this name.
+    pub fn lane_of(queue: &str) -> Option<&str> {
+        queue.strip_prefix(OF_LANES)
+    }
+
+    /// The length of the longest name of a queue that the message comes through.
+    pub fn longest_queue_name(&self) -> usize {
+        match self {
+            Self::Delay { lane, .. } => Self::Lane(lane.clone()).queue().len(),
+            Self::Lane(_) | Self::Dead => self.queue().len(),
         }
     }
 

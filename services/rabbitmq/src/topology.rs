@@ -6,16 +6,18 @@
 //! binding.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use lapin::Channel;
 use lapin::options::{
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ErrorKind};
+use lapin::uri::AMQPUri;
 
+use crate::failure::is_not_found;
+use crate::questions::Questions;
 use crate::queue_type::QueueType;
 use crate::route::Route;
 
@@ -39,21 +41,22 @@ struct Known {
 
 /// The queues of one connection's broker.
 pub struct Topology {
-    connection: Arc<Connection>,
     queues: QueueType,
     /// Queues that have been there.
     known: Mutex<HashMap<String, Known>>,
     /// Held while looking: of many messages for a queue, the first one does it.
-    looking: tokio::sync::Mutex<()>,
+    looking: tokio::sync::Mutex<Questions>,
+    /// When the broker last answered whoever looked.
+    answered_at: Mutex<Instant>,
 }
 
 impl Topology {
-    pub fn new(connection: Arc<Connection>, queues: QueueType) -> Self {
+    pub fn new(address: AMQPUri, queues: QueueType) -> Self {
         Self {
-            connection,
             queues,
             known: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::new(Questions::to(address)),
+            answered_at: Mutex::new(Instant::now()),
         }
     }
 
@@ -82,12 +85,12 @@ impl Topology {
         if self.is_certain(route) {
             return Ok(false);
         }
-        let _looking = self.looking.lock().await;
+        let mut looking = self.looking.lock().await;
         if self.is_certain(route) {
             return Ok(false);
         }
         let was_there = self.known().contains_key(&route.queue());
-        let found = self.look(route).await?;
+        let found = self.look(&mut looking, route).await?;
         Ok(was_there && found == Found::Missing)
     }
 
@@ -96,15 +99,15 @@ impl Topology {
     /// # Errors
     /// When the broker refuses or is gone.
     pub async fn look_at(&self, route: &Route) -> lapin::Result<Found> {
-        let _looking = self.looking.lock().await;
-        self.look(route).await
+        let mut looking = self.looking.lock().await;
+        self.look(&mut looking, route).await
     }
 
-    async fn look(&self, route: &Route) -> lapin::Result<Found> {
-        let found = match self.find(route).await? {
+    async fn look(&self, looking: &mut Questions, route: &Route) -> lapin::Result<Found> {
+        let found = match self.find(looking, route).await? {
             Some(messages) => Found::Existing { messages },
             None => {
-                self.declare(route).await?;
+                self.declare(looking, route).await?;
                 tracing::info!(queue = route.queue(), "made the queue {}", route.queue());
                 Found::Missing
             }
@@ -125,19 +128,49 @@ impl Topology {
     /// When the broker refuses or is gone: some end all connections that wait for the queue's
     /// confirms.
     pub async fn replace(&self, route: &Route) -> lapin::Result<()> {
-        let _looking = self.looking.lock().await;
+        let mut looking = self.looking.lock().await;
         let queue = route.queue();
         tracing::warn!(
             queue,
-            "making the queue {queue} anew, since it takes nothing"
+            "recreating the queue {queue}, since it takes nothing"
         );
         metrics::counter!("devart_rabbitmq_queues_replaced_total").increment(1);
-        let channel = self.connection.create_channel().await?;
+        let channel = looking.take().await?;
         channel
             .queue_delete(queue.into(), QueueDeleteOptions::default())
             .await?;
-        channel.close(200, "done".into()).await?;
-        self.declare(route).await
+        looking.put_back(channel);
+        self.declare(&mut looking, route).await
+    }
+
+    /// Deletes the lane's queue, unless something is in it or somebody consumes from it. Gives
+    /// whether it is gone.
+    ///
+    /// # Errors
+    /// When the broker refuses for another reason, or is gone.
+    pub async fn remove_unused(&self, lane: &str) -> lapin::Result<bool> {
+        let mut looking = self.looking.lock().await;
+        let queue = Route::Lane(lane.to_owned()).queue();
+        let options = QueueDeleteOptions {
+            if_unused: true,
+            if_empty: true,
+            ..QueueDeleteOptions::default()
+        };
+        let channel = looking.take().await?;
+        match channel.queue_delete(queue.clone().into(), options).await {
+            Ok(_) => {
+                looking.put_back(channel);
+                // Should its lane come back: not lost, but to be made.
+                self.known().remove(&queue);
+                tracing::info!(
+                    queue,
+                    "deleted the queue {queue}, which nobody needs any more"
+                );
+                Ok(true)
+            }
+            Err(error) if is_in_use(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes that the queues on the route may be gone.
@@ -151,12 +184,13 @@ impl Topology {
     }
 
     /// How many messages wait in the queue; none when it or its exchange is missing.
-    async fn find(&self, route: &Route) -> lapin::Result<Option<u32>> {
-        // A channel of its own, since the answer "no" closes it.
-        let channel = self.connection.create_channel().await?;
-        match Self::peek(&channel, route).await {
+    async fn find(&self, looking: &mut Questions, route: &Route) -> lapin::Result<Option<u32>> {
+        let channel = looking.take().await?;
+        let peeked = Self::peek(&channel, route).await;
+        *self.answered_at() = Instant::now();
+        match peeked {
             Ok(messages) => {
-                channel.close(200, "done".into()).await?;
+                looking.put_back(channel);
                 Ok(Some(messages))
             }
             Err(error) if is_not_found(&error) => Ok(None),
@@ -176,8 +210,8 @@ impl Topology {
         establish(channel, route, exchange, queue, FieldTable::default()).await
     }
 
-    async fn declare(&self, route: &Route) -> lapin::Result<()> {
-        let channel = self.connection.create_channel().await?;
+    async fn declare(&self, looking: &mut Questions, route: &Route) -> lapin::Result<()> {
+        let channel = looking.take().await?;
         let queue = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
@@ -195,13 +229,26 @@ impl Topology {
         )
         .await?;
         self.known().entry(route.queue()).or_default().made_at = Some(Instant::now());
-        channel.close(200, "done".into()).await
+        looking.put_back(channel);
+        Ok(())
     }
 
     fn is_certain(&self, route: &Route) -> bool {
         self.known()
             .get(&route.queue())
             .is_some_and(|known| known.certain)
+    }
+
+    /// Whether the broker has answered somebody within this time. Who waits behind many others waits
+    /// for them, and not for a silent broker.
+    pub fn has_answered_within(&self, time: Duration) -> bool {
+        self.answered_at().elapsed() < time
+    }
+
+    fn answered_at(&self) -> MutexGuard<'_, Instant> {
+        self.answered_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
@@ -244,7 +291,11 @@ async fn bind(channel: &Channel, route: &Route) -> lapin::Result<()> {
         .await
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+/// Whether a queue was not deleted since it has messages or consumers, or somebody holds it.
+fn is_in_use(error: &lapin::Error) -> bool {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if matches!(
+        error.kind(),
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::RESOURCELOCKED)
+    ))
 }

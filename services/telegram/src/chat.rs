@@ -13,6 +13,9 @@ use crate::rate_limit::RateLimit;
 /// UTF-16 units with it, which are never fewer.
 pub const LONGEST_MESSAGE: usize = 4096;
 
+/// A group becomes a supergroup once. Who is sent on and on is refused.
+const MOST_MOVES: u32 = 3;
+
 const BETWEEN_ALERTS: &str = "\n\n";
 
 /// The way to one chat.
@@ -54,28 +57,49 @@ impl Chat {
     }
 }
 
-async fn run(bot: Arc<Bot>, id: String, mut arriving: mpsc::UnboundedReceiver<Waiting>) {
+async fn run(bot: Arc<Bot>, mut id: String, mut arriving: mpsc::UnboundedReceiver<Waiting>) {
     let mut queue = VecDeque::new();
     let mut rate = RateLimit::new();
+    let mut moves = 0;
+    while let Some(batch) = next_message(&mut arriving, &mut queue, &mut rate).await {
+        let answer = bot.send(&id, &merge(&batch)).await;
+        rate.answered(&answer);
+        match answer {
+            Answer::Moved { to, .. } if moves < MOST_MOVES => {
+                moves += 1;
+                tracing::warn!(
+                    "chat {id} is now chat {to}, which is told from now on: change TELEGRAM_CHAT_ID"
+                );
+                id = to.to_string();
+                batch.into_iter().rev().for_each(|it| queue.push_front(it));
+            }
+            answer => {
+                moves = 0;
+                tell_outcome(&id, batch, answer, &mut queue);
+            }
+        }
+    }
+}
+
+/// What the rate lets go next; none when the chat is closed.
+async fn next_message(
+    arriving: &mut mpsc::UnboundedReceiver<Waiting>,
+    queue: &mut VecDeque<Waiting>,
+    rate: &mut RateLimit,
+) -> Option<Vec<Waiting>> {
     loop {
         if queue.is_empty() {
-            let Some(first) = arriving.recv().await else {
-                return;
-            };
-            queue.push_back(first);
+            queue.push_back(arriving.recv().await?);
         }
         rate.wait().await;
         while let Ok(next) = arriving.try_recv() {
             queue.push_back(next);
         }
         queue.retain(|waiting| !waiting.outcome.is_closed());
-        let batch = take_message(&mut queue);
-        if batch.is_empty() {
-            continue;
+        let batch = take_message(queue);
+        if !batch.is_empty() {
+            return Some(batch);
         }
-        let answer = bot.send(&id, &merge(&batch)).await;
-        rate.answered(&answer);
-        tell_outcome(&id, batch, answer, &mut queue);
     }
 }
 
@@ -123,7 +147,9 @@ fn tell_outcome(chat: &str, batch: Vec<Waiting>, answer: Answer, queue: &mut Vec
         } if batch.len() > 1 => {
             return again_one_by_one(batch, queue);
         }
-        Answer::Refused { reason, .. } => Err(HandlerError::Permanent(reason)),
+        Answer::Refused { reason, .. } | Answer::Moved { reason, .. } => {
+            Err(HandlerError::Permanent(reason))
+        }
     };
     for waiting in batch {
         // Nobody listens when the lease was lost meanwhile: then it comes again.

@@ -59,8 +59,9 @@ impl OutboxHandler for Alerts {
         way.tell(id, &text.markdown()).await
     }
 
-    async fn is_ready(&self) -> bool {
-        self.way.as_ref().is_none_or(|way| way.bot.is_heard())
+    async fn trouble(&self) -> Option<String> {
+        let is_heard = self.way.as_ref().is_none_or(|way| way.bot.is_heard());
+        (!is_heard).then(|| "Telegram did not take the last message".to_owned())
     }
 }
 

@@ -27,6 +27,7 @@ enum Scenario {
     Budget,
     Backlog,
     LongTransaction,
+    Lists,
     Pickup,
     RoundTrips,
     Bridge,
@@ -76,6 +77,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::LongTransaction) {
         scenarios::long_transaction::run(&cluster, &mut report).await?;
+    }
+    if chosen(Scenario::Lists) {
+        scenarios::lists::run(&cluster, &mut report).await?;
     }
     if chosen(Scenario::Backlog) {
         scenarios::backlog::run(&cluster, arguments.seconds, &mut report)?;

@@ -12,6 +12,7 @@ A whole agent::
 """
 
 from devart.agent import AgentSDK
+from devart.async_agent import AsyncAgentSDK
 from devart.client import Client
 from devart.errors import (
     BudgetRefused,
@@ -28,6 +29,8 @@ from devart.errors import (
 )
 from devart.handler import Handler
 from devart.heartbeat import Heartbeat
+from devart.json_form import json_form
+from devart.lost_lease import LostLease
 from devart.models import Charge, HeartbeatAnswer, Hold, Settlement, Task, TaskRecord, TaskState
 from devart.spend import Spend
 from devart.version import VERSION as __version__
@@ -35,6 +38,7 @@ from devart.worker import Worker
 
 __all__ = [
     "AgentSDK",
+    "AsyncAgentSDK",
     "BudgetRefused",
     "Charge",
     "Client",
@@ -47,6 +51,7 @@ __all__ = [
     "Hold",
     "InvalidArgument",
     "LeaseLost",
+    "LostLease",
     "NotFound",
     "ServerError",
     "Settlement",
@@ -59,4 +64,5 @@ __all__ = [
     "Unavailable",
     "Worker",
     "__version__",
+    "json_form",
 ]

@@ -21,13 +21,24 @@ class TaskApi(Protocol):
     def start(self, task_id: str, key: str | None = None) -> Task | None:
         """Claim one particular task; None when it is no longer to be had."""
 
-    def extend_lease(self, task: Task, seconds: int = 60) -> TaskState:
+    def extend_lease(
+        self, task: Task, seconds: int = 60, *, retry_seconds: float | None = None
+    ) -> TaskState:
         """Keep a task for `seconds` from now."""
+
+    def give_back(self, task: Task) -> None:
+        """Give a task back; another attempt follows, and costs no retry."""
+
+    def json_form(self, value: object, name: str = "the value") -> Any:
+        """Return what a result or payload is sent as."""
 
     def heartbeat(
         self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
     ) -> HeartbeatAnswer:
         """Say that the agent is alive, and extend leases."""
+
+    def broker_login(self) -> tuple[str, str]:
+        """Return the agent's id and its key."""
 
     def complete(self, task: Task, result: object = None) -> TaskState:
         """Finish a task."""

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
+from devart import arguments
 from devart.answers import read_answer
-from devart.errors import Conflict
+from devart.errors import Conflict, DevartError, ServerError
+from devart.events import refuse_in_event_loop
 from devart.handler import Handler
-from devart.models import HeartbeatAnswer, Task, TaskRecord, TaskState
+from devart.json_form import Hook, json_form, marked
+from devart.logs import get_logger
+from devart.models import HeartbeatAnswer, PayloadT, Task, TaskRecord, TaskState
 from devart.money import Money, exact_usd
 from devart.source import Pull, TaskSource
+from devart.text import storable
+from devart.threads import in_thread
 from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
 from devart.worker import Worker
 
+_log = get_logger("devart.client")
+
+_T = TypeVar("_T")
 _ClientT = TypeVar("_ClientT", bound="Client")
 
 # A heartbeat that is late is worth less than the next one, so it is not repeated.
 _HEARTBEAT_PATIENCE = Patience(answer_seconds=10.0, retry_seconds=0.0)
+# Whoever gives a task back is about to leave, and the lease ends by itself.
+_LEAVING_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=5.0)
+# Whoever connects to a broker tries again by itself.
+_LOGIN_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=0.0)
+_MAX_ERROR_CHARACTERS = 10_000
+_MAX_TIMEOUT_SECONDS = 2_592_000
 
 
 class Client(Money):
@@ -39,19 +56,39 @@ class Client(Money):
         api_url: where the API listens, such as `http://127.0.0.1:8080`.
         api_key: the agent's key, as shown once when it was registered (`dva_...`).
         retry_seconds: for how long a call goes on retrying when the API does not answer.
+        json_hook: gives a JSON form to what has none of its own, in results and payloads; see
+            `devart.json_form`.
 
     Raises:
-        ValueError: the URL is not an http(s) URL, or the key is empty.
+        TypeError, ValueError: the URL is not an http(s) URL, the key is empty or has characters
+            that no key has, or `retry_seconds` is no number of seconds.
     """
 
-    def __init__(self, api_url: str, api_key: str, *, retry_seconds: float = 30.0) -> None:
-        if not api_url.startswith(("http://", "https://")):
-            raise ValueError(f"api_url must begin with http:// or https://, not {api_url!r}")
-        if not api_key.strip():
-            raise ValueError("api_key must not be empty")
-        self._transport = Transport(api_url, api_key.strip())
-        self._patience = Patience(retry_seconds=retry_seconds)
-        self._worker: Worker | None = None
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        *,
+        retry_seconds: float = 30.0,
+        json_hook: Hook | None = None,
+    ) -> None:
+        if json_hook is not None:
+            arguments.function("json_hook", json_hook)
+        self._json_hook = json_hook
+        self._transport = Transport(
+            arguments.api_url(api_url), arguments.api_key(api_key), json_hook
+        )
+        self._patience = Patience(retry_seconds=arguments.seconds("retry_seconds", retry_seconds))
+        self._agent_id: str | None = None
+        # By process: what ran before a fork runs in the other one.
+        self._workers: dict[int, Worker] = {}
+        self._closing = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client is not sent to other processes: it has a key and connections. Make one "
+            "there, with AgentSDK.from_env() for example"
+        )
 
     def __enter__(self: _ClientT) -> _ClientT:
         return self
@@ -65,8 +102,17 @@ class Client(Money):
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Leases held by hand are not given back; they run out."""
-        self._transport.close()
+        """Close the connections. Leases held by hand are not given back; they run out.
+
+        While `run` is at work, in another thread or in a handler, this tells it to stop, and the
+        connections close when the tasks in hand are finished. So they do behind calls that are
+        under way in other threads. From then on every call raises `RuntimeError`.
+        """
+        self._closing = True
+        if (worker := self._running_worker()) is not None:
+            worker.stop()
+        else:
+            self._transport.close()
 
     def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
         """Claim tasks that the agent is able to do, the most urgent first.
@@ -79,15 +125,21 @@ class Client(Money):
             The tasks, each with a lease; empty when there was nothing to do. Should the answer get
             lost on the way, it is asked for again, and the same tasks come with the same leases.
 
+        A task that this SDK cannot read is failed with the reason; the others are returned.
+
         Raises:
             Forbidden: the agent is deactivated.
+            ServerError: an answer, or every task in it, could not be read.
+            TypeError, ValueError: an argument is not such a number.
         """
+        arguments.whole("max_tasks", max_tasks, 1, 100)
+        arguments.whole("wait_seconds", wait_seconds, 0, 30)
         patience = Patience(
             wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds
         )
         body = {"max_tasks": max_tasks, "wait_seconds": wait_seconds}
         answer = self._call("POST", "/api/tasks/claim", body, patience, _key())
-        return [] if answer is None else read_answer(_tasks, answer)
+        return [] if answer is None else self._readable(read_answer(_rows, answer))
 
     def start(self, task_id: str, key: str | None = None) -> Task | None:
         """Claim one particular task, such as one that was announced by a message.
@@ -108,28 +160,97 @@ class Client(Money):
         """
         path = f"/api/tasks/{quote(task_id, safe='')}/start"
         try:
-            return read_answer(Task.from_json, self._call("POST", path, {}, headers=_key(key)))
+            answer = self._call("POST", path, {}, headers=_key("key", key))
         except Conflict:
             return None
+        return self._readable([answer])[0]
 
-    def extend_lease(self, task: Task, seconds: int = 60) -> TaskState:
+    def _readable(self, rows: list[Any]) -> list[Task]:
+        """Read tasks; one that cannot be read is set aside, so that it harms no other."""
+        tasks: list[Task] = []
+        failure: ServerError | None = None
+        for row in rows:
+            try:
+                tasks.append(read_answer(Task.from_json, row))
+            except ServerError as error:
+                self._set_aside(row, error)
+                failure = error
+        if failure is not None and not tasks:
+            raise failure
+        return tasks
+
+    def _set_aside(self, row: Any, error: ServerError) -> None:
+        members = row if isinstance(row, Mapping) else {}
+        task_id, lease_token = members.get("task_id"), members.get("lease_token")
+        _log.error("task %s cannot be read: %s", str(task_id), error)
+        if not (isinstance(task_id, str) and isinstance(lease_token, str)):
+            return
+        body = {
+            "lease_token": lease_token,
+            "error": _error_text(f"this agent's SDK cannot read the task: {error.detail}"),
+            "retryable": False,
+        }
+        path = f"/api/tasks/{quote(task_id, safe='')}/report-failure"
+        headers = {"Idempotency-Key": f"failure-{quote(lease_token, safe='')}"}
+        try:
+            self._call("POST", path, body, _LEAVING_PATIENCE, headers)
+        except DevartError as refusal:  # its lease will run out
+            _log.error("task %s could not be set aside: %s", task_id, refusal)
+
+    def extend_lease(
+        self, task: Task, seconds: int = 60, *, retry_seconds: float | None = None
+    ) -> TaskState:
         """Keep a task for `seconds` from now, and note the new end in `task.lease_expires_at`.
+
+        Args:
+            task: a task from `claim` or `start`.
+            seconds: 1 to 86,400.
+            retry_seconds: for how long to go on when the API does not answer; None for as long as
+                this client always does.
+
+        Raises:
+            LeaseLost: the task is no longer this agent's.
+            TypeError, ValueError: `seconds` is not such a number.
+        """
+        patience = self._patience if retry_seconds is None else Patience(10.0, retry_seconds)
+        body = {
+            "lease_token": task.lease_token,
+            "seconds": arguments.whole("seconds", seconds, 1, 86_400),
+        }
+        state = self._report(task, "POST", "extend-lease", body, patience=patience)
+        if state.lease_expires_at is not None:
+            task.lease_expires_at = state.lease_expires_at
+        return state
+
+    def give_back(self, task: Task) -> None:
+        """Give a task back without a word on it: it is to be had again, and that costs no retry.
 
         Raises:
             LeaseLost: the task is no longer this agent's.
         """
-        body = {"lease_token": task.lease_token, "seconds": seconds}
-        state = self._report(task, "POST", "extend-lease", body)
-        if state.lease_expires_at is not None:
-            task.lease_expires_at = state.lease_expires_at
-        return state
+        # Given back it is nobody's, so a repetition would be refused; the key makes it find the
+        # first answer.
+        headers = {"Idempotency-Key": f"release-{task.lease_token}"}
+        body = {"lease_token": task.lease_token}
+        self._report(task, "POST", "release", body, headers, _LEAVING_PATIENCE)
+        task.reported = True
+
+    def json_form(self, value: object, name: str = "the value") -> Any:
+        """Return what a result or payload is sent as.
+
+        See `devart.json_form`.
+
+        Raises:
+            TypeError, ValueError: a part of it has no JSON form; the text says which.
+        """
+        return json_form(value, name, self._json_hook)
 
     def complete(self, task: Task, result: object = None) -> TaskState:
         """Finish a task.
 
         Args:
             task: a task from `claim` or `start`.
-            result: anything that has a JSON form, with `Decimal` for exact numbers.
+            result: anything that has a JSON form (`devart.json_form`), `Decimal` for exact numbers.
 
         Raises:
             LeaseLost: the task is no longer this agent's; the result was not stored.
@@ -151,7 +272,7 @@ class Client(Money):
             task: a task from `claim` or `start`.
             status: DONE or FAILED.
             result: with DONE, anything that has a JSON form, with `Decimal` for exact numbers.
-            error: with FAILED, what went wrong, for people.
+            error: with FAILED, what went wrong, for people; as for `report_failure`.
 
         Raises:
             LeaseLost: the task is no longer this agent's; nothing was stored.
@@ -160,9 +281,9 @@ class Client(Money):
         """
         body: dict[str, Any] = {"status": status, "lease_token": task.lease_token}
         if result is not None:
-            body["result"] = result
+            body["result"] = marked(self.json_form(result, "result"))
         if error is not None:
-            body["error"] = error
+            body["error"] = _error_text(error)
         # Ending twice is refused but for DONE; the key makes a repetition find the first answer.
         headers = None if status == "DONE" else {"Idempotency-Key": f"status-{task.lease_token}"}
         return self._report_end(task, "PUT", "status", body, headers)
@@ -174,22 +295,25 @@ class Client(Money):
 
         Args:
             task: a task from `claim` or `start`.
-            error: what went wrong, for people.
+            error: what went wrong, for people. What cannot be stored is escaped visibly (NUL,
+                halves of surrogates), and 10,000 characters are kept.
             retryable: whether another attempt may succeed; False sends the task to FAILED.
-            retry_after: seconds until the next attempt at the earliest, rounded up; the server's
-                backoff may be longer.
+            retry_after: seconds until the next attempt at the earliest, 0 to a year, rounded up;
+                the server's backoff may be longer.
 
         Returns:
             The task's new state: SCHEDULED with `run_at`, or FAILED when no attempt is left.
 
         Raises:
             LeaseLost: the task is no longer this agent's.
+            TypeError, ValueError: `retry_after` is no such number of seconds.
         """
+        pause = arguments.retry_after(retry_after)
         body = {
             "lease_token": task.lease_token,
-            "error": error,
+            "error": _error_text(error),
             "retryable": retryable,
-            "retry_after_seconds": None if retry_after is None else math.ceil(retry_after),
+            "retry_after_seconds": None if pause is None else math.ceil(pause),
         }
         # A failure ends the lease, so a repetition would be refused; the key makes it find the
         # first answer.
@@ -211,6 +335,7 @@ class Client(Money):
         max_retries: int = 3,
         service_id: str | None = None,
         estimated_cost_usd: Decimal | int | str | None = None,
+        timeout_seconds: int | None = None,
         key: str | None = None,
     ) -> TaskRecord:
         """Create a task. An agent may create children of a task that it is working on.
@@ -231,30 +356,42 @@ class Client(Money):
             service_id: the service that the work is meant to be charged to.
             estimated_cost_usd: with a service, US dollars to set aside when the task is handed out;
                 until they are there it waits. A float is refused.
+            timeout_seconds: how long an attempt may run, whatever its heartbeats say: 1 to
+                2,592,000, which are 30 days. None for no limit.
             key: names this task among the parent's children: creating it again, in a later attempt
-                at the parent, finds the first one, provided that all else is the same. None creates
-                another each time.
+                at the parent, by whichever agent, finds the first one, provided that all else is
+                the same. None creates another each time. At most 150 printable ASCII characters.
 
         Raises:
             Forbidden: the parent is not, or no longer, this agent's, or there is none.
             Conflict: the key was used for another task.
-            TypeError, ValueError: `payload` has no JSON form.
+            TypeError, ValueError: `payload` has no JSON form, `required_capabilities` or
+                `depends_on` is one text and not a list, `max_retries` or `timeout_seconds` is no
+                such number, `run_at` has no zone, or `key` is not such a text.
         """
         body = {
             "title": title,
             "parent_task_id": parent.id if parent else None,
             "description": description,
             "priority": priority,
-            "payload": {} if payload is None else payload,
-            "required_capabilities": list(required_capabilities),
-            "depends_on": list(depends_on),
-            "run_at": run_at.isoformat() if run_at else None,
-            "max_retries": max_retries,
+            "payload": {} if payload is None else marked(self.json_form(payload, "payload")),
+            "required_capabilities": arguments.names(
+                "required_capabilities", required_capabilities
+            ),
+            "depends_on": arguments.names("depends_on", depends_on),
+            "run_at": arguments.moment("run_at", run_at),
+            "max_retries": arguments.whole("max_retries", max_retries, 0, 100),
             "service_id": service_id,
             "estimated_cost_usd": exact_usd("estimated_cost_usd", estimated_cost_usd),
         }
+        if timeout_seconds is not None:
+            body["timeout_seconds"] = arguments.whole(
+                "timeout_seconds", timeout_seconds, 1, _MAX_TIMEOUT_SECONDS
+            )
         # A lost answer is asked for again, so there is a key in any case.
-        headers = _key(f"child-{parent.id if parent else None}-{key}" if key else None)
+        arguments.idempotency_key("key", key)
+        name = None if key is None else f"child-{parent.id if parent else None}-{key}"
+        headers = _key("key, behind the parent's id,", name)
         if traceparent := traceparent_for_child(parent):
             headers["traceparent"] = traceparent
         return read_answer(
@@ -287,14 +424,32 @@ class Client(Money):
         answer = self._call("PUT", "/api/agents/heartbeat", {"detail": body}, _HEARTBEAT_PATIENCE)
         return read_answer(HeartbeatAnswer.from_json, answer)
 
+    def broker_login(self) -> tuple[str, str]:
+        """Return what an agent logs in to RabbitMQ with: its id and its key.
+
+        `AgentSDK` does it for a broker's URL without a user; this is for other consumers. The API
+        is asked once, with no repetition: whoever connects to a broker tries again by itself.
+
+        Raises:
+            Forbidden: the agent is deactivated.
+            Unauthorized: the key is not accepted.
+            Unavailable: the API did not answer at once.
+            ServerError: its answer could not be read.
+        """
+        if self._agent_id is None:
+            answer = self._call("GET", "/api/me", None, _LOGIN_PATIENCE)
+            self._agent_id = read_answer(_id, answer)
+        return self._agent_id, self._transport.api_key
+
     def run(
         self,
-        handler: Handler,
+        handler: Callable[[Task[PayloadT]], Any],
         max_tasks: int | None = None,
         concurrency: int = 1,
         *,
         wait_seconds: int = 5,
         heartbeat_seconds: float = 15.0,
+        read_payload: Callable[[Any], PayloadT] | None = None,
     ) -> int:
         """Claim tasks and hand each to `handler` until told to stop.
 
@@ -309,49 +464,82 @@ class Client(Money):
             wait_seconds: length of one long poll, 0 to 30; an idle agent takes up to this long to
                 stop.
             heartbeat_seconds: how often to send a heartbeat.
+            read_payload: makes of a payload what the handler wants to have, such as a dataclass.
+                What it refuses, by raising, fails its task for good.
 
         Returns:
             How many tasks were taken.
 
         Raises:
             Forbidden: the agent is deactivated and nobody asked it to stop.
-            RuntimeError: this client is running already.
+            RuntimeError: this client is running already or is closed, or the thread runs an event
+                loop.
+            TypeError, ValueError: an argument is not what it must be.
         """
+        refuse_in_event_loop()
+        source = Pull(self, wait_seconds)
         return self._work(
-            handler, Pull(self, wait_seconds), max_tasks, concurrency, heartbeat_seconds
+            self._worker_for(
+                handler, source, max_tasks, concurrency, heartbeat_seconds, read_payload
+            )
         )
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """Make `run` return when the tasks in hand are finished.
 
-        Without a running `run`, does nothing.
+        Return whether there was a run to stop: before one this does nothing, and is not remembered.
         """
-        worker = self._worker
-        if worker is not None:
-            worker.stop()
+        worker = self._running_worker()
+        if worker is None:
+            _log.info("stop() found nothing to stop: this client is not running")
+            return False
+        worker.stop()
+        return True
 
-    def _work(
+    def _running_worker(self) -> Worker | None:
+        return self._workers.get(os.getpid())
+
+    def _worker_for(
         self,
         handler: Handler,
         source: TaskSource,
         max_tasks: int | None,
         concurrency: int,
         heartbeat_seconds: float,
-    ) -> int:
-        if self._worker is not None:
-            raise RuntimeError("this client is running already")
-        self._worker = Worker(
+        read_payload: Callable[[Any], Any] | None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Worker:
+        """Make the worker that `stop` stops from now on; `_work` it next."""
+        worker = Worker(
             self,
             handler,
             source,
             max_tasks=max_tasks,
             concurrency=concurrency,
             heartbeat_seconds=heartbeat_seconds,
+            read_payload=read_payload,
+            loop=loop,
         )
+        # Looked for and noted in one: two threads may come at the same time.
+        if self._workers.setdefault(os.getpid(), worker) is not worker:
+            raise RuntimeError("this client is running already")
+        if self._closing:
+            self._workers.pop(os.getpid(), None)
+            raise RuntimeError("this client is closed")
+        return worker
+
+    def _work(self, worker: Worker) -> int:
         try:
-            return self._worker.run()
+            return worker.run()
         finally:
-            self._worker = None
+            self._workers.pop(os.getpid(), None)
+            if self._closing:
+                self._transport.close()
+
+    async def _in_thread(
+        self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
+    ) -> _T:
+        return await in_thread(call, if_cancelled, meanwhile=self._transport.in_use)
 
     def _report_end(
         self,
@@ -372,8 +560,9 @@ class Client(Money):
         action: str,
         body: dict[str, Any],
         headers: dict[str, str] | None = None,
+        patience: Patience | None = None,
     ) -> TaskState:
-        answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, headers=headers)
+        answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, patience, headers)
         return read_answer(TaskState.from_json, answer)
 
     def _call(
@@ -389,9 +578,19 @@ class Client(Money):
         )
 
 
-def _tasks(answer: Mapping[str, Any]) -> list[Task]:
-    return [Task.from_json(row) for row in answer["items"]]
+def _rows(answer: Mapping[str, Any]) -> list[Any]:
+    return [*answer["items"]]
 
 
-def _key(key: str | None = None) -> dict[str, str]:
-    return {"Idempotency-Key": key or str(uuid.uuid4())}
+def _id(answer: Mapping[str, Any]) -> str:
+    if not isinstance(found := answer["id"], str):
+        raise TypeError("the id is not a text")
+    return found
+
+
+def _key(name: str = "key", key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": arguments.idempotency_key(name, key) or str(uuid.uuid4())}
+
+
+def _error_text(error: str) -> str:
+    return storable(str(error))[:_MAX_ERROR_CHARACTERS]

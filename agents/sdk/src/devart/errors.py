@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from devart import arguments
+
 
 class DevartError(Exception):
     """Any failure of a call to devart.
@@ -116,7 +118,7 @@ class BudgetRefused(DevartError):
 
 
 class InvalidArgument(DevartError):
-    """400, 413 or 422: the API refused what was sent. Sending it again will not help."""
+    """400, 413, 414, 422 or 431: the API refused what was sent. Sending it again will not help."""
 
     @property
     def field_errors(self) -> dict[str, str]:
@@ -126,7 +128,7 @@ class InvalidArgument(DevartError):
 
 
 class Unavailable(DevartError):
-    """No answer, or 429, 502, 503, 504, still so after every retry.
+    """No answer, 429, 502, 503, 504, or a page of a proxy's; still so after every retry.
 
     The call may or may not have taken effect.
     """
@@ -139,19 +141,29 @@ class ServerError(DevartError):
 class TaskFailed(Exception):
     """Raise this in a handler to fail its task with a plain message instead of a traceback.
 
+    The message always gets through: a `retry_after` that is no number of seconds is left to the
+    server, with a word about it behind the message.
+
     Args:
         message: what went wrong; stored as the task's `last_error`.
         retryable: False sends the task to FAILED at once.
-        retry_after: seconds until the next attempt at the earliest; the server's backoff may be
-            longer.
+        retry_after: seconds until the next attempt at the earliest, 0 to a year; the server's
+            backoff may be longer.
     """
+
+    # Also of a class of somebody's that leaves `__init__` out.
+    retryable: bool = True
+    retry_after: float | None = None
 
     def __init__(
         self, message: str, *, retryable: bool = True, retry_after: float | None = None
     ) -> None:
-        super().__init__(message)
         self.retryable = retryable
-        self.retry_after = retry_after
+        try:
+            self.retry_after = arguments.retry_after(retry_after)
+        except (TypeError, ValueError) as error:
+            message = f"{message} ({error}; left to the server)"
+        super().__init__(message)
 
 
 _CLASS_BY_STATUS: dict[int, type[DevartError]] = {
@@ -162,8 +174,10 @@ _CLASS_BY_STATUS: dict[int, type[DevartError]] = {
     404: NotFound,
     409: Conflict,
     413: InvalidArgument,
+    414: InvalidArgument,
     422: InvalidArgument,
     429: Unavailable,
+    431: InvalidArgument,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

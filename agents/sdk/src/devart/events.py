@@ -1,4 +1,4 @@
-"""Waiting for an asyncio event with a timeout."""
+"""Waiting for an asyncio event with a timeout, and blocking where no event loop runs."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> bool:
     finally:
         waiter.cancel()
     return event.is_set()
+
+
+def refuse_in_event_loop() -> None:
+    """Raise `RuntimeError` where an event loop runs, which a call that blocks would stop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "this would block the event loop that runs in this thread: use AsyncAgentSDK, or "
+        "`await asyncio.to_thread(...)`"
+    )

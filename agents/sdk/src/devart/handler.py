@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
+from devart.logs import get_logger
+from devart.lost_lease import LostLease
 from devart.models import Task
 
-Handler = Callable[[Task], Any]
+_log = get_logger("devart.handler")
+
+Handler = Callable[[Task[Any]], Any]
 """Takes a task and returns its result: anything with a JSON form, or None.
 
 May be an `async` function.
 """
 
+_Outcome = tuple[object, BaseException | None]
+
+_TICK_SECONDS = 0.5
+# Between two runs of one loop there may be a moment.
+_MAX_STANDSTILL_SECONDS = 10.0
 _MAX_FRAMES = 20
 _MAX_ERROR_CHARACTERS = 4000
 
@@ -24,28 +36,52 @@ _MAX_ERROR_CHARACTERS = 4000
 class HandlerRunner:
     """Calls a handler, from any number of threads.
 
-    Async handlers all run on one event loop, in a thread of its own, so that they may share
-    connections and locks. The loop starts with the first of them.
+    Async handlers all run on one event loop, so that they may share connections and locks: the
+    given one, or else one in a thread of its own, which starts with the first of them. One whose
+    task's lease is lost is cancelled.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._handler = handler
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
         self._loop_thread: threading.Thread | None = None
+        self._ran_at = time.monotonic()
+        self._closed = threading.Event()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the loop is closed, or, being the caller's, has stood still for ten seconds.
+
+        Then no handler on it comes to an end, and nobody waits for the work. Asked now and then.
+        """
+        if self._loop is None or self._loop_thread is not None:
+            return self._closed.is_set()
+        if self._loop.is_running():
+            self._ran_at = time.monotonic()
+        still_seconds = time.monotonic() - self._ran_at
+        return self._loop.is_closed() or still_seconds > _MAX_STANDSTILL_SECONDS
 
     def run(self, task: Task) -> object:
         """Call the handler and wait for its result. Raises what the handler raises."""
         result = self._handler(task)
-        if inspect.isawaitable(result):
-            return asyncio.run_coroutine_threadsafe(_awaited(result), self._started_loop()).result()
-        return result
+        if not inspect.isawaitable(result):
+            return result
+        running = _begin(result, task.lease_lost, self._started_loop())
+        # Whoever finds the loop abandoned gives the tasks back.
+        while not wait([running], _TICK_SECONDS).done:
+            if task.lease_lost.is_set() and self.abandoned:
+                raise RuntimeError("the event loop ended before this handler")
+        value, error = running.result()
+        if error is not None:
+            raise error
+        return value
 
     def close(self) -> None:
         """Cancel the async handlers that still run, and end their loop."""
         with self._lock:
             if self._loop is None or self._loop_thread is None:
-                return
+                return  # no async handler ran, or the loop is another's
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).add_done_callback(
                 self._stop_loop
             )
@@ -56,26 +92,63 @@ class HandlerRunner:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._loop_thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="devart-async-handlers", daemon=True
+                    target=_serve,
+                    args=(self._loop, self._closed),
+                    name="devart-async-handlers",
+                    daemon=True,
                 )
                 self._loop_thread.start()
             return self._loop
 
     def _stop_loop(self, _: object) -> None:
+        self._closed.set()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, closed: threading.Event) -> None:
+    """Run the loop until `closed`, whatever a handler does to end it, such as `sys.exit`."""
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while not closed.is_set():
+            try:
+                loop.run_forever()
+            except BaseException:  # of an asyncio task that a handler started
+                _log.exception("something on the handlers' event loop tried to end it; it goes on")
     finally:
         loop.close()
 
 
-async def _awaited(result: Awaitable[object]) -> object:
-    return await result
+def _begin(
+    awaitable: Awaitable[object], lease_lost: LostLease, loop: asyncio.AbstractEventLoop
+) -> Future[_Outcome]:
+    """Begin to await a handler; on a loop that is closed, return what never ends."""
+    outcome = _outcome(awaitable, lease_lost)
+    try:
+        return asyncio.run_coroutine_threadsafe(outcome, loop)
+    except RuntimeError:
+        outcome.close()
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        return Future()
+
+
+async def _outcome(awaitable: Awaitable[object], lease_lost: LostLease) -> _Outcome:
+    """Await a handler and return what it returned and what it raised.
+
+    Raised through the loop, SystemExit and KeyboardInterrupt would end it for all handlers.
+    """
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(work.cancel)  # type: ignore[union-attr]
+
+    lease_lost.on_loss(cancel)
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
 
 
 async def _cancel_others() -> None:

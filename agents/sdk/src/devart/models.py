@@ -8,25 +8,39 @@ relies on.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
+
+from devart.lost_lease import LostLease
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    PayloadT = TypeVar("PayloadT", default=Any)
+else:
+    from typing import TypeVar
+
+    PayloadT = TypeVar("PayloadT")
 
 Units = Mapping[str, int | Decimal | float]
 """Quantities by the names of a service's units: `{"input_token": 1200, "output_token": 300}`."""
 
 
 @dataclass(eq=False)
-class Task:
+class Task(Generic[PayloadT]):
     """A task that this agent has claimed and holds a lease on.
+
+    It may be copied, and sent to another process. `Task[PullRequest]` is one whose payload is a
+    `PullRequest`: what `read_payload` made of the JSON.
 
     Attributes:
         id: the task's UUID.
         priority: CRITICAL, HIGH, MEDIUM or LOW.
-        payload: the work's input; JSON numbers with a fraction are `Decimal`.
+        payload: the work's input, as JSON or as `read_payload` made it; JSON numbers with a
+            fraction are `Decimal`.
         attempt: 1 at the first claim, one more at each later one.
         lease_token: proof of the claim; every report on the task presents it.
         lease_expires_at: when the lease ends unless it is extended, as of the claim or the last
@@ -39,14 +53,14 @@ class Task:
         reported: whether the outcome has been told, by the handler itself or by the run loop.
         lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler
             that works for long looks at it (`task.lease_lost.is_set()`) and stops: its result would
-            be refused.
+            be refused. An async handler is cancelled.
     """
 
     id: str
     title: str
     description: str | None
     priority: str
-    payload: Any
+    payload: PayloadT
     attempt: int
     lease_token: str = field(repr=False)
     lease_expires_at: datetime
@@ -55,10 +69,10 @@ class Task:
     traceparent: str | None = None
     hold_id: str | None = None
     reported: bool = field(default=False, repr=False)
-    lease_lost: threading.Event = field(default_factory=threading.Event, repr=False)
+    lease_lost: LostLease = field(default_factory=LostLease, repr=False)
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Task:
+    def from_json(cls: type[Task[Any]], row: Mapping[str, Any]) -> Task[Any]:
         """Read one row of a claim."""
         return cls(
             id=row["task_id"],

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_UP, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+from devart import arguments
 from devart.answers import read_answer
 from devart.errors import BudgetRefused
 from devart.models import Charge, Hold, Settlement, Task, TaskRecord, Units
 from devart.spend import Spend
 from devart.task_in_hand import task_in_hand
+
+_T = TypeVar("_T")
 
 _MILLIONTH = Decimal("0.000001")
 
@@ -62,6 +65,9 @@ class Money:
         """
         if estimate is not None and units is not None:
             raise ValueError("estimate or units must be given, not both")
+        arguments.idempotency_key("idempotency_key", idempotency_key)
+        if ttl is not None:
+            arguments.seconds("ttl", ttl)
         task = task or task_in_hand()
         service_id = service_id or (task.service_id if task else None)
         if service_id is None:
@@ -71,7 +77,7 @@ class Money:
                 raise ValueError(
                     "estimate or units must be given: no task has money set aside for this service"
                 )
-            return Spend(self, service_id, task, None)
+            return Spend(self, service_id, task, None, self._in_thread)
         reserve = partial(
             self.reserve,
             service_id,
@@ -82,7 +88,7 @@ class Money:
             ttl=ttl,
             ask=ask,
         )
-        return Spend(self, service_id, task, reserve)
+        return Spend(self, service_id, task, reserve, self._in_thread)
 
     def reserve(
         self,
@@ -120,8 +126,8 @@ class Money:
             "usage": None if units is None else dict(units),
             "task_id": task.id if task else None,
             "lease_token": task.lease_token if task else None,
-            "idempotency_key": idempotency_key,
-            "ttl_seconds": None if ttl is None else math.ceil(ttl),
+            "idempotency_key": arguments.idempotency_key("idempotency_key", idempotency_key),
+            "ttl_seconds": None if ttl is None else math.ceil(arguments.seconds("ttl", ttl)),
             "ask": ask,
         }
         # The key in the body remembers holds only. That of the request makes a lost refusal be
@@ -206,10 +212,11 @@ class Money:
             NotFound: there is no such service.
             TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
         """
+        key = arguments.idempotency_key("idempotency_key", idempotency_key) or str(uuid.uuid4())
         body = {
             "amount_usd": exact_usd("amount_usd", amount_usd),
             "task_id": task.id if task else None,
-            "idempotency_key": idempotency_key or str(uuid.uuid4()),
+            "idempotency_key": key,
         }
         path = f"/api/services/{quote(service_id, safe='')}/charges"
         try:
@@ -220,6 +227,11 @@ class Money:
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task; see `Client.task`."""
+        raise NotImplementedError
+
+    async def _in_thread(
+        self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
+    ) -> _T:
         raise NotImplementedError
 
     def _call(

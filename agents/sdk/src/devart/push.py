@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 
 from devart.agent_api import TaskApi
 from devart.errors import InvalidArgument, NotFound
 from devart.invitations import Invitation
+from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, Task
 from devart.rabbitmq import RabbitMq
 from devart.source import Pull
 
-_log = logging.getLogger("devart.push")
+_log = get_logger("devart.push")
 
 _FIRST_TRY_SECONDS = 2.0
 _SWEEP_SECONDS = 30.0
@@ -29,7 +29,8 @@ class Push:
 
     Args:
         client: the agent's client.
-        rabbitmq_url: the broker, `amqp://` or `amqps://`.
+        rabbitmq_url: the broker, `amqp://` or `amqps://`; without a user the agent logs in as
+            itself.
         prefetch: how many tasks are worked on at once.
         wait_seconds: length of one long poll while the broker is away, 0 to 30.
     """
@@ -38,7 +39,7 @@ class Push:
         self, client: TaskApi, rabbitmq_url: str, prefetch: int, wait_seconds: int
     ) -> None:
         self._client = client
-        self._broker = RabbitMq(rabbitmq_url, prefetch)
+        self._broker = RabbitMq(rabbitmq_url, prefetch, client.broker_login)
         self._inbox = self._broker.inbox
         self._away = Pull(client, wait_seconds)
         self._sweep = Pull(client, 0)

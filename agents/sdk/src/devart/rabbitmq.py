@@ -6,7 +6,6 @@ A thread with an event loop keeps it up, and puts what arrives into an inbox.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,15 +15,16 @@ from typing import TYPE_CHECKING
 import aio_pika
 from yarl import URL
 
-from devart.backoff import delay_seconds
+from devart.backoff import delay_seconds, pause_seconds
 from devart.events import wait_for_event
 from devart.invitations import Inbox, Invitation
+from devart.logs import get_logger
 from devart.subscription import Subscription
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
-_log = logging.getLogger("devart.rabbitmq")
+_log = get_logger("devart.rabbitmq")
 
 _CONNECT_SECONDS = 10.0
 # A connection that was cut in silence is noticed after about three of these.
@@ -45,10 +45,18 @@ class RabbitMq:
     Args:
         url: the broker, `amqp://` or `amqps://`.
         prefetch: how many messages of one queue may be here at a time.
+        login: gives the user and the password for a URL without a user. Called in another thread,
+            before each connection; what it raises counts as a broker that cannot be reached.
     """
 
-    def __init__(self, url: str, prefetch: int) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, prefetch: int, login: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
+        self._url = URL(url)
+        if "heartbeat" not in self._url.query:
+            self._url = self._url.update_query(heartbeat=_HEARTBEAT_SECONDS)
+        self._login = login if self._url.user is None else None
+        self._secrets = {url, *_secrets_of(self._url)}
         self.inbox = Inbox(on_hungry=self.resume)
         """Where invitations go."""
         self._prefetch = prefetch
@@ -63,7 +71,8 @@ class RabbitMq:
         self._consuming = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
-        self._connecting: asyncio.Future[None] | None = None
+        self._connecting: asyncio.Future[AbstractConnection] | None = None
+        self._refusal: Exception | None = None
         self._closing = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="devart-rabbitmq", daemon=True)
@@ -131,7 +140,8 @@ class RabbitMq:
                 attempt = 0 if await self._serve(connection) else attempt
                 await self._leave(connection)
             self.tried.set()
-            await self._pause(delay_seconds(attempt, base=0.5, cap=_MAX_PAUSE_SECONDS))
+            delay = delay_seconds(attempt, base=0.5, cap=_MAX_PAUSE_SECONDS)
+            await self._pause(pause_seconds(self._refusal, delay))
             attempt += 1
 
     async def _pause(self, seconds: float) -> None:
@@ -141,25 +151,47 @@ class RabbitMq:
             await wait_for_event(self._stirred, left)
 
     async def _connect(self) -> AbstractConnection | None:
-        url = URL(self._url)
-        if "heartbeat" not in url.query:
-            url = url.update_query(heartbeat=_HEARTBEAT_SECONDS)
-        connection = aio_pika.Connection(url)
-        self._connecting = asyncio.ensure_future(connection.connect(timeout=_CONNECT_SECONDS))
+        connecting = asyncio.ensure_future(self._open())
+        self._connecting = connecting
+        self._refusal = None
         try:
-            await self._connecting
+            return await connecting
         except asyncio.CancelledError:  # by `close`
             pass
         except Exception as error:
             # Refused, unknown host, wrong password, bad certificate: each may be mended.
+            self._refusal = error
             _log.warning(
-                "RabbitMQ cannot be reached, trying again: %s", error or type(error).__name__
+                "RabbitMQ cannot be reached, trying again: %s",
+                self._without_secrets(str(error) or type(error).__name__),
             )
-        else:
-            return connection
-        # Otherwise the garbage collector would try, with a warning, wherever it runs.
-        await connection.close()
         return None
+
+    async def _open(self) -> AbstractConnection:
+        connection = aio_pika.Connection(await self._address())
+        try:
+            await connection.connect(timeout=_CONNECT_SECONDS)
+        except BaseException:
+            # Otherwise the garbage collector would try, with a warning, wherever it runs.
+            await connection.close()
+            raise
+        return connection
+
+    async def _address(self) -> URL:
+        """Return the broker's URL with a user and a password."""
+        if self._login is None:
+            return self._url
+        user, password = await asyncio.to_thread(self._login)
+        url = self._url.with_user(user).with_password(password)
+        self._secrets.update(_secrets_of(url))
+        return url
+
+    def _without_secrets(self, text: str) -> str:
+        """Return what a library says of the connection, which may quote the URL."""
+        # What contains another one goes first.
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
 
     async def _serve(self, connection: AbstractConnection) -> bool:
         """Consume until the connection is lost; return whether any queue was consumed."""
@@ -275,3 +307,8 @@ async def _reply(message: AbstractIncomingMessage, used: bool) -> None:
     except Exception as error:
         # The channel is gone: the broker has the message back, and sends it again.
         _log.info("no reply to message %s: %s", message.message_id, error or type(error).__name__)
+
+
+def _secrets_of(url: URL) -> set[str]:
+    """Return the texts in which the password of a URL may be shown."""
+    return {text for text in (str(url), url.raw_password, url.password) if text}

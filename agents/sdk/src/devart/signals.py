@@ -1,36 +1,92 @@
-"""SIGINT and SIGTERM as messages in a queue."""
+"""SIGINT and SIGTERM as messages in a queue, and the end of a process that must not wait."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
+from devart.logs import get_logger
+
+_log = get_logger("devart.signals")
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How long threads may take to end by themselves.
+_GRACE_SECONDS = 2.0
+_TICK_SECONDS = 0.1
 
 
 @contextmanager
 def forward_signals(inbox: SimpleQueue[Any]) -> Iterator[None]:
     """Put the signal into `inbox` instead of raising.
 
-    Outside the main thread, where Python allows no handlers, do nothing.
+    Outside the main thread, where Python allows no handlers, do nothing. In a process that is
+    forked meanwhile, signals have the effect that they had before.
 
     A signal handler runs between any two instructions of the main thread, so it must take no lock
     that this thread may hold: `SimpleQueue.put` is made for that, and the rest is done by whoever
     reads the queue.
     """
     if threading.current_thread() is not threading.main_thread():
+        _log.info("signals are not listened to outside of the main thread: stop() ends the work")
         yield
         return
-    before = {
-        number: signal.signal(number, lambda n, _: inbox.put(signal.Signals(n)))
-        for number in _SIGNALS
-    }
+    process_id = os.getpid()
+
+    def forward(number: int, _: FrameType | None) -> None:
+        if os.getpid() == process_id:
+            inbox.put(signal.Signals(number))
+        else:
+            signal.signal(number, before[signal.Signals(number)] or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, forward)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def end_with_main_thread(number: signal.Signals) -> None:
+    """End the process soon after its program, whatever other threads are still at.
+
+    Python waits for threads at its end, such as those of `asyncio.to_thread`: for as long as a
+    handler takes that was given up. When that wait lasts, the exit status is that of the signal,
+    143 for SIGTERM.
+    """
+
+    def end() -> None:
+        while not _waits_for_threads():
+            time.sleep(_TICK_SECONDS)
+        time.sleep(_GRACE_SECONDS)
+        if not _waits_for_threads():
+            return  # it ends by itself
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(128 + number)
+
+    threading.Thread(target=end, name="devart-end", daemon=True).start()
+
+
+def _waits_for_threads() -> bool:
+    """Whether the program has ended and Python waits for threads.
+
+    Until that is over the main thread counts as alive, so joining it would wait for as long.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) == ("threading", "_shutdown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from devart import arguments
 from devart.agent_api import TaskApi
 from devart.models import HeartbeatAnswer, Task
 
@@ -53,7 +54,7 @@ class Pull:
 
     def __init__(self, client: TaskApi, wait_seconds: int) -> None:
         self._client = client
-        self._wait_seconds = wait_seconds
+        self._wait_seconds = arguments.whole("wait_seconds", wait_seconds, 0, 30)
 
     def open(self) -> None:
         """Nothing to get ready."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from contextvars import copy_context
 from decimal import Decimal
 from functools import partial
 
 from devart.agent_api import MoneyApi
 from devart.errors import Conflict, DevartError, ServerError, Unavailable
+from devart.logs import get_logger
 from devart.models import Hold, Settlement, Task, Units
+from devart.threads import InThread
 
-_log = logging.getLogger("devart.spend")
+_log = get_logger("devart.spend")
 
 _Cost = tuple[Decimal | int | str | None, Units | None]
 
@@ -42,7 +41,8 @@ class Spend:
       by hand: the hold ends by itself, and a late settlement still counts.
 
     In a coroutine use `async with` and `await spend.settle_async(...)`, which do not block the
-    event loop.
+    event loop. Each runs to its end in a thread, also when the coroutine is cancelled meanwhile;
+    what was set aside for one that was cancelled before its block is given back there.
 
     Attributes:
         service_id: the service that was asked for; within the block the one that is billed, a
@@ -62,6 +62,7 @@ class Spend:
         service_id: str,
         task: Task | None,
         reserve: Callable[[], Hold] | None,
+        in_thread: InThread,
     ) -> None:
         self.service_id = service_id
         self.delegated_from: str | None = None
@@ -72,6 +73,7 @@ class Spend:
         self._money = money
         self._task = task
         self._reserve = reserve
+        self._in_thread = in_thread
         self._tried = False
         self._settled = False
         self._undelivered: _Cost | None = None
@@ -92,22 +94,13 @@ class Spend:
         self._leave(error)
 
     async def __aenter__(self) -> Spend:
-        # A future and not a task, which whoever ends the loop would cancel.
-        entering = asyncio.get_running_loop().run_in_executor(
-            None, copy_context().run, self.__enter__
+        # Cancelled, the thread goes on, and what it holds would be nobody's.
+        return await self._in_thread(
+            self.__enter__, lambda _: self._leave(RuntimeError("cancelled before its block"))
         )
-        try:
-            return await asyncio.shield(entering)
-        except asyncio.CancelledError as cancelled:
-            # The thread goes on, and what it holds would be nobody's.
-            await asyncio.wait([entering])
-            if entering.exception() is None:
-                await asyncio.to_thread(self._leave, cancelled)
-            raise
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # Not lost when the coroutine is cancelled meanwhile: a thread that runs is finished.
-        await asyncio.to_thread(self._leave, error)
+        await self._in_thread(partial(self._leave, error))
 
     def settle(
         self, amount: Decimal | int | str | None = None, *, usage: Units | None = None
@@ -145,7 +138,7 @@ class Spend:
         self, amount: Decimal | int | str | None = None, *, usage: Units | None = None
     ) -> Settlement:
         """Do as `settle`, without blocking the event loop."""
-        return await asyncio.to_thread(partial(self.settle, amount, usage=usage))
+        return await self._in_thread(partial(self.settle, amount, usage=usage))
 
     def _take_from_task(self) -> str | None:
         """Take over what the claim of the task has set aside for this service."""

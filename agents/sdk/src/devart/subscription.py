@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from devart.backoff import delay_seconds
 from devart.events import wait_for_event
+from devart.logs import get_logger
 
 if TYPE_CHECKING:
     from aio_pika.abc import (
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from aiormq.channel import Channel
 
-_log = logging.getLogger("devart.rabbitmq")
+_log = get_logger("devart.rabbitmq")
 
 _ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 1.0

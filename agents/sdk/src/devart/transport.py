@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import functools
+import ssl
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +14,19 @@ import httpx
 
 from devart import exact_json
 from devart.backoff import delay_seconds
+from devart.connections import Connections
 from devart.errors import DevartError, ServerError, Unavailable, error_from_problem
+from devart.json_form import Hook
+from devart.logs import get_logger
 from devart.version import VERSION
 
-_log = logging.getLogger("devart.transport")
+_log = get_logger("devart.transport")
 
-# 500 is among them: behind a proxy or during a restart of the database it may pass.
+# 500 is among them: during a restart of the database or an upgrade it may pass.
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+# The request itself is too large, whoever says so: the same one never gets through.
+_TOO_LARGE = frozenset({413, 414, 431})
+_PROBLEM = "application/problem+json"
 _CONNECT_SECONDS = 5.0
 
 
@@ -36,28 +45,64 @@ class Patience:
 
 
 class Transport:
-    """Sends requests as one agent. Safe to use from several threads.
+    """Sends requests as one agent. Safe to use from several threads, and after a fork.
 
     Any request may be sent more than once, since a lost answer looks like a lost request. Callers
     pass only what the API applies once however often it arrives, or what it refuses the second
     time.
+
+    What a proxy answers while devart is away (a page, a redirect, any status) is no verdict: it is
+    an answer that did not come, and is asked for again. A verdict of devart's is a problem document
+    (`application/problem+json`) with a `code`.
     """
 
-    def __init__(self, api_url: str, api_key: str) -> None:
-        self._http = httpx.Client(
-            base_url=api_url,
-            headers={
-                "X-Agent-Key": api_key,
-                "User-Agent": f"devart-python/{VERSION}",
-                "Content-Type": "application/json",
-            },
+    def __init__(self, api_url: str, api_key: str, hook: Hook | None = None) -> None:
+        self._api_url = api_url
+        self.api_key = api_key
+        """As which agent requests are sent."""
+        self._headers = {
+            "X-Agent-Key": api_key,
+            "User-Agent": f"devart-python/{VERSION}",
+            "Content-Type": "application/json",
+        }
+        self._hook = hook
+        self._closed = False
+        self._connections = Connections(self._connect)
+        # Of the process that this one was forked from. Only to keep them from being collected,
+        # which would close them.
+        self._inherited: list[Connections] = []
+
+    def close(self) -> None:
+        """Close the connections, behind the last call that is under way."""
+        self._closed = True
+        self._connections.close()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the connections open for the length of a block, which may end in another thread.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
+        with self._of_this_process().in_use():
+            yield
+
+    def _connect(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._api_url,
+            headers=self._headers,
+            verify=_tls(),
             # Each task in hand and each long poll needs a connection; none may wait for another's.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
         )
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+    def _of_this_process(self) -> Connections:
+        if self._connections.inherited:
+            if self._closed:
+                raise RuntimeError("this client is closed")
+            self._inherited.append(self._connections)
+            self._connections = Connections(self._connect)
+        return self._connections
 
     def request(
         self, method: str, path: str, body: object, patience: Patience, headers: dict[str, str]
@@ -66,43 +111,60 @@ class Transport:
 
         Raises:
             DevartError: the API refused, or did not answer within `patience`.
+            RuntimeError: it is closed.
             TypeError, ValueError: `body` has no JSON form.
         """
         request = {
             "method": method,
             "url": path,
-            "content": exact_json.encode(body),
+            "content": exact_json.encode(body, self._hook),
             "headers": headers,
         }
+        with self._of_this_process().in_use() as http:
+            return self._until_answered(http, request, patience)
+
+    def _until_answered(
+        self, http: httpx.Client, request: dict[str, Any], patience: Patience
+    ) -> Any:
         give_up_at = time.monotonic() + patience.retry_seconds
         attempt = 0
         while True:
             try:
-                return self._attempt(request, patience.answer_seconds)
+                return _attempt(http, request, patience.answer_seconds)
             except DevartError as error:
                 pause = max(delay_seconds(attempt), error.retry_after_seconds or 0.0)
                 if not _may_pass(error) or time.monotonic() + pause > give_up_at:
                     raise
-                _log.info("%s %s: %s; next attempt in %.1f s", method, path, error, pause)
+                said = (request["method"], request["url"], error, pause)
+                _log.info("%s %s: %s; next attempt in %.1f s", *said)
             time.sleep(pause)
             attempt += 1
 
-    def _attempt(self, request: dict[str, Any], answer_seconds: float) -> Any:
-        timeout = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS)
-        try:
-            response = self._http.request(**request, timeout=timeout)
-        except httpx.RequestError as error:
-            raise Unavailable(
-                f"no answer from the API: {error or type(error).__name__}", code="no_answer"
-            ) from error
-        if not response.is_success:
-            raise _refusal(response)
-        return _decoded(response)
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Read whom this machine trusts, once for all clients of the process and for forked ones."""
+    return httpx.create_ssl_context()
+
+
+def _attempt(http: httpx.Client, request: dict[str, Any], answer_seconds: float) -> Any:
+    timeout = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS)
+    try:
+        response = http.request(**request, timeout=timeout)
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        raise Unavailable(
+            f"no answer from the API: {error or type(error).__name__}", code="no_answer"
+        ) from error
+    if not response.is_success:
+        raise _refusal(response)
+    return _decoded(response)
 
 
 def _decoded(response: httpx.Response) -> Any:
-    if not response.content:
+    if response.status_code == httpx.codes.NO_CONTENT:
         return None
+    if not _is_of_type(response, "application/json"):
+        raise _not_devart(response)
     try:
         return exact_json.decode(response.content)
     except ValueError as error:
@@ -112,13 +174,38 @@ def _decoded(response: httpx.Response) -> Any:
 
 
 def _refusal(response: httpx.Response) -> DevartError:
+    if response.status_code in _TOO_LARGE:
+        error = error_from_problem(response.status_code, _problem(response))
+    elif "code" in (problem := _problem(response)):
+        error = error_from_problem(response.status_code, problem)
+    else:
+        error = _not_devart(response)
+    error.retry_after_seconds = _seconds(response.headers.get("Retry-After"))
+    return error
+
+
+def _problem(response: httpx.Response) -> Mapping[str, Any]:
+    """Read devart's own words; nothing when the answer is somebody else's."""
+    if not _is_of_type(response, _PROBLEM):
+        return {}
     try:
         problem = exact_json.decode(response.content)
     except ValueError:
-        problem = {}
-    error = error_from_problem(response.status_code, problem)
-    error.retry_after_seconds = _seconds(response.headers.get("Retry-After"))
-    return error
+        return {}
+    return problem if isinstance(problem, Mapping) else {}
+
+
+def _not_devart(response: httpx.Response) -> Unavailable:
+    return Unavailable(
+        f"something before devart answered {response.status_code} in its place",
+        status=response.status_code,
+        code="not_devart",
+    )
+
+
+def _is_of_type(response: httpx.Response, media_type: str) -> bool:
+    given: str = response.headers.get("Content-Type", "")
+    return given.split(";", maxsplit=1)[0].strip().lower() == media_type
 
 
 def _seconds(header: str | None) -> float | None:
@@ -127,4 +214,4 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _may_pass(error: DevartError) -> bool:
-    return error.status in _RETRIED_STATUSES or error.code == "no_answer"
+    return error.status in _RETRIED_STATUSES or error.code in ("no_answer", "not_devart")

@@ -168,3 +168,25 @@ fn usage_beyond_what_money_can_hold_is_too_much_for_any_budget() {
     let refusal = refused(choose(&[service("dear", 5)], &absurd, &[], &priced));
     assert_eq!(refusal.reason, Reason::BudgetExceeded);
 }
+
+#[test]
+fn what_is_free_is_billed_to_an_overdrawn_limit() {
+    let mut overdrawn = service("model", 100);
+    overdrawn.held = 150.into();
+    let offer = billed(choose(&[overdrawn.clone()], &dollars(0), &[], &|_| None));
+    assert_eq!(offer.amount, Decimal::ZERO);
+    refused(choose(&[overdrawn], &dollars(1), &[], &|_| None));
+    let budgets = [budget("task", BudgetScope::Task, -5)];
+    billed(choose(
+        &[service("model", 100)],
+        &dollars(0),
+        &budgets,
+        &|_| None,
+    ));
+    refused(choose(
+        &[service("model", 100)],
+        &dollars(1),
+        &budgets,
+        &|_| None,
+    ));
+}

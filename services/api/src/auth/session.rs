@@ -9,6 +9,7 @@ use sqlx::PgPool;
 
 use crate::error::{ApiError, ApiResult};
 use crate::state::AppState;
+use crate::turns::Turn;
 
 const AGENT_KEY: &str = "x-agent-key";
 
@@ -19,6 +20,8 @@ pub struct Session {
     pub pool: PgPool,
     /// Present when the agent authenticated with its key rather than a token.
     key: Option<PresentedKey>,
+    /// One of the requests that a person or an agent may have under way.
+    turn: Option<Turn>,
 }
 
 impl Session {
@@ -28,6 +31,14 @@ impl Session {
     /// 503 when the database cannot be reached.
     pub async fn begin(&self) -> ApiResult<Transaction> {
         Ok(db::begin_as(&self.pool, &self.caller).await?)
+    }
+
+    /// The same over a connection of another pool.
+    ///
+    /// # Errors
+    /// 503 when the database cannot be reached.
+    pub async fn begin_in(&self, pool: &PgPool) -> ApiResult<Transaction> {
+        Ok(db::begin_as(pool, &self.caller).await?)
     }
 
     /// Checks a key again: a request that has waited must notice that it was revoked.
@@ -41,9 +52,14 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the caller showed its key itself and not a token made from it.
-    pub fn has_key(&self) -> bool {
-        self.key.is_some()
+    /// From now on the request waits, and no longer counts among those under way.
+    pub fn leave_turn(&mut self) {
+        self.turn = None;
+    }
+
+    /// The key that the caller showed itself; none for a token, also for one made from a key.
+    pub fn key(&self) -> Option<&PresentedKey> {
+        self.key.as_ref()
     }
 }
 
@@ -51,33 +67,44 @@ impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> ApiResult<Self> {
-        let session = match parts.headers.get(AGENT_KEY) {
+        let mut session = match parts.headers.get(AGENT_KEY) {
             Some(key) => by_key(key.to_str().unwrap_or_default(), state).await?,
             None => by_token(bearer(&parts.headers)?, state)?,
         };
         state.limits.count_principal(session.identity.id())?;
+        let turns = match session.identity {
+            Identity::Person { .. } => &state.limits.people,
+            Identity::Agent { .. } => &state.limits.agents,
+        };
+        session.turn = Some(turns.take(session.identity.id()).await?);
         Ok(session)
     }
 }
 
 async fn by_key(key: &str, state: &AppState) -> ApiResult<Session> {
     let key = PresentedKey::parse(key)?;
-    let id = key.authenticate(&state.pool).await?;
+    let id = key.authenticate(&state.pools.agents).await?;
     Ok(Session {
         identity: Identity::Agent { id },
-        caller: state.tokens.agent_caller(id),
-        pool: state.pool.clone(),
+        caller: state.tokens.agent_caller(id, &key),
+        pool: state.pools.agents.clone(),
         key: Some(key),
+        turn: None,
     })
 }
 
 fn by_token(token: &str, state: &AppState) -> ApiResult<Session> {
     let (identity, caller) = state.tokens.verify(token)?;
+    let pool = match &identity {
+        Identity::Agent { .. } => &state.pools.agents,
+        Identity::Person { .. } => &state.pools.people,
+    };
     Ok(Session {
+        pool: pool.clone(),
         identity,
         caller,
-        pool: state.pool.clone(),
         key: None,
+        turn: None,
     })
 }
 

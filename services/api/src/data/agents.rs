@@ -11,7 +11,7 @@ use crate::model::scalar::Timestamp;
 macro_rules! agent_columns {
     () => {
         "id, name, capabilities, status::text as status, version, last_heartbeat_at,
-         active_task_count, detail, created_by, created_at"
+         active_task_count, devart.readable_json(detail) as detail, created_by, created_at"
     };
 }
 

@@ -9,7 +9,7 @@ use crate::model::approval::{Approval, ApprovalFilter, Decision};
 macro_rules! approval_columns {
     () => {
         "id, subject::text as subject, subject_id, digest, quorum, status::text as status,
-         requested_by, detail, expires_at, created_at, decided_at"
+         requested_by, devart.readable_json(detail) as detail, expires_at, created_at, decided_at"
     };
 }
 

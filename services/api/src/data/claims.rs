@@ -5,9 +5,11 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::http::json::GivenJson;
 use crate::model::agent::{Heartbeat, HeartbeatAnswer};
 use crate::model::claim::{
-    ClaimedTask, FailureReport, Lease, LeaseExtension, Outcome, StatusChange, TaskStanding,
+    ClaimedTask, FailureReport, Lease, LeaseExtension, Outcome, StatusChange, TaskRelease,
+    TaskStanding,
 };
 
 const CLAIM: &str = "
@@ -33,6 +35,10 @@ const FAIL: &str = "
 const EXTEND: &str = "
     select status, lease_expires_at
     from devart_private.extend_lease_as($1, $2, task_id => $3, lease_token => $4, seconds => $5)";
+
+const RELEASE: &str = "
+    select status, run_at
+    from devart_private.release_task_as($1, $2, task_id => $3, lease_token => $4)";
 
 const HEARTBEAT: &str = "select devart_private.agent_heartbeat_as($1, $2, detail => $3)";
 
@@ -75,12 +81,15 @@ pub async fn set_status(
                 .bind(db.caller.claims())
                 .bind(task_id)
                 .bind(change.lease_token)
-                .bind(&change.result)
+                .bind(change.result.as_ref().map(GivenJson::argument))
                 .fetch_one(db.connection)
                 .await
         }
         Outcome::Failed => {
-            let error = change.error.as_deref().unwrap_or("failed");
+            let error = change
+                .error
+                .as_ref()
+                .map_or("failed", |error| error.0.as_str());
             fail(db, task_id, change.lease_token, error, false, None).await
         }
     }
@@ -97,7 +106,7 @@ pub async fn report_failure(
         db,
         task_id,
         report.lease_token,
-        &report.error,
+        &report.error.0,
         report.retryable,
         retry_after,
     )
@@ -140,12 +149,27 @@ pub async fn extend_lease(
         .await
 }
 
+/// Gives a task back.
+pub async fn release(
+    db: AsCaller<'_>,
+    task_id: Uuid,
+    release: &TaskRelease,
+) -> sqlx::Result<TaskStanding> {
+    sqlx::query_as(RELEASE)
+        .bind(db.caller.role())
+        .bind(db.caller.claims())
+        .bind(task_id)
+        .bind(release.lease_token)
+        .fetch_one(db.connection)
+        .await
+}
+
 /// Tells that the calling agent lives; extends its leases.
 pub async fn heartbeat(db: AsCaller<'_>, heartbeat: &Heartbeat) -> sqlx::Result<HeartbeatAnswer> {
     let Json(answer) = sqlx::query_scalar(HEARTBEAT)
         .bind(db.caller.role())
         .bind(db.caller.claims())
-        .bind(&heartbeat.detail)
+        .bind(heartbeat.detail.as_ref().map(GivenJson::argument))
         .fetch_one(db.connection)
         .await?;
     Ok(answer)

@@ -4,6 +4,7 @@ use devart_kit::db::AsCaller;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::http::json::GivenJson;
 use crate::model::hold::{Dispatch, DispatchOutcome, SettleRequest, Settlement};
 
 const DISPATCH: &str = "
@@ -24,7 +25,7 @@ pub async fn dispatch(db: AsCaller<'_>, dispatch: &Dispatch) -> sqlx::Result<Dis
         .bind(db.caller.claims())
         .bind(dispatch.service_id)
         .bind(dispatch.estimate_usd)
-        .bind(dispatch.usage.as_ref().map(Json))
+        .bind(dispatch.usage.as_ref().map(GivenJson::argument))
         .bind(dispatch.task_id)
         .bind(dispatch.lease_token)
         .bind(&dispatch.idempotency_key)
@@ -46,7 +47,7 @@ pub async fn settle(
         .bind(db.caller.claims())
         .bind(hold_id)
         .bind(cost.amount_usd)
-        .bind(cost.usage.as_ref().map(Json))
+        .bind(cost.usage.as_ref().map(GivenJson::argument))
         .fetch_one(db.connection)
         .await?;
     Ok(settlement)

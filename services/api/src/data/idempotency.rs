@@ -1,12 +1,15 @@
 //! Answers kept for repeated requests. Called as the login role, in the change's own transaction.
 
 use axum::http::StatusCode;
+use devart_kit::db::{self, Caller};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use crate::error::{ApiError, ApiResult};
+
+const MAY_ASK: &str = "select coalesce(devart.my_user_id(), devart.my_agent_id()) is not null";
 
 const UNIQUE_VIOLATION: &str = "23505";
 
@@ -40,6 +43,18 @@ pub async fn begin(
         Ok((status, kept.body))
     })
     .transpose()
+}
+
+/// Refuses a caller that may not act at all any more, as an agent whose key was revoked: a kept
+/// answer is for those who may still ask.
+///
+/// # Errors
+/// 403.
+pub async fn require_may_ask(db: &mut PgConnection, caller: &Caller) -> ApiResult<()> {
+    db::assume(db, caller).await?;
+    let may_ask: bool = sqlx::query_scalar(MAY_ASK).fetch_one(db).await?;
+    let refused = || ApiError::forbidden("you may not do this");
+    may_ask.then_some(()).ok_or_else(refused)
 }
 
 /// Keeps the answer.

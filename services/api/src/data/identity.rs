@@ -1,6 +1,6 @@
 //! Who somebody is. Asked as the login role, before any caller's role is taken on.
 
-use devart_kit::db;
+use devart_kit::db::{self, OneTrip};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -21,7 +21,9 @@ const ACCOUNT: &str = "
 /// The account with this e-mail address.
 pub async fn account(pool: &PgPool, email: &str) -> sqlx::Result<Option<Account>> {
     db::retrying(pool, || {
-        sqlx::query_as(ACCOUNT).bind(email).fetch_optional(pool)
+        sqlx::query_as(ACCOUNT)
+            .bind(email)
+            .fetch_optional(OneTrip::Alone(pool))
     })
     .await
 }

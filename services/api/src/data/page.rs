@@ -1,6 +1,13 @@
 //! Keyset paging: one page of a list, and where the next one starts.
+//!
+//! A page is bounded in rows and in bytes, and each row is written out as it comes: what a list
+//! keeps in memory does not depend on what is in the rows.
 
+use std::marker::PhantomData;
+
+use futures::TryStreamExt;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{Encode, FromRow, PgConnection, Postgres, QueryBuilder, Type};
 use utoipa::ToSchema;
@@ -10,12 +17,20 @@ use crate::error::{ApiError, ApiResult};
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 200;
 
+/// A page ends with the row that makes it longer than this.
+const MAX_BYTES: usize = 1024 * 1024;
+
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
-    pub items: Vec<T>,
+    /// At most `limit`; fewer where they are large.
+    #[schema(value_type = Vec<T>)]
+    pub items: Vec<Box<RawValue>>,
     /// Pass it as `cursor` for the next page; null on the last one.
     pub next_cursor: Option<String>,
+    #[serde(skip)]
+    #[schema(ignore)]
+    rows: PhantomData<T>,
 }
 
 /// How many rows a page may have.
@@ -35,7 +50,7 @@ impl Limit {
     }
 
     /// Rows to fetch: one more than shown, which tells whether there is a next page.
-    fn rows(self) -> i64 {
+    pub fn rows(self) -> i64 {
         self.0 as i64 + 1
     }
 }
@@ -78,13 +93,17 @@ pub async fn page<T>(
     limit: Limit,
 ) -> sqlx::Result<Page<T>>
 where
-    T: Listed + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    T: Listed + Serialize + for<'r> FromRow<'r, PgRow> + Send + Unpin,
 {
-    let rows = after::<T>(query, cursor, limit)
-        .build_query_as()
-        .fetch_all(db)
-        .await?;
-    Ok(Page::new(rows, limit))
+    let mut query = after::<T>(query, cursor, limit);
+    let mut rows = query.build_query_as::<T>().fetch(db);
+    let mut page = Filling::new(limit);
+    while let Some(row) = rows.try_next().await? {
+        if !page.takes(&row)? {
+            break;
+        }
+    }
+    Ok(page.finish())
 }
 
 fn after<T: Listed>(
@@ -104,15 +123,47 @@ fn after<T: Listed>(
     query
 }
 
-impl<T: Listed> Page<T> {
-    /// Makes a page of rows fetched with [`Limit::rows`].
-    fn new(mut rows: Vec<T>, limit: Limit) -> Self {
-        let has_more = rows.len() > limit.0;
-        rows.truncate(limit.0);
-        let last = rows.last().filter(|_| has_more);
+/// A page that rows are still put on.
+struct Filling<T: Listed> {
+    limit: Limit,
+    items: Vec<Box<RawValue>>,
+    bytes: usize,
+    /// Where the last row on it is.
+    last: Option<T::Place>,
+    has_more: bool,
+}
+
+impl<T: Listed + Serialize> Filling<T> {
+    fn new(limit: Limit) -> Self {
         Self {
-            next_cursor: last.map(|row| row.place().to_string()),
-            items: rows,
+            limit,
+            items: Vec::new(),
+            bytes: 0,
+            last: None,
+            has_more: false,
+        }
+    }
+
+    /// Puts the row on the page; false when it belongs on the next one.
+    fn takes(&mut self, row: &T) -> sqlx::Result<bool> {
+        self.has_more = self.items.len() == self.limit.0 || self.bytes > MAX_BYTES;
+        if self.has_more {
+            return Ok(false);
+        }
+        let item = serde_json::value::to_raw_value(row)
+            .map_err(|error| sqlx::Error::Encode(error.into()))?;
+        self.bytes += item.get().len();
+        self.items.push(item);
+        self.last = Some(row.place());
+        Ok(true)
+    }
+
+    fn finish(self) -> Page<T> {
+        let last = self.last.filter(|_| self.has_more);
+        Page {
+            items: self.items,
+            next_cursor: last.map(|place| place.to_string()),
+            rows: PhantomData,
         }
     }
 }
@@ -121,8 +172,33 @@ impl<T: Listed> Page<T> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq)]
+    #[derive(Serialize)]
     struct Row(i64);
+
+    #[derive(Serialize)]
+    struct Large(String);
+
+    impl Listed for Large {
+        type Place = i64;
+
+        fn place(&self) -> i64 {
+            7
+        }
+    }
+
+    fn page_of<T: Listed + Serialize>(rows: &[T], limit: Limit) -> Page<T> {
+        let mut page = Filling::new(limit);
+        for row in rows {
+            if !page.takes(row).expect("serializable") {
+                break;
+            }
+        }
+        page.finish()
+    }
+
+    fn texts<T>(page: &Page<T>) -> Vec<&str> {
+        page.items.iter().map(|item| item.get()).collect()
+    }
 
     impl Listed for Row {
         type Place = i64;
@@ -149,15 +225,28 @@ mod tests {
 
     #[test]
     fn the_extra_row_becomes_a_cursor() {
-        let page = Page::new(vec![Row(9), Row(8), Row(7)], limit(Some(2)));
-        assert_eq!(page.items, [Row(9), Row(8)]);
+        let page = page_of(&[Row(9), Row(8), Row(7)], limit(Some(2)));
+        assert_eq!(texts(&page), ["9", "8"]);
         assert_eq!(page.next_cursor.as_deref(), Some("8"));
     }
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let page = Page::new(vec![Row(1)], limit(None));
-        assert_eq!(page.next_cursor, None);
+        for rows in [&[][..], &[Row(1)], &[Row(2), Row(1)]] {
+            let page = page_of(rows, limit(Some(2)));
+            assert_eq!(page.items.len(), rows.len());
+            assert_eq!(page.next_cursor, None);
+        }
+    }
+
+    #[test]
+    fn a_page_ends_early_where_its_rows_are_large() {
+        let large = || Large("x".repeat(MAX_BYTES));
+        let page = page_of(&[large(), large()], limit(None));
+        assert_eq!(
+            (page.items.len(), page.next_cursor.as_deref()),
+            (1, Some("7"))
+        );
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! Settings that operators may change while devart runs.
 
-use serde_json::Value;
 use sqlx::{PgConnection, QueryBuilder};
 
 use super::page::{Limit, Listed, Order, Page, page};
+use crate::http::json::SmallJson;
 use crate::model::setting::{Setting, SettingFilter};
 
 const LIST: &str = "
-    select key, value, description, schema, updated_by, updated_at
+    select key, devart.readable_json(value) as value, description, schema, updated_by, updated_at
     from devart.system_settings
     where true";
 
 const GET: &str = "
-    select key, value, description, schema, updated_by, updated_at
+    select key, devart.readable_json(value) as value, description, schema, updated_by, updated_at
     from devart.system_settings
     where key = $1";
 
 const SET: &str = "
-    select key, value, description, schema, updated_by, updated_at
+    select key, devart.readable_json(value) as value, description, schema, updated_by, updated_at
     from devart.set_setting($1, $2)";
 
 impl Listed for Setting {
@@ -44,10 +44,10 @@ pub async fn get(db: &mut PgConnection, key: &str) -> sqlx::Result<Setting> {
 }
 
 /// Changes a setting; the database checks the value against the setting's schema.
-pub async fn set(db: &mut PgConnection, key: &str, value: &Value) -> sqlx::Result<Setting> {
+pub async fn set(db: &mut PgConnection, key: &str, value: &SmallJson) -> sqlx::Result<Setting> {
     sqlx::query_as(SET)
         .bind(key)
-        .bind(value)
+        .bind(value.argument())
         .fetch_one(db)
         .await
 }

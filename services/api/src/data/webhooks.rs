@@ -1,5 +1,6 @@
 //! Deliveries from outside. Taken as the login role: nobody is calling.
 
+use devart_kit::db::OneTrip;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -18,7 +19,7 @@ pub async fn receive_github(
             .bind(delivery_id)
             .bind(event)
             .bind(payload)
-            .fetch_one(pool)
+            .fetch_one(OneTrip::Alone(pool))
             .await?;
     Ok(outcome)
 }

@@ -2,6 +2,7 @@
 //! devart's own functions wrote for the caller.
 
 use axum::http::StatusCode;
+use devart_kit::health;
 use serde::Deserialize;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -31,6 +32,7 @@ impl From<sqlx::Error> for ApiError {
 
 fn from_database(error: &dyn DatabaseError) -> ApiError {
     let code = error.code().unwrap_or_default();
+    health::note_refusal(&code);
     let answer = translate(&code, error.message(), &Subject::of(error));
     match answer.status() {
         StatusCode::INTERNAL_SERVER_ERROR => {
@@ -47,20 +49,46 @@ fn from_database(error: &dyn DatabaseError) -> ApiError {
 /// The answer for a SQLSTATE.
 fn translate(code: &str, message: &str, subject: &Subject) -> ApiError {
     let column = subject.column.as_deref();
+    // Postgres raises some of these itself, in its own words, which are not for callers.
+    let own = subject.argument.is_some().then_some(message);
     match code {
-        "P0002" => ApiError::not_found(message),
+        "P0002" => ApiError::not_found(own.unwrap_or("there is no such thing, or not for you")),
         "42501" => ApiError::forbidden("you may not do this"),
-        "55P03" => ApiError::new(StatusCode::CONFLICT, "lease_lost", message),
-        "55000" => ApiError::new(StatusCode::CONFLICT, "wrong_state", message),
+        // Without our own words it is a lock that could not be had at once.
+        "55P03" => own.map_or_else(ApiError::unavailable, |message| {
+            ApiError::new(StatusCode::CONFLICT, "lease_lost", message)
+        }),
+        "55000" => {
+            let message = own.unwrap_or("this cannot be done in the state that things are in");
+            ApiError::new(StatusCode::CONFLICT, "wrong_state", message)
+        }
         "53400" => {
             let detail = "the budget does not allow this";
             ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", detail)
         }
         "23505" => duplicate(column),
-        "23503" => invalid(column, "names a row that does not exist"),
+        "23503" => {
+            let field = column.or(subject.argument.as_deref());
+            invalid(field, "names a row that does not exist")
+        }
         "23514" | "23502" => invalid(column, "has a value that it cannot have"),
-        "22023" => our_own_message(message, subject.argument.as_deref()),
+        "22023" => match (own, subject.argument.as_deref()) {
+            (Some(message), Some(argument)) => ApiError::invalid(argument, message),
+            _ => invalid(column, "has a value that it cannot have"),
+        },
+        // Only a text can contain such a character; which one, Postgres does not tell.
+        "22021" | "22P05" => invalid(
+            column,
+            "contains a character that cannot be stored: U+0000, or half of a surrogate pair",
+        ),
         _ if code.starts_with("22") => invalid(column, "has a value that it cannot have"),
+        // Too large for an index, too deep, too many.
+        _ if code.starts_with("54") => invalid(column, "is too large"),
+        "25006" => ApiError::unavailable_because(
+            "the database only reads just now (a standby, or set so); ask its primary",
+        ),
+        "53100" => ApiError::unavailable_because("the disk of the database is full"),
+        "57014" => ApiError::unavailable_because("this took too long; ask for less"),
         _ if is_temporary(code) => ApiError::unavailable(),
         _ => ApiError::internal(),
     }
@@ -95,16 +123,6 @@ fn invalid(column: Option<&str>, what: &str) -> ApiError {
     }
 }
 
-/// The message of a function of devart's, and the argument that it is about, if it is about one.
-fn our_own_message(message: &str, argument: Option<&str>) -> ApiError {
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let error = ApiError::new(status, "invalid_argument", message);
-    match argument {
-        Some(name) => error.with_field(name),
-        None => error,
-    }
-}
-
 /// What the error speaks of.
 #[derive(Default)]
 struct Subject {
@@ -132,7 +150,8 @@ fn named_argument(detail: &str) -> Option<String> {
     struct Detail {
         field: String,
     }
-    let detail: Detail = serde_json::from_str(detail).ok()?;
+    // A server with RUST_BACKTRACE adds lines of its own.
+    let detail: Detail = serde_json::from_str(detail.lines().next()?).ok()?;
     Some(detail.field)
 }
 
@@ -172,10 +191,22 @@ mod tests {
 
     #[test]
     fn each_sqlstate_of_the_contract_has_its_status_and_code() {
+        let field = Some(r#"{"field": "payload"}"#);
+        for (sqlstate, status, code) in [
+            ("P0002", 404, "not_found"),
+            ("55P03", 409, "lease_lost"),
+            ("55000", 409, "wrong_state"),
+            ("22023", 422, "invalid_argument"),
+        ] {
+            let (got_status, document) = answer(sqlstate, "payload is text", field);
+            assert_eq!(got_status, status, "{sqlstate}");
+            assert_eq!(document["code"], code, "{sqlstate}");
+            assert_eq!(document["detail"], "payload is text", "{sqlstate}");
+        }
         for (sqlstate, status, code) in [
             ("P0002", 404, "not_found"),
             ("42501", 403, "forbidden"),
-            ("55P03", 409, "lease_lost"),
+            ("55P03", 503, "unavailable"),
             ("55000", 409, "wrong_state"),
             ("22023", 422, "invalid_argument"),
             ("22P02", 422, "invalid_argument"),
@@ -183,7 +214,13 @@ mod tests {
             ("23505", 409, "duplicate"),
             ("53400", 402, "budget_exceeded"),
             ("40001", 503, "unavailable"),
+            ("25006", 503, "unavailable"),
+            ("53100", 503, "unavailable"),
+            ("57014", 503, "unavailable"),
             ("57P01", 503, "unavailable"),
+            ("54000", 422, "invalid_argument"),
+            ("54001", 422, "invalid_argument"),
+            ("22021", 422, "invalid_argument"),
             ("08006", 503, "unavailable"),
             ("XX000", 500, "internal"),
             ("42883", 500, "internal"),
@@ -208,7 +245,8 @@ mod tests {
     #[test]
     fn other_database_text_never_reaches_the_answer() {
         for code in [
-            "42501", "23505", "23514", "22P02", "XX000", "42P01", "57P01",
+            "42501", "23505", "23514", "22P02", "XX000", "42P01", "57P01", "22023", "55000",
+            "55P03", "P0002", "54000", "22021",
         ] {
             let (_, document) = answer(code, "relation \"secret\" leaks", None);
             assert!(!document.to_string().contains("secret"), "{code}");

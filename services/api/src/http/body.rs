@@ -8,13 +8,36 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+use super::body_room::Place;
 use crate::error::{ApiError, ApiResult};
 use crate::model::Validate;
 
-/// No endpoint takes more; a task's payload is smaller still.
-const MAX_BYTES: usize = 1024 * 1024;
-/// How much more than that is read, and thrown away, before the connection is closed.
-const DISCARDED_BYTES: usize = 4 * MAX_BYTES;
+const MEBIBYTE: usize = 1024 * 1024;
+/// How much more than what is kept is read, and thrown away, before the connection is closed: a
+/// client that is still writing when the connection is closed on it never sees the answer.
+const DISCARDED_BYTES: usize = 4 * MEBIBYTE;
+
+/// How large a body may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of what is larger, nothing is kept.
+    pub kept: usize,
+    /// What is larger still is not read to its end.
+    pub read: usize,
+}
+
+impl Bounds {
+    /// No endpoint takes more; a task's payload is smaller still.
+    pub const USUAL: Self = Self {
+        kept: MEBIBYTE,
+        read: MEBIBYTE + DISCARDED_BYTES,
+    };
+    /// Names and passwords.
+    pub const SIGN_IN: Self = Self {
+        kept: 16 * 1024,
+        read: 16 * 1024 + DISCARDED_BYTES,
+    };
+}
 
 /// The body of an endpoint that takes none: nothing, or an empty object.
 #[derive(Debug, Deserialize)]
@@ -35,7 +58,7 @@ where
 
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
+        let bytes = read(body, Bounds::USUAL).await?;
         parse(&parts.headers, &bytes).map(Self)
     }
 }
@@ -43,26 +66,43 @@ where
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 when it is larger than [`MAX_BYTES`], 400 when it breaks off.
-pub async fn read(body: Body) -> ApiResult<Vec<u8>> {
+/// 413 when it is larger than it may be, 400 when it breaks off.
+pub async fn read(body: Body, bounds: Bounds) -> ApiResult<Vec<u8>> {
+    let read = read_parts(body, bounds, None, |_| ()).await?;
+    read.ok_or_else(|| too_large(bounds))
+}
+
+/// Reads the whole body into its `place`, if it needs one, showing each part. None when it is larger
+/// than what is kept.
+///
+/// # Errors
+/// 413 when it is larger than what is read, 400 when it breaks off, and what its place says.
+pub async fn read_parts(
+    body: Body,
+    bounds: Bounds,
+    mut place: Option<&mut Place>,
+    mut show: impl FnMut(&[u8]),
+) -> ApiResult<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut received = 0;
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::malformed("the body broke off"))?;
-        received += chunk.len();
-        match received {
-            0..=MAX_BYTES => bytes.extend_from_slice(&chunk),
-            // Let pass without keeping it: a client that is still writing when the connection is
-            // closed on it never sees the answer.
-            _ if received <= MAX_BYTES + DISCARDED_BYTES => bytes = Vec::new(),
-            _ => return Err(too_large()),
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| ApiError::malformed("the body broke off"))?;
+        received += part.len();
+        show(&part);
+        if received > bounds.read {
+            return Err(too_large(bounds));
         }
+        if received > bounds.kept {
+            bytes = Vec::new();
+            continue;
+        }
+        if let Some(place) = &mut place {
+            place.grow_to(received).await?;
+        }
+        bytes.extend_from_slice(&part);
     }
-    if received > MAX_BYTES {
-        return Err(too_large());
-    }
-    Ok(bytes)
+    Ok((received <= bounds.kept).then_some(bytes))
 }
 
 /// Parses a body that was read. An empty body counts as an empty object, so that bodies whose
@@ -152,8 +192,12 @@ fn without_position(message: &str) -> &str {
         .map_or(message, |(text, _)| text)
 }
 
-fn too_large() -> ApiError {
-    let detail = "the body must be at most 1 MiB";
+/// 413.
+pub fn too_large(bounds: Bounds) -> ApiError {
+    let detail = match bounds.kept {
+        MEBIBYTE => "the body must be at most 1 MiB".to_owned(),
+        kept => format!("the body must be at most {} KiB", kept / 1024),
+    };
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
 }
 
@@ -214,18 +258,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_of_more_than_a_mebibyte_is_refused() {
-        assert_eq!(
-            read(Body::from(vec![b' '; MAX_BYTES]))
-                .await
-                .map(|bytes| bytes.len()),
-            Ok(MAX_BYTES)
-        );
-        for size in [MAX_BYTES + 1, MAX_BYTES + DISCARDED_BYTES + 1] {
-            let refused = read(Body::from(vec![b' '; size]))
-                .await
-                .expect_err("too large");
-            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    async fn a_body_that_is_too_large_is_refused() {
+        let read = async |size: usize, bounds| read(Body::from(vec![b' '; size]), bounds).await;
+        for bounds in [Bounds::USUAL, Bounds::SIGN_IN] {
+            let kept = read(bounds.kept, bounds).await.map(|bytes| bytes.len());
+            assert_eq!(kept, Ok(bounds.kept));
+            for size in [bounds.kept + 1, bounds.read + 1] {
+                let refused = read(size, bounds).await.expect_err("too large");
+                assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            }
         }
     }
 

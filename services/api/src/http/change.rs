@@ -6,7 +6,7 @@ use devart_kit::db::{self, AsCaller, OneTrip};
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
-use super::body;
+use super::body::{self, Bounds};
 use super::idempotency_key::{IdempotencyKey, Reservation};
 use super::reply::Reply;
 use crate::auth::Session;
@@ -28,7 +28,7 @@ impl<T: DeserializeOwned + Validate> FromRequest<AppState> for Change<T> {
         let (mut parts, raw_body) = request.into_parts();
         let session = Session::from_request_parts(&mut parts, state).await?;
         let target = format!("{} {}\n", parts.method, parts.uri);
-        let bytes = body::read(raw_body).await?;
+        let bytes = body::read(raw_body, Bounds::USUAL).await?;
         Ok(Self {
             session,
             key: IdempotencyKey::of(&parts.headers, &target, &bytes)?,
@@ -38,6 +38,11 @@ impl<T: DeserializeOwned + Validate> FromRequest<AppState> for Change<T> {
 }
 
 impl<T> Change<T> {
+    /// The key under which the change happens at most once.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.key.as_ref().map(IdempotencyKey::as_str)
+    }
+
     /// Runs the change as the caller in a transaction of any number of statements, and commits it
     /// before anything is answered. An error rolls everything back, the key's reservation
     /// included, so that the request can be repeated.

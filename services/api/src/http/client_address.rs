@@ -6,6 +6,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use devart_kit::endpoint::is_probe;
 
 use crate::error::ApiResult;
 use crate::state::AppState;
@@ -14,7 +15,7 @@ use crate::state::AppState;
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Middleware: counts each request against its address and remembers the address.
+/// Middleware: counts each request but probes against its address and remembers the address.
 ///
 /// # Errors
 /// 429 when there were too many.
@@ -24,7 +25,9 @@ pub async fn limit_addresses(
     next: Next,
 ) -> ApiResult<Response> {
     let address = address_of(&request, state.trust_forwarded_for);
-    state.limits.count_address(address)?;
+    if !is_probe(request.uri().path()) {
+        state.limits.count_address(address)?;
+    }
     request.extensions_mut().insert(ClientAddress(address));
     Ok(next.run(request).await)
 }

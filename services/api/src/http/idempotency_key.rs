@@ -52,15 +52,21 @@ impl IdempotencyKey {
         Ok(keyed)
     }
 
+    pub fn as_str(&self) -> &str {
+        &self.key
+    }
+
     /// Reserves the key, or finds the answer that was given under it.
     ///
     /// # Errors
-    /// 409 when the key was used for another request.
+    /// 409 when the key was used for another request, 403 when the answer is for somebody who may do
+    /// more than the caller may now.
     pub async fn reserve(self, session: &Session) -> ApiResult<Reservation> {
         let mut transaction = db::begin(&session.pool).await?;
         let principal = session.identity.principal();
         let kept = idempotency::begin(&mut transaction, &principal, &self.key, &self.request_hash);
         if let Some((status, body)) = kept.await? {
+            idempotency::require_may_ask(&mut transaction, &session.caller).await?;
             return Ok(Reservation::Done(Reply::replayed(status, &body)));
         }
         Ok(Reservation::New(Reserved {

@@ -19,8 +19,11 @@ pub async fn limit_time(
 ) -> ApiResult<Response> {
     tokio::time::timeout(state.request_timeout, next.run(request))
         .await
-        .map_err(|_| {
-            let detail = "the request took too long";
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
-        })
+        .map_err(|_| took_too_long())
+}
+
+/// 408.
+pub fn took_too_long() -> ApiError {
+    let detail = "the request took too long";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
 }

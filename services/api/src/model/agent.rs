@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Validate;
 use super::scalar::Timestamp;
 use crate::error::{ApiError, ApiResult};
+use crate::http::json::TaskJson;
 
 const NAME_MAX_CHARS: usize = 200;
 
@@ -87,8 +88,10 @@ pub struct AgentFilter {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Heartbeat {
-    /// Anything worth showing, such as load or progress.
-    pub detail: Option<Value>,
+    /// An object with anything worth showing, such as load or progress; at most 16 KiB besides its
+    /// `lease_tokens`.
+    #[schema(value_type = Option<Object>)]
+    pub detail: Option<TaskJson>,
 }
 
 /// What an agent learns from its heartbeat.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devart_core::moment::LONGEST_DELAY_SECONDS;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
@@ -12,6 +13,7 @@ use super::Validate;
 use super::scalar::Timestamp;
 use super::task::{TaskPriority, TaskStatus};
 use crate::error::{ApiError, ApiResult};
+use crate::http::json::{StorableText, TaskJson};
 
 const MAX_TASKS: i32 = 100;
 const MAX_WAIT_SECONDS: u64 = 30;
@@ -72,10 +74,13 @@ pub enum Outcome {
 pub struct StatusChange {
     pub status: Outcome,
     pub lease_token: Uuid,
-    /// With DONE: what came of it.
-    pub result: Option<Value>,
-    /// With FAILED: why.
-    pub error: Option<String>,
+    /// With DONE: what came of it; at most 256 KiB, and readable as a task's payload must be.
+    #[schema(value_type = Option<Value>)]
+    pub result: Option<TaskJson>,
+    /// With FAILED: why. What cannot be stored is made visible: U+0000 becomes ␀, half of a
+    /// surrogate pair �. Cut at 10,000 characters.
+    #[schema(value_type = Option<String>)]
+    pub error: Option<StorableText>,
 }
 
 /// A failed attempt.
@@ -83,13 +88,16 @@ pub struct StatusChange {
 #[serde(deny_unknown_fields)]
 pub struct FailureReport {
     pub lease_token: Uuid,
-    pub error: String,
+    /// Why it failed. What cannot be stored is made visible: U+0000 becomes ␀, half of a surrogate
+    /// pair �. Cut at 10,000 characters.
+    #[schema(value_type = String)]
+    pub error: StorableText,
     /// Whether another attempt may succeed.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub retryable: bool,
-    /// Not before this many seconds; left out: exponential backoff.
-    #[schema(minimum = 0)]
+    /// Not before this many seconds, at most a year; left out: exponential backoff.
+    #[schema(minimum = 0, maximum = 31536000)]
     pub retry_after_seconds: Option<u32>,
 }
 
@@ -99,8 +107,15 @@ pub struct FailureReport {
 pub struct LeaseExtension {
     pub lease_token: Uuid,
     #[serde(default = "a_minute")]
-    #[schema(default = 60, minimum = 1)]
+    #[schema(default = 60, minimum = 1, maximum = 86400)]
     pub seconds: i32,
+}
+
+/// A task that its agent cannot go on with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRelease {
+    pub lease_token: Uuid,
 }
 
 /// Where a task stands after its agent reported.
@@ -156,8 +171,20 @@ impl Validate for StatusChange {
     }
 }
 
-impl Validate for FailureReport {}
+impl Validate for FailureReport {
+    fn validate(&self) -> ApiResult<()> {
+        let longest = LONGEST_DELAY_SECONDS.unsigned_abs();
+        if u64::from(self.retry_after_seconds.unwrap_or(0)) > longest {
+            let detail = "retry_after_seconds must be 0 to 31536000, which is a year";
+            return Err(ApiError::invalid("retry_after_seconds", detail));
+        }
+        Ok(())
+    }
+}
+
 impl Validate for LeaseExtension {}
+
+impl Validate for TaskRelease {}
 
 fn one() -> i32 {
     1

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -42,7 +43,8 @@ pub struct Charge {
 /// A task's history, oldest first, and its charges.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskHistory {
-    pub items: Vec<TaskEvent>,
+    #[schema(value_type = Vec<TaskEvent>)]
+    pub items: Vec<Box<RawValue>>,
     pub next_cursor: Option<String>,
     /// The task's latest charges, at most 200.
     pub charges: Vec<Charge>,

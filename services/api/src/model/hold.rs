@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Validate;
 use super::scalar::Usd;
 use crate::error::{ApiError, ApiResult};
+use crate::http::json::SmallJson;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 
@@ -23,7 +24,7 @@ pub struct Dispatch {
         value_type = Option<Object>,
         example = json!({"input_token": 1200, "output_token": 300})
     )]
-    pub usage: Option<Map<String, Value>>,
+    pub usage: Option<SmallJson>,
     /// The task it is for.
     pub task_id: Option<Uuid>,
     /// Must be the task's current lease.
@@ -88,7 +89,7 @@ pub struct SettleRequest {
         value_type = Option<Object>,
         example = json!({"input_token": 1180, "output_token": 412})
     )]
-    pub usage: Option<Map<String, Value>>,
+    pub usage: Option<SmallJson>,
 }
 
 /// What was charged.
@@ -131,7 +132,7 @@ impl Validate for SettleRequest {
     }
 }
 
-fn check_cost(name: &str, usd: Option<Usd>, usage: Option<&Map<String, Value>>) -> ApiResult<()> {
+fn check_cost(name: &str, usd: Option<Usd>, usage: Option<&SmallJson>) -> ApiResult<()> {
     if usd.is_some() || usage.is_some() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod approval;
+pub mod broker;
 pub mod budget;
 pub mod claim;
 pub mod delivery;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Validate;
 use super::scalar::Timestamp;
+use crate::http::json::SmallJson;
 
 /// A setting.
 #[derive(Debug, Serialize, FromRow, ToSchema)]
@@ -25,7 +26,9 @@ pub struct Setting {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingValue {
-    pub value: Value,
+    /// At most 16 KiB.
+    #[schema(value_type = Value)]
+    pub value: SmallJson,
 }
 
 /// Which settings to list, by key.

@@ -2,7 +2,7 @@
 
 use devart_core::traceparent;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::Validate;
 use super::scalar::{Timestamp, Usd, present};
 use crate::error::{ApiError, ApiResult};
+use crate::http::json::TaskJson;
 
 const TITLE_MAX_CHARS: usize = 500;
 const DESCRIPTION_MAX_BYTES: usize = 64 * 1024;
-const PAYLOAD_MAX_BYTES: usize = 256 * 1024;
 
 /// How urgent a task is, in the order in which tasks are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
@@ -66,6 +66,8 @@ pub struct Task {
     /// Not before this time.
     pub run_at: Option<Timestamp>,
     pub lease_expires_at: Option<Timestamp>,
+    /// How long an attempt may run, whatever its heartbeats say.
+    pub timeout_seconds: Option<i32>,
     pub estimated_cost_usd: Option<Usd>,
     /// It cost far more than its peers.
     pub is_flagged: bool,
@@ -88,9 +90,11 @@ pub struct NewTask {
     /// The parent's when left out, else MEDIUM.
     pub priority: Option<TaskPriority>,
     /// What the agent needs to know; at most 256 KiB.
-    #[serde(default = "empty_object")]
-    #[schema(default = json!({}))]
-    pub payload: Value,
+    /// It must be readable everywhere: nested at most 64 levels, no number of more than 400
+    /// characters without its exponent, no character U+0000.
+    #[serde(default = "TaskJson::empty_object")]
+    #[schema(value_type = Value, default = json!({}))]
+    pub payload: TaskJson,
     pub parent_task_id: Option<Uuid>,
     pub service_id: Option<Uuid>,
     /// Only agents with all of these may take it.
@@ -111,6 +115,13 @@ pub struct NewTask {
     /// The trace that the task belongs to (W3C Trace Context); the header `traceparent` when left
     /// out.
     pub traceparent: Option<String>,
+    /// An attempt that runs for longer is ended and counts as a failure, whatever its heartbeats
+    /// say.
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub timeout_seconds: Option<i32>,
+    /// From the request's header.
+    #[serde(skip)]
+    pub idempotency_key: Option<String>,
 }
 
 /// Changes to a task. What is left out stays; null clears.
@@ -130,7 +141,8 @@ pub struct TaskChanges {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<TaskPriority>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    pub payload: Option<TaskJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required_capabilities: Option<Vec<String>>,
     #[serde(
@@ -157,6 +169,13 @@ pub struct TaskChanges {
     )]
     #[schema(value_type = Option<Uuid>)]
     pub service_id: Option<Option<Uuid>>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 2592000)]
+    pub timeout_seconds: Option<Option<i32>>,
 }
 
 /// Which tasks to list, newest first.
@@ -182,7 +201,25 @@ pub struct TaskFilter {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cancellation {
+    #[schema(max_length = 10000)]
     pub reason: Option<String>,
+}
+
+impl TaskFilter {
+    /// What the title must contain, if anything.
+    pub fn words(&self) -> Option<&str> {
+        self.q.as_deref().filter(|words| !words.is_empty())
+    }
+
+    /// Whether it leaves any task out.
+    pub fn asks_for_some(&self) -> bool {
+        self.words().is_some()
+            || self.status.is_some()
+            || self.priority.is_some()
+            || self.agent_id.is_some()
+            || self.workflow_run_id.is_some()
+            || self.flagged.is_some()
+    }
 }
 
 impl TaskPriority {
@@ -217,7 +254,6 @@ impl Validate for NewTask {
     fn validate(&self) -> ApiResult<()> {
         check_title(&self.title)?;
         check_description(self.description.as_deref())?;
-        check_payload(&self.payload)?;
         check_traceparent(self.traceparent.as_deref())
     }
 }
@@ -225,8 +261,7 @@ impl Validate for NewTask {
 impl Validate for TaskChanges {
     fn validate(&self) -> ApiResult<()> {
         self.title.as_deref().map_or(Ok(()), check_title)?;
-        check_description(self.description.as_ref().and_then(Option::as_deref))?;
-        self.payload.as_ref().map_or(Ok(()), check_payload)
+        check_description(self.description.as_ref().and_then(Option::as_deref))
     }
 }
 
@@ -252,16 +287,6 @@ fn check_description(description: Option<&str>) -> ApiResult<()> {
     Ok(())
 }
 
-fn check_payload(payload: &Value) -> ApiResult<()> {
-    if payload.to_string().len() > PAYLOAD_MAX_BYTES {
-        return Err(ApiError::invalid(
-            "payload",
-            "payload must be at most 256 KiB",
-        ));
-    }
-    Ok(())
-}
-
 fn check_traceparent(traceparent: Option<&str>) -> ApiResult<()> {
     if traceparent.is_some_and(|text| !traceparent::is_valid(text)) {
         return Err(ApiError::invalid(
@@ -272,16 +297,14 @@ fn check_traceparent(traceparent: Option<&str>) -> ApiResult<()> {
     Ok(())
 }
 
-fn empty_object() -> Value {
-    json!({})
-}
-
 fn default_max_retries() -> i32 {
     3
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn new_task(body: Value) -> Result<NewTask, String> {
@@ -295,7 +318,7 @@ mod tests {
     fn a_title_is_enough() {
         let task = new_task(json!({"title": "Review"})).expect("valid");
         assert_eq!(task.max_retries, 3);
-        assert_eq!(task.payload, json!({}));
+        assert_eq!(task.payload.argument().get(), "{}");
     }
 
     #[test]
@@ -311,7 +334,8 @@ mod tests {
     #[test]
     fn oversized_payloads_and_descriptions_are_named() {
         let payload = json!({"title": "t", "payload": {"x": "y".repeat(256 * 1024)}});
-        assert_eq!(new_task(payload).err().as_deref(), Some("\"payload\""));
+        let refused = new_task(payload).expect_err("too long");
+        assert!(refused.contains("256 KiB"), "{refused}");
         let description = json!({"title": "t", "description": "y".repeat(64 * 1024 + 1)});
         assert_eq!(
             new_task(description).err().as_deref(),

@@ -126,19 +126,17 @@ async fn delete_key(Id(id): Id, Key(key_id): Key, change: Change<NoBody>) -> Api
 
 /// Exchange a key for a token
 ///
-/// The token lasts 15 minutes. It cannot be exchanged again: that would outlive a revoked key.
+/// The token lasts 15 minutes, and no longer than the key: a revoked key ends it at once. It cannot
+/// be exchanged again.
 #[utoipa::path(
     post, path = "/api/agents/token", tag = "agent work", security(("agent_key" = [])),
     responses((status = 200, body = AgentToken), Problems),
 )]
 async fn token(State(state): State<AppState>, session: Session) -> ApiResult<Json<AgentToken>> {
-    if !session.has_key() {
-        return Err(ApiError::forbidden(
-            "send X-Agent-Key: only a key can be exchanged",
-        ));
-    }
+    let refused = || ApiError::forbidden("send X-Agent-Key: only a key can be exchanged");
+    let key = session.key().ok_or_else(refused)?;
     Ok(Json(AgentToken {
-        access_token: state.tokens.issue_for_agent(session.identity.id())?,
+        access_token: state.tokens.issue_for_agent(session.identity.id(), key)?,
         token_type: "bearer",
         expires_in: AGENT_TOKEN_LIFETIME.as_secs() as i64,
     }))

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 use crate::auth::password;
 use crate::data::identity::{self, Account};
 use crate::error::{ApiError, ApiResult};
-use crate::http::body::JsonBody;
 use crate::http::client_address::ClientAddress;
+use crate::http::sign_in_body::SignInBody;
 use crate::http::url::UrlQuery;
 use crate::model::session::{GrantType, PasswordGrant, TokenAnswer, TokenQuery, User};
 use crate::openapi::Problems;
@@ -25,7 +25,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// Log in
 ///
-/// With e-mail address and password, for a session of one hour.
+/// With e-mail address and password, for a session of one hour. The body has at most 16 KiB.
 #[utoipa::path(
     post, path = "/auth/v1/token", tag = "sessions", params(TokenQuery),
     request_body = PasswordGrant, security(()),
@@ -35,15 +35,15 @@ async fn token(
     State(state): State<AppState>,
     Extension(ClientAddress(address)): Extension<ClientAddress>,
     UrlQuery(query): UrlQuery<TokenQuery>,
-    JsonBody(grant): JsonBody<PasswordGrant>,
+    SignInBody(grant): SignInBody<PasswordGrant>,
 ) -> ApiResult<Json<TokenAnswer>> {
     if !state.embedded_issuer {
         return Err(ApiError::not_found("sessions are issued at SUPABASE_URL"));
     }
-    state.limits.count_login(address)?;
+    state.limits.count_login(address, &grant.email)?;
     // The only grant there is; matched so that another one cannot be added and forgotten here.
     let GrantType::Password = query.grant_type;
-    let account = identity::account(&state.pool, &grant.email).await?;
+    let account = identity::account(&state.pools.people, &grant.email).await?;
     let hash = account
         .as_ref()
         .and_then(|account| account.encrypted_password.clone());

@@ -19,7 +19,7 @@ use crate::http::reply::Reply;
 use crate::http::url::Id;
 use crate::model::claim::{
     ClaimRequest, ClaimedTask, ClaimedTasks, FailureReport, Lease, LeaseExtension, StatusChange,
-    TaskStanding,
+    TaskRelease, TaskStanding,
 };
 use crate::openapi::Problems;
 use crate::state::AppState;
@@ -32,6 +32,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(set_status))
         .routes(routes!(report_failure))
         .routes(routes!(extend_lease))
+        .routes(routes!(release))
 }
 
 /// Claim tasks
@@ -55,15 +56,16 @@ async fn claim(
 ) -> ApiResult<Response> {
     let deadline = Instant::now() + request.patience();
     let calls_before = state.waiting_room.calls();
-    let claim = Claim {
+    let mut claim = Claim {
         state: &state,
-        session: &session,
+        session,
         max_tasks: request.max_tasks,
         key,
     };
     let mut items = claim.attempt().await?;
     if items.is_empty() && !request.patience().is_zero() {
         let seat = claim.sit_down().await?;
+        claim.session.leave_turn();
         if state.waiting_room.calls() != calls_before {
             seat.call_again();
         }
@@ -78,7 +80,7 @@ async fn claim(
 /// A claim that is tried until there is something to claim.
 struct Claim<'a> {
     state: &'a AppState,
-    session: &'a Session,
+    session: Session,
     max_tasks: i32,
     key: Option<Uuid>,
 }
@@ -196,6 +198,19 @@ async fn report_failure(Id(id): Id, change: Change<FailureReport>) -> ApiResult<
 async fn extend_lease(Id(id): Id, change: Change<LeaseExtension>) -> ApiResult<Response> {
     change
         .call(async |db, body| Reply::ok(&data::claims::extend_lease(db, id, &body).await?))
+        .await
+}
+
+/// Give a task back
+///
+/// For an agent that has to leave: the task is to be had again at once, and no retry is used up.
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/release", tag = "agent work", params(("id" = Uuid, Path)),
+    request_body = TaskRelease, responses((status = 200, body = TaskStanding), Problems),
+)]
+async fn release(Id(id): Id, change: Change<TaskRelease>) -> ApiResult<Response> {
+    change
+        .call(async |db, body| Reply::ok(&data::claims::release(db, id, &body).await?))
         .await
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use devart_kit::health::database_is_ready;
+use devart_kit::health::database_problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -37,7 +37,9 @@ async fn healthz() -> Json<Health> {
 
 /// Readiness
 ///
-/// The database answers and its schema is complete.
+/// The database answers, can be written, has room, and has the schema of this program; and
+/// time-driven work (due tasks, expired leases and holds) has been done lately. If not, the answer
+/// says why.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -46,12 +48,20 @@ async fn healthz() -> Json<Health> {
     ),
 )]
 async fn readyz(State(state): State<AppState>) -> ApiResult<Json<Health>> {
-    let ready = !state.shutdown.is_cancelled() && database_is_ready(&state.pool).await;
-    if ready {
-        Ok(OK)
+    let problem = if state.shutdown.is_cancelled() {
+        Some("this process is stopping".to_owned())
     } else {
-        Err(ApiError::unavailable())
+        database_problem(&state.pools.readiness).await
+    };
+    if let Some(problem) = problem {
+        return Err(ApiError::unavailable_because(problem));
     }
+    if let Some(age) = state.maintenance.stands_still() {
+        let seconds = age.as_secs();
+        let problem = format!("time-driven work has not been done for {seconds} seconds");
+        return Err(ApiError::unavailable_because(problem));
+    }
+    Ok(OK)
 }
 
 /// Metrics
@@ -60,7 +70,12 @@ async fn readyz(State(state): State<AppState>) -> ApiResult<Json<Health>> {
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
 async fn metrics(State(state): State<AppState>) -> String {
     metrics::gauge!("devart_waiting_claims").set(state.waiting_room.waiting() as f64);
-    metrics::gauge!("devart_database_connections").set(f64::from(state.pool.size()));
-    metrics::gauge!("devart_database_idle_connections").set(state.pool.num_idle() as f64);
+    metrics::gauge!("devart_http_connections").set(state.places.taken() as f64);
+    let (open, idle) = state.pools.size();
+    metrics::gauge!("devart_database_connections").set(f64::from(open));
+    metrics::gauge!("devart_database_idle_connections").set(idle as f64);
+    if let Some(age) = state.maintenance.known_age() {
+        metrics::gauge!("devart_maintenance_age_seconds").set(age.as_secs_f64());
+    }
     state.metrics.render()
 }

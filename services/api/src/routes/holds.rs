@@ -68,7 +68,7 @@ async fn settle(HoldId(id): HoldId, change: Change<SettleRequest>) -> ApiResult<
 
 /// Release a hold
 ///
-/// Its money is given back unspent.
+/// Its money is given back unspent. An agent releases its own holds, supervisors any.
 #[utoipa::path(
     post, path = "/api/charges/{hold_id}/release", tag = "agent work",
     params(("hold_id" = Uuid, Path)),

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod approvals;
 pub mod auth;
+pub mod broker;
 pub mod budgets;
 pub mod claims;
 pub mod health;

@@ -1,7 +1,9 @@
 //! Tasks as people see and manage them.
 
 use axum::Json;
+use axum::extract::State;
 use axum::response::Response;
+use devart_kit::auth::Identity;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -37,8 +39,11 @@ pub fn router() -> OpenApiRouter<AppState> {
     responses((status = 201, body = Task), Problems),
 )]
 async fn create(Traceparent(trace): Traceparent, change: Change<NewTask>) -> ApiResult<Response> {
+    // The row remembers its key, so that a repetition finds it also when the kept answer is gone.
+    let key = change.idempotency_key().map(str::to_owned);
     change
         .call(async |db, mut task| {
+            task.idempotency_key = key;
             task.traceparent = task.traceparent.or(trace);
             Reply::created(&data::tasks::create(db, &task).await?)
         })
@@ -53,11 +58,24 @@ async fn create(Traceparent(trace): Traceparent, change: Change<NewTask>) -> Api
     responses((status = 200, body = Page<Task>), Problems),
 )]
 async fn list(
+    State(state): State<AppState>,
     session: Session,
     UrlQuery(filter): UrlQuery<TaskFilter>,
 ) -> ApiResult<Json<Page<Task>>> {
     let limit = Limit::new(filter.limit)?;
-    let page = data::tasks::list(&mut *session.begin().await?, &filter, limit).await?;
+    let page = match (&session.identity, filter.words()) {
+        (Identity::Agent { .. }, _) => {
+            data::tasks::list(&mut *session.begin().await?, &filter, true, limit).await?
+        }
+        (Identity::Person { .. }, None) => {
+            data::tasks::list(&mut *session.begin().await?, &filter, false, limit).await?
+        }
+        (Identity::Person { id, .. }, Some(_)) => {
+            let _turn = state.limits.searches.take(*id).await?;
+            let mut search = session.begin_in(&state.pools.searches).await?;
+            data::tasks::list(&mut search, &filter, false, limit).await?
+        }
+    };
     Ok(Json(page))
 }
 

@@ -1,17 +1,20 @@
 //! Deliveries from outside.
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use devart_core::signature;
+use devart_core::signature::Verifier;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::data;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body;
+use crate::http::body::{self, Bounds};
+use crate::http::client_address::ClientAddress;
 use crate::model::delivery::DeliveryOutcome;
 use crate::openapi::Problems;
 use crate::state::AppState;
@@ -20,6 +23,12 @@ const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
 
+/// GitHub sends no more than 25 MiB.
+const BOUNDS: Bounds = Bounds {
+    read: 25 * 1024 * 1024,
+    ..Bounds::USUAL
+};
+
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(github))
 }
@@ -27,7 +36,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// Receive a GitHub delivery
 ///
 /// Signed with the webhook's secret (HMAC SHA-256 over the raw body). Opened, reopened and updated
-/// pull requests become CRITICAL "Code Review" tasks; the same delivery twice makes one task.
+/// pull requests become CRITICAL "Code Review" tasks; the same delivery twice makes one task. What
+/// no task is made of may be as large as GitHub sends it, 25 MiB; the rest has at most 1 MiB.
 #[utoipa::path(
     post, path = "/api/webhooks/github", tag = "webhooks", security(()),
     params(
@@ -40,16 +50,15 @@ pub fn router() -> OpenApiRouter<AppState> {
 )]
 async fn github(
     State(state): State<AppState>,
+    Extension(from): Extension<ClientAddress>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<DeliveryOutcome>)> {
-    let (parts, raw) = request.into_parts();
-    let raw = body::read(raw).await?;
-    check_signature(&state.github_secrets, &parts.headers, &raw)?;
+    let (parts, body) = request.into_parts();
+    let raw = signed(&state, from, &parts.headers, body).await?;
     body::require_json(&parts.headers)?;
     let event = required(&parts.headers, EVENT)?;
     let delivery_id = required(&parts.headers, DELIVERY)?;
-    let payload = parse(&raw)?;
-    let outcome = data::webhooks::receive_github(&state.pool, delivery_id, event, &payload).await?;
+    let outcome = receive(&state.pools.agents, delivery_id, event, raw).await?;
     let (status, task_id) = (&outcome.status, outcome.task_id);
     tracing::info!(
         delivery_id,
@@ -61,8 +70,44 @@ async fn github(
     Ok((StatusCode::ACCEPTED, Json(outcome)))
 }
 
-/// Before anything is parsed: an unsigned body is not worth a look.
-fn check_signature(secrets: &[SecretString], headers: &HeaderMap, raw: &[u8]) -> ApiResult<()> {
+/// Reads the body; none when it is larger than what a task is made of. Before anything is parsed:
+/// an unsigned body is not worth a look.
+async fn signed(
+    state: &AppState,
+    from: ClientAddress,
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<Option<Vec<u8>>> {
+    let mut verifier = verifier(&state.github_secrets, headers)?;
+    let show = |part: &[u8]| verifier.update(part);
+    let raw = state.limits.bodies.read(from, body, BOUNDS, show).await?;
+    match verifier.verifies() {
+        true => Ok(raw),
+        false => Err(wrong_signature()),
+    }
+}
+
+async fn receive(
+    pool: &PgPool,
+    delivery_id: &str,
+    event: &str,
+    raw: Option<Vec<u8>>,
+) -> ApiResult<DeliveryOutcome> {
+    if let Some(raw) = raw {
+        let payload = parse(&raw)?;
+        let received = data::webhooks::receive_github(pool, delivery_id, event, &payload);
+        return Ok(received.await?);
+    }
+    // A large push, say: right if no task is made of the event whatever it contains.
+    let received = data::webhooks::receive_github(pool, delivery_id, event, &json!({})).await;
+    received.map_err(|error| match ApiError::from(error) {
+        error if error.status() == StatusCode::UNPROCESSABLE_ENTITY => body::too_large(BOUNDS),
+        error => error,
+    })
+}
+
+/// What checks the signature while the body comes in.
+fn verifier(secrets: &[SecretString], headers: &HeaderMap) -> ApiResult<Verifier> {
     if secrets.is_empty() {
         let detail = "GITHUB_WEBHOOK_SECRET is not configured, so no delivery can be trusted";
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -70,16 +115,12 @@ fn check_signature(secrets: &[SecretString], headers: &HeaderMap, raw: &[u8]) ->
     }
     let signature = header(headers, SIGNATURE)
         .ok_or_else(|| ApiError::unauthenticated("X-Hub-Signature-256 is missing"))?;
-    if secrets
-        .iter()
-        .any(|secret| signature::verify(secret.expose_secret(), raw, signature))
-    {
-        Ok(())
-    } else {
-        Err(ApiError::unauthenticated(
-            "X-Hub-Signature-256 does not sign this body",
-        ))
-    }
+    let secrets = secrets.iter().map(|secret| secret.expose_secret());
+    Verifier::new(secrets, signature).ok_or_else(wrong_signature)
+}
+
+fn wrong_signature() -> ApiError {
+    ApiError::unauthenticated("X-Hub-Signature-256 does not sign this body")
 }
 
 fn parse(raw: &[u8]) -> ApiResult<Value> {
@@ -100,6 +141,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use devart_core::signature;
 
     use super::*;
 
@@ -115,7 +157,16 @@ mod tests {
                 HeaderValue::from_str(&signature).expect("a header value"),
             );
         }
-        let refused = check_signature(&secrets, &headers, BODY).err()?;
+        let refused = match verifier(&secrets, &headers) {
+            Err(error) => error,
+            Ok(mut verifier) => {
+                verifier.update(BODY);
+                if verifier.verifies() {
+                    return None;
+                }
+                wrong_signature()
+            }
+        };
         Some(refused.status().as_u16())
     }
 

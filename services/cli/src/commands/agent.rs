@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use sqlx::Connection;
 
+use crate::database;
 use crate::installation::Installation;
 use crate::layout::Layout;
 
@@ -15,6 +16,7 @@ pub async fn register(layout: &Layout, name: &str, capabilities: &[String]) -> R
         .bind(capabilities)
         .fetch_one(&mut connection)
         .await
+        .map_err(database::explain)
         .with_context(|| format!("registering the agent {name}"))?;
     connection.close().await?;
     let key = row

@@ -1,15 +1,19 @@
 //! `devart doctor`: what is wrong, and the command that mends it.
+//!
+//! What follows `mend:` is a command for a shell, up to a remark in brackets. `tests/installation`
+//! breaks an installation in each of these ways and does what is printed.
 
 use anyhow::{Result, bail};
 use sqlx::{Connection, PgConnection};
 
 use crate::bridges::BRIDGES;
+use crate::health::WrongPassword;
 use crate::installation::Installation;
-use crate::layout::{Layout, cache_dir};
+use crate::layout::{Layout, cache_dir, target_dir};
 use crate::ports::Ports;
 use crate::postgres::{Choice, Postgres};
 use crate::setup::{extension, packages, pgvector};
-use crate::{disk, health, supervisor};
+use crate::{disk, env_file, health, supervisor};
 
 /// Below this much free space things begin to fail.
 const LITTLE_MIB: u64 = 1000;
@@ -56,18 +60,18 @@ pub async fn run(layout: &Layout) -> Result<()> {
     if broken > 0 {
         bail!("{broken} of {} things need mending", checks.len());
     }
-    println!("\nNothing to mend.");
+    say!("\nNothing to mend.");
     Ok(())
 }
 
 fn print(check: &Check) {
     match &check.finding {
-        Good(what) => println!("  ok    {:<15} {what}", check.what),
-        Hint { what, mend } => println!(
+        Good(what) => say!("  ok    {:<15} {what}", check.what),
+        Hint { what, mend } => say!(
             "  hint  {:<15} {what}\n                        better: {mend}",
             check.what
         ),
-        Bad { what, mend } => println!(
+        Bad { what, mend } => say!(
             "  BAD   {:<15} {what}\n                        mend:   {mend}",
             check.what
         ),
@@ -131,17 +135,20 @@ fn disk_space(layout: &Layout) -> Finding {
             Ok(free) if free < LITTLE_MIB => {
                 return bad(
                     format!("only {free} MiB free at {}", path.display()),
-                    format!(
-                        "make room; builds are in {} and can be deleted",
-                        cache_dir().unwrap_or_default().display()
-                    ),
+                    format!("rm -rf {}    (builds; or make room elsewhere)", builds()),
                 );
             }
             Ok(_) => {}
-            Err(error) => return bad(format!("{error:#}"), "look at the disk with: df -h"),
+            Err(error) => return bad(format!("{error:#}"), "df -h    (shows the disks)"),
         }
     }
     Good("enough".into())
+}
+
+/// What cargo built, which it builds again.
+fn builds() -> String {
+    let target = target_dir().unwrap_or_default();
+    env_file::quote(&target.display().to_string())
 }
 
 fn installed_packages(choice: &Choice, postgres: &Postgres) -> Finding {
@@ -209,7 +216,7 @@ fn taken_ports(layout: &Layout) -> Vec<Check> {
                     "port {} of {} is used by another program",
                     it.number, it.what
                 ),
-                format!("stop that program, or: {}=NUMBER devart up", it.variable),
+                format!("{}=NUMBER devart up    (or stop that program)", it.variable),
             ),
         })
         .collect()
@@ -220,7 +227,7 @@ fn bridges(installation: &Installation) -> Vec<Check> {
     let is_set = |name: &str| installation.has(name);
     let lacking = BRIDGES.iter().filter_map(|bridge| {
         let missing = bridge.missing(is_set).join(" and ");
-        let mend = format!("write {missing} into .env, then: devart up");
+        let mend = format!("devart up    (after writing {missing} into .env)");
         let finding = match bridge.stand_in(is_set) {
             _ if missing.is_empty() => return None,
             Some(stand_in) => Hint {
@@ -253,19 +260,29 @@ async fn parts(layout: &Layout) -> Vec<Check> {
     parts
         .into_iter()
         .map(|part| {
-            let mend = match part.name {
-                "migrations" => "devart migrate".to_owned(),
-                name => format!("devart logs {name}, then: devart down; devart up"),
+            let finding = match part.outcome {
+                Ok(what) => Good(what),
+                Err(error) => bad(format!("{error:#}"), way_out(part.name, &error)),
             };
-            let finding = part
-                .outcome
-                .map_or_else(|error| bad(format!("{error:#}"), mend), Good);
             Check {
                 what: part.name,
                 finding,
             }
         })
         .collect()
+}
+
+/// What helps a part that is not well.
+fn way_out(part: &str, error: &anyhow::Error) -> String {
+    let is_away = error.chain().any(|it| it.is::<sqlx::Error>());
+    match part {
+        "migrations" if !is_away => "devart migrate".to_owned(),
+        "migrations" => way_out("postgres", error),
+        // It sets the password that is recorded.
+        _ if error.is::<WrongPassword>() => "devart up".to_owned(),
+        "supervisor" => "devart up".to_owned(),
+        name => format!("devart down; devart up    (what it says: devart logs {name})"),
+    }
 }
 
 async fn database(layout: &Layout) -> Vec<Check> {
@@ -319,6 +336,6 @@ async fn preloaded(connection: &mut PgConnection) -> Result<Finding> {
     }
     Ok(Hint {
         what: "pg_devart is not in shared_preload_libraries; it works, but each commit that wakes somebody sends its own NOTIFY, which cuts enqueueing by many clients to a third (make bench, `create`)".into(),
-        mend: "shared_preload_libraries = 'pg_devart' in postgresql.conf and a restart; here: devart down; devart up".into(),
+        mend: "devart down; devart up    (elsewhere: shared_preload_libraries = 'pg_devart' in postgresql.conf, and a restart)".into(),
     })
 }

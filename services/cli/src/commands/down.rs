@@ -5,13 +5,19 @@ use anyhow::Result;
 use crate::layout::Layout;
 use crate::supervisor;
 
-/// Stops the supervisor and its servers, or what a killed one left behind.
+/// Stops the supervisor and its servers, or what a killed one left behind; names what did not end
+/// by itself.
 pub fn run(layout: &Layout) -> Result<()> {
     let stopped = supervisor::stop(layout)?;
-    supervisor::orphans::stop(layout)?;
-    println!(
+    if !stopped.forced.is_empty() {
+        say!(
+            "  did not answer, so ended by force: {}",
+            stopped.forced.join(", ")
+        );
+    }
+    say!(
         "{}",
-        if stopped {
+        if stopped.was_running {
             "devart is down"
         } else {
             "devart was not running"

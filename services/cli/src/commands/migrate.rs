@@ -16,9 +16,9 @@ pub async fn run(database_url: Option<String>) -> Result<()> {
     };
     let report = migrate::migrate(&url).await?;
     for name in &report.applied {
-        println!("  applied {name}");
+        say!("  applied {name}");
     }
-    println!(
+    say!(
         "extension pg_devart {}, {} incremental files applied, {} idempotent files run",
         report.extension,
         report.applied.len(),

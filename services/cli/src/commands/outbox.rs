@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use crate::database;
 use crate::installation::Installation;
 use crate::layout::Layout;
+use crate::names;
 
 /// What can be done with the outbox.
 #[derive(Debug, Subcommand)]
@@ -24,7 +25,7 @@ pub enum Outbox {
 #[derive(Debug, Args)]
 pub struct List {
     /// Single messages of this topic
-    #[arg(long)]
+    #[arg(long, value_parser = names::name)]
     topic: Option<String>,
     /// Only those that were given up
     #[arg(long)]
@@ -41,7 +42,7 @@ pub struct Replay {
     /// Ids of buried messages
     ids: Vec<i64>,
     /// All buried messages of this topic
-    #[arg(long)]
+    #[arg(long, value_parser = names::name)]
     topic: Option<String>,
     /// All buried messages
     #[arg(long)]
@@ -58,7 +59,7 @@ pub struct Purge {
     #[arg(long)]
     buried: bool,
     /// Only those of this topic
-    #[arg(long, requires = "buried")]
+    #[arg(long, requires = "buried", value_parser = names::name)]
     topic: Option<String>,
 }
 
@@ -103,19 +104,27 @@ async fn topics(connection: &mut PgConnection) -> Result<()> {
         .await
         .context("looking at the outbox")?;
     if topics.is_empty() {
-        println!("The outbox is empty.");
+        say!("The outbox is empty.");
         return Ok(());
     }
-    println!(
+    say!(
         "{:<24} {:>9} {:>7} {:>7} {:>8}  LAST ERROR",
-        "TOPIC", "WAITING", "LEASED", "BURIED", "OLDEST"
+        "TOPIC",
+        "WAITING",
+        "LEASED",
+        "BURIED",
+        "OLDEST"
     );
     for it in topics {
         let oldest = it.oldest_at.map_or_else(|| "-".to_owned(), age);
         let error = one_line(it.last_error.as_deref().unwrap_or_default());
-        println!(
+        say!(
             "{:<24} {:>9} {:>7} {:>7} {:>8}  {error}",
-            it.topic, it.waiting, it.leased, it.buried, oldest
+            it.topic,
+            it.waiting,
+            it.leased,
+            it.buried,
+            oldest
         );
     }
     Ok(())
@@ -145,11 +154,11 @@ async fn messages(connection: &mut PgConnection, list: &List) -> Result<()> {
     .await
     .context("looking at the outbox")?;
     if messages.is_empty() {
-        println!("There are no such messages.");
+        say!("There are no such messages.");
     }
     for it in messages {
         let key = it.key.map(|key| format!(", key {key}")).unwrap_or_default();
-        println!(
+        say!(
             "{} {} {}, {} old, {} failed attempts{key}",
             it.id,
             it.topic,
@@ -158,47 +167,63 @@ async fn messages(connection: &mut PgConnection, list: &List) -> Result<()> {
             it.attempt
         );
         if let Some(error) = it.last_error {
-            println!("    error    {}", one_line(&error));
+            say!("    error    {}", one_line(&error));
         }
-        println!("    payload  {}", one_line(&it.payload));
+        say!("    payload  {}", one_line(&it.payload));
     }
     Ok(())
 }
 
+/// How many rows one call of the database's functions takes.
+const STEP: usize = 1000;
+
 async fn replay(connection: &mut PgConnection, it: &Replay) -> Result<()> {
-    let call = "select devart_private.replay_outbox($1, $2)";
-    let count = repeat(connection, call, it.topic.as_deref(), &it.ids).await?;
-    println!("{count} messages will be delivered again");
+    let call = "select devart_private.replay_outbox(null, $1)";
+    let count = if it.ids.is_empty() {
+        let ids = buried(connection, it.topic.as_deref()).await?;
+        each_once(connection, call, &ids).await?
+    } else {
+        each_once(connection, call, &it.ids).await?
+    };
+    say!("{count} messages will be delivered again");
     missing(&it.ids, count, "buried")
 }
 
 async fn purge(connection: &mut PgConnection, it: &Purge) -> Result<()> {
-    let call = "select devart_private.purge_outbox($1, $2)";
-    let count = repeat(connection, call, it.topic.as_deref(), &it.ids).await?;
-    println!("{count} messages deleted");
+    let count = if it.buried {
+        let call = "select devart_private.purge_outbox(null, $1, p_only_buried => true)";
+        let ids = buried(connection, it.topic.as_deref()).await?;
+        each_once(connection, call, &ids).await?
+    } else {
+        let call = "select devart_private.purge_outbox(null, $1)";
+        each_once(connection, call, &it.ids).await?
+    };
+    say!("{count} messages deleted");
     missing(&it.ids, count, "there")
 }
 
-/// The functions work in bounded steps: calls until nothing is left. No ids mean any.
-async fn repeat(
-    connection: &mut PgConnection,
-    call: &'static str,
-    topic: Option<&str>,
-    ids: &[i64],
-) -> Result<i64> {
+/// What is buried at this moment. What is buried later, perhaps the same message again, is another
+/// matter: a command that took it too might never end.
+async fn buried(connection: &mut PgConnection, topic: Option<&str>) -> Result<Vec<i64>> {
+    sqlx::query_scalar("select devart_private.buried_outbox_ids($1)")
+        .bind(topic)
+        .fetch_one(connection)
+        .await
+        .context("looking at the outbox")
+}
+
+/// Calls the function for each id once; gives how many it changed.
+async fn each_once(connection: &mut PgConnection, call: &'static str, ids: &[i64]) -> Result<i64> {
     let mut count = 0;
-    loop {
-        let step: i32 = sqlx::query_scalar(call)
-            .bind(topic)
-            .bind((!ids.is_empty()).then_some(ids))
+    for step in ids.chunks(STEP) {
+        let changed: i32 = sqlx::query_scalar(call)
+            .bind(step)
             .fetch_one(&mut *connection)
             .await
             .context("changing the outbox")?;
-        count += i64::from(step);
-        if step == 0 {
-            return Ok(count);
-        }
+        count += i64::from(changed);
     }
+    Ok(count)
 }
 
 fn missing(ids: &[i64], count: i64, what: &str) -> Result<()> {

@@ -10,8 +10,8 @@ pub async fn run(layout: &Layout) -> Result<()> {
     let parts = health::all(layout).await?;
     for part in &parts {
         match &part.outcome {
-            Ok(what) => println!("  {:<15} ok      {what}", part.name),
-            Err(error) => println!("  {:<15} FAILED  {error:#}", part.name),
+            Ok(what) => say!("  {:<15} ok      {what}", part.name),
+            Err(error) => say!("  {:<15} FAILED  {error:#}", part.name),
         }
     }
     if parts.iter().any(|part| part.outcome.is_err()) {

@@ -9,13 +9,21 @@ use crate::installation::Installation;
 use crate::layout::Layout;
 use crate::people::{self, Role};
 
+/// How long a token may be valid: a leap year.
+pub const MOST_HOURS: i64 = 366 * 24;
+
 /// Makes the role's own account unless it is there; gives a token for it.
-pub async fn make(layout: &Layout, role: Role, hours: u64) -> Result<String> {
+pub async fn make(layout: &Layout, role: Role, hours: u32) -> Result<String> {
     let installation = Installation::open(layout)?;
     let secret = installation.get("SUPABASE_JWT_SECRET")?;
     let email = role.account();
     let mut connection = installation.connect().await?;
     let user = people::put(&mut connection, &email, None, role).await?;
     connection.close().await?;
-    people::token(secret, user, &email, Duration::from_secs(hours * 3600))
+    people::token(
+        secret,
+        user,
+        &email,
+        Duration::from_secs(u64::from(hours) * 3600),
+    )
 }

@@ -10,6 +10,7 @@ use sqlx::Connection;
 
 use crate::bridges::{BRIDGES, Bridge};
 use crate::cluster::OWNER;
+use crate::health::WrongPassword;
 use crate::layout::Layout;
 use crate::people::{self, Role};
 use crate::postgres::Choice;
@@ -25,6 +26,8 @@ pub struct Options {
     pub foreground: bool,
     /// Run the main job on an empty database.
     pub demo: bool,
+    /// Install and compile what is needed; else the programs beside this one do.
+    pub setup: bool,
 }
 
 const POSTGRES_PATIENCE: Duration = Duration::from_secs(120);
@@ -38,12 +41,23 @@ pub async fn run(layout: &Layout, options: Options) -> Result<()> {
         bail!("another `devart up` is at work here; wait for it");
     };
     Choice::for_data_dir(&layout.postgres_dir().join("data"))?;
-    let changed = setup::run(layout, false)?;
-    let servers = start(layout, changed, options.foreground).await?;
+    if let Some(other) = layout.sourced_from() {
+        say!(
+            "  the environment is that of the installation in {}; its secrets are not taken over",
+            other.display()
+        );
+    }
+    let changed = if options.setup {
+        setup::run(layout, false)?
+    } else {
+        setup::take_built(layout)?
+    };
+    let mut servers = start(layout, changed, options.foreground).await?;
     let (ports, secrets) = (servers.ports.clone(), servers.secrets.clone());
     let database_url = servers.database_url.clone();
-    wait_for_broker(layout, ports.rabbitmq.clients).await?;
+    wait_for_broker(layout, &mut servers).await?;
     bring_up_to_date(&database_url, &secrets).await?;
+    secrets.write(layout, &ports)?;
     let api = format!("http://127.0.0.1:{}", ports.api);
     wait_for_service(layout, "api", &api).await?;
     for bridge in &BRIDGES {
@@ -72,12 +86,14 @@ async fn start_servers(
     foreground: bool,
 ) -> Result<(Servers, String)> {
     let restart = changed.extension || changed.programs;
-    let servers = Servers::start(layout, restart, foreground)?;
-    let url = servers.cluster.url("postgres");
-    let what = health::wait(layout, "postgres", POSTGRES_PATIENCE, async || {
-        health::postgres(&url).await
-    })
-    .await?;
+    let mut servers = Servers::start(layout, restart, foreground)?;
+    let what = match answer_of_postgres(layout, &servers).await {
+        Err(error) if error.is::<WrongPassword>() => {
+            servers.renew_passwords(layout)?;
+            answer_of_postgres(layout, &servers).await
+        }
+        answer => answer,
+    }?;
     servers.cluster.create_database(OWNER)?;
     let verb = if servers.started {
         "started"
@@ -87,13 +103,38 @@ async fn start_servers(
     Ok((servers, format!("{what} {verb}")))
 }
 
-async fn wait_for_broker(layout: &Layout, port: u16) -> Result<()> {
-    let stage = Stage::begin("rabbitmq");
-    let ready = health::wait(layout, "rabbitmq", RABBITMQ_PATIENCE, async || {
-        health::rabbitmq(port).await
+async fn answer_of_postgres(layout: &Layout, servers: &Servers) -> Result<String> {
+    let url = servers.cluster.url("postgres");
+    health::wait(layout, "postgres", POSTGRES_PATIENCE, async || {
+        health::postgres(&url).await
     })
-    .await;
+    .await
+}
+
+async fn wait_for_broker(layout: &Layout, servers: &mut Servers) -> Result<()> {
+    let stage = Stage::begin("rabbitmq");
+    let ready = match answer_of_broker(layout, servers).await {
+        Err(error) if error.is::<WrongPassword>() => start_with_passwords(layout, servers).await,
+        answer => answer,
+    };
     stage.end(ready.map(|what| ((), what)))
+}
+
+async fn start_with_passwords(layout: &Layout, servers: &mut Servers) -> Result<String> {
+    servers.renew_passwords(layout)?;
+    answer_of_postgres(layout, servers).await?;
+    answer_of_broker(layout, servers).await
+}
+
+async fn answer_of_broker(layout: &Layout, servers: &Servers) -> Result<String> {
+    let (port, password) = (
+        servers.ports.rabbitmq.clients,
+        &servers.secrets.rabbitmq_password,
+    );
+    health::wait(layout, "rabbitmq", RABBITMQ_PATIENCE, async || {
+        health::rabbitmq(port, password).await
+    })
+    .await
 }
 
 async fn wait_for_service(layout: &Layout, name: &'static str, url: &str) -> Result<()> {
@@ -122,15 +163,12 @@ async fn migrate_and_bootstrap(database_url: &str, secrets: &Secrets) -> Result<
     for topic in BRIDGES.iter().flat_map(|bridge| bridge.topics) {
         enable_topic(&mut connection, topic).await?;
     }
-    // Only once: later the account belongs to the person, who may have changed its password.
-    if !people::exists(&mut connection, &secrets.admin_email).await? {
-        people::put(
-            &mut connection,
-            &secrets.admin_email,
-            Some(&secrets.admin_password),
-            Role::Admin,
-        )
-        .await?;
+    // Once for each that is chosen: later the account belongs to the person, who may have changed
+    // its password.
+    let admin = &secrets.admin;
+    if secrets.has_new_admin() || !people::exists(&mut connection, &admin.email).await? {
+        let password = Some(admin.password.as_str());
+        people::put(&mut connection, &admin.email, password, Role::Admin).await?;
     }
     connection.close().await.context("closing the connection")?;
     let what = match report.applied.len() {
@@ -173,6 +211,6 @@ async fn demonstrate(layout: &Layout, database_url: &str) -> Result<()> {
     if has_tasks {
         return Ok(());
     }
-    println!();
+    say!("");
     demo::run(layout).await.context("the demo failed")
 }

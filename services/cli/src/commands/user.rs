@@ -1,6 +1,6 @@
 //! `devart user add`: an account for a person.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, Result, bail};
 use sqlx::Connection;
@@ -25,13 +25,13 @@ pub async fn add(layout: &Layout, email: &str, role: Role, password_stdin: bool)
     )
     .await?;
     connection.close().await?;
-    println!(
+    say!(
         "{email} is {} {}",
         if is_new { "a new" } else { "now" },
         role.name()
     );
     if let Some(password) = made_up {
-        println!("password: {password}");
+        say!("password: {password}");
     }
     Ok(())
 }
@@ -39,7 +39,8 @@ pub async fn add(layout: &Layout, email: &str, role: Role, password_stdin: bool)
 fn read_password() -> Result<String> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        eprint!("password (will be shown): ");
+        // Not to standard output, which may be a file.
+        let _ = write!(std::io::stderr(), "password (will be shown): ");
     }
     let mut line = String::new();
     input

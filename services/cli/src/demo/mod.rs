@@ -27,7 +27,7 @@ pub async fn run(layout: &Layout) -> Result<()> {
     let admin = token::make(layout, Role::Admin, 1).await?;
     let api = Api::new(installation.get("API_URL")?, &admin)?;
     review::run(layout, &installation, &api).await?;
-    println!();
+    say!("");
     let supervisor = token::make(layout, Role::Supervisor, 1).await?;
     let alerts = Alerts::open(layout).await?;
     money::run(&api, &api.with_token(&supervisor), alerts).await

@@ -307,6 +307,6 @@ async fn close(cast: &Cast<'_>, agent: &Registered, task: &Value) -> Result<()> 
     let ours = listed
         .iter()
         .filter(|row| ours.iter().any(|id| row["id"] == *id));
-    println!("\n{}", report::services(ours)?);
+    say!("\n{}", report::services(ours)?);
     report::print_task(cast.admin, task, agent).await
 }

@@ -126,7 +126,7 @@ fn table(rows: &[Vec<String>]) -> String {
 pub async fn print_task(api: &Api, finished: &Value, agent: &Registered) -> Result<()> {
     let path = format!("/api/tasks/{}/events?limit=200", text(finished, "id")?);
     let history = api.get(&path).await?;
-    println!("\n{}", task(finished, &history, &agent.name)?);
+    say!("\n{}", task(finished, &history, &agent.name)?);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ pub struct Steps {
 impl Steps {
     /// Prints the title; time counts from here.
     pub fn begin(title: &str) -> Self {
-        println!("{title}\n");
+        say!("{title}\n");
         Self {
             started: Instant::now(),
         }
@@ -18,6 +18,6 @@ impl Steps {
 
     /// Prints a step.
     pub fn say(&self, text: &str) {
-        println!("  {:>6.2} s  {text}", self.started.elapsed().as_secs_f64());
+        say!("  {:>6.2} s  {text}", self.started.elapsed().as_secs_f64());
     }
 }

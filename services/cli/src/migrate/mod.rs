@@ -1,9 +1,11 @@
-//! Bringing a database to the current schema: extension, incremental files once, idempotent files every time.
+//! Bringing a database to the current schema: extension, incremental files once, idempotent files whenever one of them
+//! or what they made has changed.
 //!
 //! `sql/` is compiled into the program, so `devart migrate` needs no checkout. Released incremental files never change:
 //! `sql/frozen.txt` holds their SHA-256, and `devart_private.migrations` what each database was given.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -11,12 +13,14 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::database;
 
 mod files;
+mod idempotent;
+mod locks;
+mod turn;
+
+use turn::Turn;
 
 use files::{BOOKKEEPING, files, frozen, require_frozen};
 pub use files::{SqlFile, script};
-
-/// Serialises migrators on one database. Any number, as long as nobody else uses it: "devart" in ASCII.
-const LOCK_KEY: i64 = 0x6465_7661_7274;
 
 /// What one migrate did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,63 +29,93 @@ pub struct Report {
     pub extension: String,
     /// Incremental files that were applied now.
     pub applied: Vec<String>,
-    /// How many idempotent files ran.
+    /// How many idempotent files ran. Those that the database has are not run again.
     pub idempotent: usize,
 }
 
-/// Migrates the database behind `database_url`, which must name an owner or superuser. Two at once are safe: the second waits, then finds nothing to do.
+/// Migrates the database behind `database_url`, which must name an owner or superuser. Two at once
+/// are safe: the second waits, then finds nothing to do. Requests go on meanwhile.
 pub async fn migrate(database_url: &str) -> Result<Report> {
+    let incremental = files("incremental")?;
+    require_frozen(&incremental, &frozen()?)?;
     let mut connection = connect(database_url).await?;
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(LOCK_KEY)
-        .execute(&mut connection)
-        .await
-        .context("waiting for another migrate")?;
-    let report = migrate_locked(&mut connection).await;
-    // Closing the session gives the lock back, also after a failure.
+    prepare(&mut connection).await?;
+    let turn = Turn::wait(connect(database_url).await?).await?;
+    let report = migrate_in_turn(&mut connection, &incremental).await;
+    // Closing the session ends the turn, also after a failure.
+    turn.end().await?;
     connection.close().await.context("closing the connection")?;
     report
 }
 
 async fn connect(database_url: &str) -> Result<PgConnection> {
-    database::connect(database_url)
+    let mut options = database::options(database_url)?;
+    if options.get_application_name().is_none() {
+        options = options.application_name("devart migrate");
+    }
+    PgConnection::connect_with(&options)
         .await
         .context("connecting to the database to migrate")
 }
 
-async fn migrate_locked(connection: &mut PgConnection) -> Result<Report> {
-    let incremental = files("incremental")?;
-    require_frozen(&incremental, &frozen()?)?;
-    let extension = install_extension(connection).await?;
-    sqlx::raw_sql(BOOKKEEPING)
-        .execute(&mut *connection)
-        .await
-        .context("making devart_private.migrations")?;
+/// What must be there before anything can be recorded: the extension, which brings schemas devart
+/// and devart_private (naming one here would demand that it exists), and the record.
+async fn prepare(connection: &mut PgConnection) -> Result<()> {
+    const ATTEMPTS: u32 = 10;
+    let script = format!("create extension if not exists pg_devart; {BOOKKEEPING}");
+    for number in 1.. {
+        // Several statements at once are one transaction.
+        let prepared = sqlx::raw_sql(AssertSqlSafe(script.clone()))
+            .execute(&mut *connection)
+            .await;
+        match prepared {
+            // Another migrate was faster; now it is there.
+            Err(error) if is_already_there(&error) && number < ATTEMPTS => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error).context("installing the extension pg_devart"),
+            Ok(_) => break,
+        }
+    }
+    Ok(())
+}
+
+fn is_already_there(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|it| it.code());
+    matches!(code.as_deref(), Some("23505" | "42P06" | "42P07" | "42710"))
+}
+
+async fn migrate_in_turn(connection: &mut PgConnection, incremental: &[SqlFile]) -> Result<Report> {
+    let extension = update_extension(connection).await?;
     let recorded = recorded(connection).await?;
     let mut applied = Vec::new();
-    for file in pending(&incremental, &recorded)? {
+    for file in pending(incremental, &recorded)? {
         apply(connection, file).await?;
         applied.push(file.name.to_owned());
     }
-    let idempotent = files("idempotent")?;
-    apply_idempotent(connection, &idempotent).await?;
+    let files = files("idempotent")?;
+    let idempotent = idempotent::apply(connection, &files, !applied.is_empty()).await?;
     Ok(Report {
         extension,
         applied,
-        idempotent: idempotent.len(),
+        idempotent,
     })
 }
 
-/// Creates the extension, which brings schema devart (naming the schema here would demand that it exists), or updates it to the installed version; gives that version.
-async fn install_extension(connection: &mut PgConnection) -> Result<String> {
-    sqlx::raw_sql("create extension if not exists pg_devart; alter extension pg_devart update")
-        .execute(&mut *connection)
-        .await
-        .context("installing the extension pg_devart")?;
-    sqlx::query_scalar("select extversion from pg_extension where extname = 'pg_devart'")
-        .fetch_one(connection)
-        .await
-        .context("reading the version of pg_devart")
+/// Updates the extension to the installed version; gives that version.
+async fn update_extension(connection: &mut PgConnection) -> Result<String> {
+    let what = "updating the extension pg_devart";
+    locks::in_transaction(connection, what, async |connection| {
+        sqlx::raw_sql("alter extension pg_devart update")
+            .execute(&mut *connection)
+            .await
+            .context(what)?;
+        sqlx::query_scalar("select extversion from pg_extension where extname = 'pg_devart'")
+            .fetch_one(connection)
+            .await
+            .context("reading the version of pg_devart")
+    })
+    .await
 }
 
 /// What this database was given: file name to SHA-256.
@@ -126,39 +160,22 @@ fn pending<'a>(
 
 /// One incremental file and its record in one transaction.
 async fn apply(connection: &mut PgConnection, file: &SqlFile) -> Result<()> {
-    let mut transaction = connection.begin().await.context("starting a transaction")?;
-    sqlx::raw_sql(file.text)
-        .execute(&mut *transaction)
-        .await
-        .with_context(|| format!("applying sql/incremental/{}", file.name))?;
-    reset_role(&mut transaction).await?;
-    sqlx::query("insert into devart_private.migrations (name, sha256) values ($1, $2)")
-        .bind(file.name)
-        .bind(file.sha256())
-        .execute(&mut *transaction)
-        .await
-        .with_context(|| format!("recording {}", file.name))?;
-    transaction
-        .commit()
-        .await
-        .with_context(|| format!("committing {}", file.name))
-}
-
-/// All idempotent files in one transaction, so that nobody ever sees half of the functions or policies.
-async fn apply_idempotent(connection: &mut PgConnection, files: &[SqlFile]) -> Result<()> {
-    let mut transaction = connection.begin().await.context("starting a transaction")?;
-    for file in files {
+    let what = format!("applying sql/incremental/{}", file.name);
+    locks::in_transaction(connection, &what, async |connection| {
         sqlx::raw_sql(file.text)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await
-            .map_err(explain_missing_function)
-            .with_context(|| format!("applying sql/idempotent/{}", file.name))?;
-        reset_role(&mut transaction).await?;
-    }
-    transaction
-        .commit()
-        .await
-        .context("committing the idempotent files")
+            .with_context(|| what.clone())?;
+        reset_role(connection).await?;
+        sqlx::query("insert into devart_private.migrations (name, sha256) values ($1, $2)")
+            .bind(file.name)
+            .bind(file.sha256())
+            .execute(connection)
+            .await
+            .with_context(|| format!("recording {}", file.name))?;
+        Ok(())
+    })
+    .await
 }
 
 /// Before the first release the extension changes without a new version, so `alter extension update` has nothing to do.
@@ -184,22 +201,31 @@ async fn reset_role(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// How many incremental files the database still lacks, and whether it was migrated at all. For `devart status`.
+/// How many files the database still lacks, or has in another form. For `devart status`.
 pub async fn outstanding(database_url: &str) -> Result<usize> {
     let mut connection = connect(database_url).await?;
-    let exists: bool =
-        sqlx::query_scalar("select to_regclass('devart_private.migrations') is not null")
-            .fetch_one(&mut connection)
-            .await
-            .context("looking for migrations")?;
-    let recorded = if exists {
+    let incremental = if exists(&mut connection, "devart_private.migrations").await? {
         recorded(&mut connection).await?
     } else {
         BTreeMap::new()
     };
-    let count = pending(&files("incremental")?, &recorded)?.len();
+    let idempotent = if exists(&mut connection, "devart_private.idempotent_files").await? {
+        idempotent::recorded(&mut connection).await?
+    } else {
+        BTreeMap::new()
+    };
+    let count = pending(&files("incremental")?, &incremental)?.len()
+        + idempotent::outstanding(&files("idempotent")?, &idempotent);
     connection.close().await.context("closing the connection")?;
     Ok(count)
+}
+
+async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool> {
+    sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(table)
+        .fetch_one(connection)
+        .await
+        .with_context(|| format!("looking for {table}"))
 }
 
 /// Lets a role made by the migrations log in with a password.

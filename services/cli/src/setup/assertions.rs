@@ -6,11 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{debian_source, packages};
+use super::{debian_source, open_cache, packages};
 use crate::disk;
-use crate::layout::{OUTSIDE, cache_dir};
 use crate::progress::Stage;
-use crate::run_as::ServerUser;
 use crate::shell::{as_root, run_logged};
 
 /// What building PostgreSQL needs besides the packages of every set-up.
@@ -26,7 +24,7 @@ const PACKAGES: [&str; 6] = [
 /// Builds it unless it is there; gives the path of its `pg_config`. Takes a few minutes.
 pub fn ensure(stage: &Stage, log: &Path) -> Result<(PathBuf, String)> {
     let major = packages::newest_available()?.major()?;
-    let prefix = directory()?.join(format!("postgresql-{major}-assertions"));
+    let prefix = open_cache::directory()?.join(format!("postgresql-{major}-assertions"));
     let pg_config = prefix.join("bin/pg_config");
     if pg_config.exists() {
         return Ok((pg_config, "current".to_owned()));
@@ -43,14 +41,6 @@ pub fn ensure(stage: &Stage, log: &Path) -> Result<(PathBuf, String)> {
         build(source, &prefix, log)
     })?;
     Ok((pg_config, format!("built in {}", prefix.display())))
-}
-
-/// The cache, or where the server's user can go when the cache is closed to it.
-fn directory() -> Result<PathBuf> {
-    let cache = cache_dir()?;
-    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let is_open = ServerUser::for_server("postgres").is_ok_and(|user| user.can_enter(&cache));
-    Ok(if is_open { cache } else { OUTSIDE.into() })
 }
 
 /// The name of this machine's release of Debian.

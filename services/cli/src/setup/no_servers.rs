@@ -56,7 +56,7 @@ impl Drop for NoServers {
     fn drop(&mut self) {
         for path in &self.made {
             if let Err(error) = as_root("rm").and_then(|mut rm| run(rm.arg("-f").arg(path))) {
-                eprintln!("could not remove {path}; remove it by hand: {error:#}");
+                warn!("could not remove {path}; remove it by hand: {error:#}");
             }
         }
     }

@@ -177,7 +177,7 @@ fn disable_system_broker(log: &Path) {
     let disabled = as_root("systemctl")
         .and_then(|mut command| run_logged(command.args(["disable", "rabbitmq-server"]), log));
     if let Err(error) = disabled {
-        eprintln!("could not disable the system's own rabbitmq-server: {error:#}");
+        warn!("could not disable the system's own rabbitmq-server: {error:#}");
     }
 }
 

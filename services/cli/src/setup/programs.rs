@@ -1,5 +1,6 @@
 //! Our own programs, copied to where the servers' users can read them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -28,11 +29,20 @@ pub fn copy(built: &Path, to: &Path) -> Result<Vec<String>> {
 
 fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
     if to.exists() && file_sha256(from)? == file_sha256(to)? {
+        // One that a narrow umask closed is opened.
+        open_to_all(to)?;
         return Ok(false);
     }
     let draft = to.with_extension("new");
     std::fs::copy(from, &draft).with_context(|| format!("copying {}", from.display()))?;
+    open_to_all(&draft)?;
     // A running program cannot be written over, but its name can be given to another file.
     std::fs::rename(&draft, to).with_context(|| format!("replacing {}", to.display()))?;
     Ok(true)
+}
+
+/// Each server's user runs it.
+fn open_to_all(program: &Path) -> Result<()> {
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("setting the mode of {}", program.display()))
 }

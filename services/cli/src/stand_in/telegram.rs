@@ -49,6 +49,8 @@ const MOST_KEPT: usize = 10_000;
 pub enum Trouble {
     /// 429 with so many seconds to wait.
     Limited { retry_after: u64 },
+    /// 400, since the chat is now another one.
+    Moved { to: i64 },
     /// An answer with this status and description.
     Answer { status: u16, description: String },
     /// The connection is closed without an answer.
@@ -118,7 +120,7 @@ fn settings(port: u16) -> Vec<(&'static str, String)> {
 
 async fn serve(port: u16) -> Result<()> {
     let mut stand_in = StandIn::open(port, true).await?;
-    println!("standing in for Telegram at {}", stand_in.url());
+    say!("standing in for Telegram at {}", stand_in.url());
     (&mut stand_in.server)
         .await
         .context("the stand-in panicked")
@@ -255,7 +257,7 @@ impl Book {
     fn write_down(&self, received: Received) {
         if let Some(text) = &received.accepted {
             if self.tells {
-                println!("{text}\n");
+                say!("{text}\n");
             }
             let mut messages = lock(&self.messages);
             let number = messages.last().map_or(1, |last| last.number + 1);
@@ -283,6 +285,14 @@ impl Trouble {
                 Ok(reply(
                     429,
                     &json!({"ok": false, "error_code": 429, "description": description, "parameters": parameters}),
+                ))
+            }
+            Self::Moved { to } => {
+                let description = "Bad Request: group chat was upgraded to a supergroup chat";
+                let parameters = json!({"migrate_to_chat_id": to});
+                Ok(reply(
+                    400,
+                    &json!({"ok": false, "error_code": 400, "description": description, "parameters": parameters}),
                 ))
             }
             Self::Answer {

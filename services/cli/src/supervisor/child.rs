@@ -12,13 +12,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
 use super::log::Log;
-use super::process::Process;
+use super::process::{FORCE_PATIENCE, Process};
 use super::record::Record;
+
+/// A longer line of a server is cut into several.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// What to run and how to stop it.
 pub struct Part {
@@ -84,9 +87,8 @@ impl Child {
 
     /// One run. None when it was stopped on purpose.
     async fn run_once(&self, stopped: &mut watch::Receiver<bool>) -> Result<Option<ExitStatus>> {
-        let log = Rc::new(RefCell::new(Log::open(
-            self.log_dir.join(format!("{}.log", self.part.name)),
-        )?));
+        let log = self.log_dir.join(format!("{}.log", self.part.name));
+        let log = Rc::new(RefCell::new(Log::at(log)));
         let mut child = self.spawn()?;
         let pid =
             i32::try_from(child.id().context("it ended at once")?).context("an impossible pid")?;
@@ -136,21 +138,26 @@ impl Child {
     }
 
     async fn stop(&self, child: &mut tokio::process::Child, pid: i32) {
+        self.record
+            .update(self.part.name, |state| state.stopping = true);
         let _ = kill(Pid::from_raw(pid), self.part.stop_signal);
-        if tokio::time::timeout(self.part.patience, child.wait())
-            .await
-            .is_err()
-        {
+        let ended = tokio::time::timeout(self.part.patience, child.wait()).await;
+        let is_forced = ended.is_err();
+        if is_forced {
             self.say("did not stop in time; ending it by force");
-            let _ = child.kill().await;
+            let _ = tokio::time::timeout(FORCE_PATIENCE, child.kill()).await;
         }
         (self.part.after_stop)();
-        self.record
-            .update(self.part.name, |state| state.process = None);
+        self.record.update(self.part.name, |state| {
+            state.process = None;
+            state.stopping = false;
+            state.is_forced = is_forced;
+        });
         self.say("stopped");
     }
 
-    /// Copies lines to the log until the pipe closes.
+    /// Copies lines to the log until the pipe closes. Whatever becomes of the log, the pipe is read,
+    /// so that the server does not stand still.
     fn pump(
         &self,
         pipe: impl AsyncRead + Unpin + 'static,
@@ -160,20 +167,19 @@ impl Child {
         tokio::task::spawn_local(async move {
             let mut reader = BufReader::new(pipe);
             let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .await
-                .is_ok_and(|read| read > 0)
-            {
+            loop {
+                line.clear();
+                let mut limited = (&mut reader).take(LONGEST_LINE);
+                let read = limited.read_until(b'\n', &mut line).await;
+                if !read.is_ok_and(|read| read > 0) {
+                    return;
+                }
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end();
-                if let Err(error) = log.borrow_mut().line(text) {
-                    eprintln!("{name}: {error:#}");
-                }
+                log.borrow_mut().line(text);
                 if echo {
-                    println!("{name:<15} | {text}");
+                    say!("{name:<15} | {text}");
                 }
-                line.clear();
             }
         })
     }
@@ -183,7 +189,7 @@ impl Child {
         let now = OffsetDateTime::now_utc()
             .format(&Rfc3339)
             .unwrap_or_default();
-        println!("{now} {}: {text}", self.part.name);
+        say!("{now} {}: {text}", self.part.name);
     }
 }
 
@@ -209,7 +215,7 @@ mod tests {
                 command
             }),
             stop_signal: Signal::SIGTERM,
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(2),
             after_stop: Box::new(|| {}),
         }
     }
@@ -220,14 +226,31 @@ mod tests {
         script: String,
         until: fn(&str) -> bool,
     ) -> (String, super::super::record::PartState) {
+        let dir = temporary();
+        let (log, state) = supervise_in(&dir, script, "test.log", until);
+        std::fs::remove_dir_all(dir).expect("removed");
+        (log, state)
+    }
+
+    fn temporary() -> PathBuf {
         let dir = std::env::temp_dir().join(format!("devart-child-{}", random::word(8)));
         std::fs::create_dir(&dir).expect("a directory");
+        dir
+    }
+
+    /// As [`supervise`], in a directory, until a file of it says something.
+    fn supervise_in(
+        dir: &std::path::Path,
+        script: String,
+        file: &str,
+        until: fn(&str) -> bool,
+    ) -> (String, super::super::record::PartState) {
         let record_file = dir.join("parts.json");
         let child = Child::new(
             part(script),
-            dir.clone(),
+            dir.to_owned(),
             false,
-            Record::at(record_file.clone()),
+            Record::at(record_file.clone(), dir.to_owned()),
         );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -237,15 +260,14 @@ mod tests {
         let log = local.block_on(&runtime, async {
             let (stop, stopped) = watch::channel(false);
             let task = tokio::task::spawn_local(child.run(stopped));
-            let log = wait_for_log(&dir.join("test.log"), until).await;
+            let log = wait_for_log(&dir.join(file), until).await;
             stop.send(true).expect("the task listens");
             task.await.expect("it stopped");
             log
         });
         let state = super::super::record::read(&record_file)
-            .remove("test")
+            .and_then(|mut recorded| recorded.parts.remove("test"))
             .expect("a state");
-        std::fs::remove_dir_all(dir).expect("removed");
         (log, state)
     }
 
@@ -279,5 +301,29 @@ mod tests {
         let (_, state) = supervise(script, |log| log.contains("up"));
         assert_eq!(state.restarts, 0);
         assert_eq!(state.process, None);
+        assert!(!state.is_forced);
+    }
+
+    #[test]
+    fn a_child_that_does_not_answer_is_ended_and_named() {
+        let (_, state) = supervise("trap '' TERM; echo up; sleep 600".to_owned(), |log| {
+            log.contains("up")
+        });
+        assert!(state.is_forced && state.process.is_none(), "{state:?}");
+    }
+
+    #[test]
+    fn a_child_whose_log_cannot_be_written_goes_on() {
+        let dir = temporary();
+        std::os::unix::fs::symlink("/dev/full", dir.join("test.log")).expect("linked");
+        // More than fits into the pipe, in one line too.
+        let script = format!(
+            "head -c 300000 /dev/zero | tr '\\0' x; for i in $(seq 3000); do echo line $i of many; \
+             done; echo done > {}; exec sleep 600",
+            dir.join("progress").display()
+        );
+        let (_, state) = supervise_in(&dir, script, "progress", |text| text.contains("done"));
+        assert_eq!(state.restarts, 0, "{state:?}");
+        std::fs::remove_dir_all(dir).expect("removed");
     }
 }

@@ -20,7 +20,11 @@ pub type Settings = BTreeMap<String, String>;
 const API: [&str; 3] = ["API_", "SUPABASE_", "GITHUB_WEBHOOK_SECRET"];
 
 /// The logins of the owner, of Grafana and of people, and tokens that people have for other ends.
-const OF_NO_SERVICE: [&str; 4] = ["DATABASE_URL", "ADMIN_", "GRAFANA_", "GITHUB_"];
+/// Of ways past a pooler each service has its own, as its login.
+const OF_NO_SERVICE: [&str; 5] = ["DATABASE_URL", DIRECT_URL, "ADMIN_", "GRAFANA_", "GITHUB_"];
+
+/// What every service calls its way past a pooler.
+const DIRECT_URL: &str = "DATABASE_DIRECT_URL";
 
 /// Everything that is recorded, and what people wrote into `.env`.
 pub fn all(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Settings> {
@@ -34,6 +38,7 @@ pub fn all(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Settings
 /// What the API is given.
 pub fn of_api(mut settings: Settings) -> Settings {
     settings.retain(|name, _| is_apis(name) || is_everybodys(name));
+    rename(&mut settings, "API_DATABASE_DIRECT_URL", DIRECT_URL);
     settings
 }
 
@@ -41,12 +46,24 @@ pub fn of_api(mut settings: Settings) -> Settings {
 /// bridges have.
 pub fn of_bridge(bridge: &Bridge, mut settings: Settings) -> Settings {
     settings.retain(|name, _| bridge.owns(name) || is_everybodys(name));
-    for name in ["BRIDGE_DATABASE_URL", "BRIDGE_BIND"] {
-        if let Some(value) = settings.remove(&format!("{}{name}", bridge.prefix())) {
-            settings.insert(name.to_owned(), value);
-        }
+    let prefix = bridge.prefix();
+    let url = format!("{prefix}URL");
+    for (name, theirs) in [
+        ("BRIDGE_DATABASE_URL", "BRIDGE_DATABASE_URL"),
+        ("BRIDGE_DATABASE_DIRECT_URL", DIRECT_URL),
+        ("BRIDGE_BIND", "BRIDGE_BIND"),
+        // With a login that nobody else is given.
+        ("BRIDGE_URL", url.as_str()),
+    ] {
+        rename(&mut settings, &format!("{prefix}{name}"), theirs);
     }
     settings
+}
+
+fn rename(settings: &mut Settings, from: &str, to: &str) {
+    if let Some(value) = settings.remove(from) {
+        settings.insert(to.to_owned(), value);
+    }
 }
 
 fn is_apis(name: &str) -> bool {
@@ -62,8 +79,9 @@ fn is_everybodys(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 14] = [
         "ADMIN_PASSWORD",
+        "API_BROKER_SECRET",
         "API_DATABASE_URL",
         "DATABASE_URL",
         "GITHUB_TOKEN",
@@ -71,6 +89,7 @@ mod tests {
         "GRAFANA_POSTGRES_PASSWORD",
         "OUTBOX_CONCURRENCY",
         "RABBITMQ_BRIDGE_DATABASE_URL",
+        "RABBITMQ_BRIDGE_URL",
         "RABBITMQ_URL",
         "SUPABASE_JWT_SECRET",
         "TELEGRAM_BOT_TOKEN",
@@ -105,6 +124,30 @@ mod tests {
             names(&rabbitmq),
             ["BRIDGE_DATABASE_URL", "OUTBOX_CONCURRENCY", "RABBITMQ_URL"]
         );
+        assert_eq!(rabbitmq["RABBITMQ_URL"], "value of RABBITMQ_BRIDGE_URL");
+    }
+
+    #[test]
+    fn each_service_has_a_way_past_the_pooler_of_its_own() {
+        let mut all = settings();
+        for name in [
+            "DATABASE_DIRECT_URL",
+            "API_DATABASE_DIRECT_URL",
+            "RABBITMQ_BRIDGE_DATABASE_DIRECT_URL",
+        ] {
+            all.insert(name.to_owned(), format!("value of {name}"));
+        }
+        let direct = |settings: Settings| settings.get(DIRECT_URL).cloned();
+        assert_eq!(
+            direct(of_api(all.clone())).as_deref(),
+            Some("value of API_DATABASE_DIRECT_URL")
+        );
+        let [rabbitmq, telegram] = BRIDGES.each_ref().map(|it| of_bridge(it, all.clone()));
+        assert_eq!(
+            direct(rabbitmq).as_deref(),
+            Some("value of RABBITMQ_BRIDGE_DATABASE_DIRECT_URL")
+        );
+        assert_eq!(direct(telegram), None);
     }
 
     #[test]
@@ -112,6 +155,7 @@ mod tests {
         assert_eq!(
             names(&of_api(settings())),
             [
+                "API_BROKER_SECRET",
                 "API_DATABASE_URL",
                 "GITHUB_WEBHOOK_SECRET",
                 "OUTBOX_CONCURRENCY",

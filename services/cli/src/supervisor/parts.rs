@@ -9,14 +9,30 @@ use nix::sys::signal::Signal;
 
 use super::child::Part;
 use super::environment::{self, Settings};
+use super::process::FORCE_PATIENCE;
 use crate::bridges::BRIDGES;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::env_file;
 use crate::layout::Layout;
 use crate::ports::Ports;
-use crate::rabbitmq::{NodePorts, RabbitMq, stop_port_mapper};
+use crate::rabbitmq::{AgentLogins, RabbitMq, stop_port_mapper};
 use crate::run_as::ServerUser;
 use crate::secrets::Secrets;
+
+/// How long Postgres may write out what it has, and the broker.
+const POSTGRES_PATIENCE: Duration = Duration::from_secs(60);
+const RABBITMQ_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one of our programs may finish what it has begun.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long all parts together may take to end, one after the other, and to be ended by force.
+pub fn stop_patience() -> Duration {
+    let stand_ins = BRIDGES.iter().filter(|it| it.stand_in.is_some()).count();
+    let services = u32::try_from(1 + BRIDGES.len() + stand_ins).unwrap_or(u32::MAX);
+    let forced = FORCE_PATIENCE * (services + 2);
+    POSTGRES_PATIENCE + RABBITMQ_PATIENCE + SERVICE_PATIENCE * services + forced
+}
 
 /// All parts, prepared from what is recorded in `.devart`.
 pub fn all(layout: &Layout) -> Result<Vec<Part>> {
@@ -27,7 +43,7 @@ pub fn all(layout: &Layout) -> Result<Vec<Part>> {
     let settings = environment::all(layout, &ports, &secrets)?;
     let mut parts = vec![
         postgres(cluster(layout, &ports, &secrets)?),
-        rabbitmq(layout, ports.rabbitmq, &secrets)?,
+        rabbitmq(layout, &ports, &secrets)?,
         api(layout, settings.clone())?,
     ];
     for bridge in &BRIDGES {
@@ -62,23 +78,24 @@ fn postgres(cluster: Cluster) -> Part {
         command: Box::new(move || cluster.server_command()),
         // "Fast": disconnects clients; SIGTERM would wait for them.
         stop_signal: Signal::SIGINT,
-        patience: Duration::from_secs(60),
+        patience: POSTGRES_PATIENCE,
         after_stop: Box::new(|| {}),
     }
 }
 
-fn rabbitmq(layout: &Layout, ports: NodePorts, secrets: &Secrets) -> Result<Part> {
-    let node = RabbitMq::init(
-        &layout.rabbitmq_dir(),
-        &layout.id(),
-        ports,
-        &secrets.rabbitmq_password,
-    )?;
+fn rabbitmq(layout: &Layout, ports: &Ports, secrets: &Secrets) -> Result<Part> {
+    let agents = AgentLogins {
+        api_url: format!("http://127.0.0.1:{}", ports.api),
+        secret: secrets.broker_secret.clone(),
+    };
+    let (ports, password) = (ports.rabbitmq, &secrets.rabbitmq_password);
+    let node = RabbitMq::init(&layout.rabbitmq_dir(), &layout.id(), ports, password)?;
+    node.keep_logins(password, &agents)?;
     Ok(Part {
         name: "rabbitmq",
         command: Box::new(move || node.server_command()),
         stop_signal: Signal::SIGTERM,
-        patience: Duration::from_secs(30),
+        patience: RABBITMQ_PATIENCE,
         after_stop: Box::new(move || stop_port_mapper(ports.epmd)),
     })
 }
@@ -128,7 +145,7 @@ fn part(name: &'static str, command: impl Fn() -> Command + Send + 'static) -> P
         name,
         command: Box::new(command),
         stop_signal: Signal::SIGTERM,
-        patience: Duration::from_secs(30),
+        patience: SERVICE_PATIENCE,
         after_stop: Box::new(|| {}),
     }
 }

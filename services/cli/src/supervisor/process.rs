@@ -6,6 +6,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+/// How long a process may outlive a SIGKILL.
+pub const FORCE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A process, named so that its pid's next owner is not mistaken for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -29,19 +32,25 @@ impl Process {
         Self::of(self.pid) == Some(self)
     }
 
-    /// Asks it to end, waits, and ends it by force when it did not.
-    pub fn end(self, signal: Signal, patience: Duration) {
-        if !self.is_alive() {
-            return;
+    /// Asks it to end, waits, and ends it by force when it did not; gives whether that was needed.
+    pub fn end(self, signal: Signal, patience: Duration) -> bool {
+        if self.ends_by(signal, patience) {
+            return false;
         }
-        let _ = kill(Pid::from_raw(self.pid), signal);
+        // What even this does not end is left to the kernel.
+        self.ends_by(Signal::SIGKILL, FORCE_PATIENCE);
+        true
+    }
+
+    fn ends_by(self, signal: Signal, patience: Duration) -> bool {
+        if self.is_alive() {
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
         let started = Instant::now();
         while self.is_alive() && started.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(50));
         }
-        if self.is_alive() {
-            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
-        }
+        !self.is_alive()
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::error::{AuthError, AuthResult};
-use crate::db;
+use crate::db::{self, OneTrip};
 
 /// A key of the right form and checksum. Keeps the hash, not the key.
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ impl PresentedKey {
         })
     }
 
+    /// The part of it that names it and is no secret.
+    pub fn id(&self) -> &str {
+        &self.key_id
+    }
+
     /// Asks the database, as the login role, whose key this is.
     ///
     /// # Errors
@@ -36,7 +41,7 @@ impl PresentedKey {
             sqlx::query_scalar("select devart_private.authenticate_agent_key($1, $2)")
                 .bind(&self.key_id)
                 .bind(&self.sha256[..])
-                .fetch_one(pool)
+                .fetch_one(OneTrip::Alone(pool))
         })
         .await?;
         agent.ok_or_else(|| AuthError::refused("this agent key is unknown, expired or revoked"))

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::agent_key::PresentedKey;
 use super::error::{AuthError, AuthResult};
 use super::identity::Identity;
 use crate::db::{Caller, Role};
@@ -79,16 +80,17 @@ impl Tokens {
     }
 
     /// What the database sees of an agent that showed its key.
-    pub fn agent_caller(&self, agent_id: Uuid) -> Caller {
-        Caller::new(Role::DevartAgent, &self.agent_claims(agent_id))
+    pub fn agent_caller(&self, agent_id: Uuid, key: &PresentedKey) -> Caller {
+        Caller::new(Role::DevartAgent, &self.agent_claims(agent_id, key))
     }
 
-    /// A token of [`AGENT_TOKEN_LIFETIME`] for an agent that showed its key.
+    /// A token of [`AGENT_TOKEN_LIFETIME`] for an agent that showed its key. It counts as long as
+    /// the key does: the database looks at each call.
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn issue_for_agent(&self, agent_id: Uuid) -> AuthResult<String> {
-        self.sign(self.agent_claims(agent_id), AGENT_TOKEN_LIFETIME)
+    pub fn issue_for_agent(&self, agent_id: Uuid, key: &PresentedKey) -> AuthResult<String> {
+        self.sign(self.agent_claims(agent_id, key), AGENT_TOKEN_LIFETIME)
             .map(|(token, _)| token)
     }
 
@@ -107,9 +109,10 @@ impl Tokens {
         self.sign(claims, SESSION_LIFETIME)
     }
 
-    fn agent_claims(&self, agent_id: Uuid) -> Value {
+    fn agent_claims(&self, agent_id: Uuid, key: &PresentedKey) -> Value {
         json!({
             "sub": agent_id,
+            "key_id": key.id(),
             "role": Role::DevartAgent.as_str(),
             "aud": AUDIENCE,
             "iss": self.issuers[0],
@@ -232,7 +235,8 @@ mod tests {
     #[test]
     fn our_own_tokens_verify() {
         let id = Uuid::from_u128(7);
-        let agent = tokens().issue_for_agent(id).expect("signable");
+        let key = PresentedKey::parse(&devart_core::api_key::generate()).expect("valid");
+        let agent = tokens().issue_for_agent(id, &key).expect("signable");
         assert_eq!(
             tokens().verify(&agent).expect("good").0,
             Identity::Agent { id }

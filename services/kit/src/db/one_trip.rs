@@ -8,6 +8,8 @@ use sqlx::postgres::{
 };
 use sqlx::{Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
+use super::patience::{Patience, silence};
+use super::transaction::{CloseUnlessKept, begin};
 use super::{is_connection_error, suspicion};
 
 /// Where a function that takes the caller on itself is called.
@@ -35,6 +37,9 @@ impl OneTrip<'_> {
         let mut answers = Vec::new();
         match self {
             Self::Within(connection) => send(connection, statement, &mut answers).await?,
+            Self::Alone(pool) if Patience::of(pool).is_pooled() => {
+                send_in_transaction(pool, statement, &mut answers).await?;
+            }
             Self::Alone(pool) => {
                 let mut attempts_left = pool.options().get_max_connections();
                 while !sent_alone(pool, &statement, attempts_left > 0, &mut answers).await? {
@@ -46,6 +51,28 @@ impl OneTrip<'_> {
     }
 }
 
+/// Preparing and executing are two messages, which a pooler sends to one connection only within a
+/// transaction.
+async fn send_in_transaction(
+    pool: &PgPool,
+    statement: Statement,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = begin(pool).await?;
+    let sent = send(&mut transaction, statement, answers);
+    in_time(Patience::of(pool), sent).await?;
+    transaction.commit().await
+}
+
+/// What comes of it, within the time in which Postgres would have ended it.
+async fn in_time<T>(
+    patience: Patience,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(patience.limit(), work).await;
+    done.unwrap_or_else(|_| Err(silence()))
+}
+
 /// False when the statement never ran and may be sent again.
 async fn sent_alone(
     pool: &PgPool,
@@ -53,13 +80,18 @@ async fn sent_alone(
     may_repeat: bool,
     answers: &mut Vec<Answer>,
 ) -> Result<bool, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let Err(error) = send(&mut connection, statement.clone(), answers).await else {
+    // Dropped while it waits for an answer, it is closed: it might wait for ever.
+    let mut connection = CloseUnlessKept(Some(pool.acquire().await?));
+    let sending = send(&mut connection, statement.clone(), answers);
+    let sent = in_time(Patience::of(pool), sending).await;
+    let Err(error) = sent else {
+        connection.keep();
         return Ok(true);
     };
     if is_connection_error(&error) {
         suspicion::raise();
-        connection.close_on_drop();
+    } else {
+        connection.keep();
     }
     if may_repeat && statement.arguments.is_some() && never_ran(&error, answers) {
         return Ok(false);

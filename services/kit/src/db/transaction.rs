@@ -4,8 +4,10 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres};
+use tokio::time::timeout;
 
 use super::caller::Caller;
+use super::patience::{Patience, silence};
 use super::retrying;
 
 /// After a statement that failed, a bare COMMIT would roll back and say nothing; the empty SELECT
@@ -21,6 +23,7 @@ const COMMIT: &str = "select; commit";
 pub struct Transaction {
     /// None once the transaction has ended.
     connection: Option<PoolConnection<Postgres>>,
+    patience: Patience,
 }
 
 impl Transaction {
@@ -32,7 +35,11 @@ impl Transaction {
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         let connection = self.connection.take().ok_or(sqlx::Error::PoolClosed)?;
         let mut connection = CloseUnlessKept(Some(connection));
-        connection.execute(sqlx::raw_sql(COMMIT)).await?;
+        let committed = timeout(
+            self.patience.limit(),
+            connection.execute(sqlx::raw_sql(COMMIT)),
+        );
+        committed.await.map_err(|_| silence())??;
         connection.keep();
         Ok(())
     }
@@ -57,14 +64,17 @@ const OPEN: &str = "only commit and drop end a transaction, and both consume it"
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            tokio::spawn(roll_back(CloseUnlessKept(Some(connection))));
+            let connection = CloseUnlessKept(Some(connection));
+            tokio::spawn(roll_back(connection, self.patience));
         }
     }
 }
 
 /// A statement that is still under way is waited for; its error, too, closes the connection.
-async fn roll_back(mut connection: CloseUnlessKept) {
-    if connection.execute(sqlx::raw_sql("rollback")).await.is_ok() {
+async fn roll_back(mut connection: CloseUnlessKept, patience: Patience) {
+    let rolled_back = connection.execute(sqlx::raw_sql("rollback"));
+    let done = timeout(patience.limit(), rolled_back).await;
+    if matches!(done, Ok(Ok(_))) {
         connection.keep();
     }
 }
@@ -74,7 +84,8 @@ async fn roll_back(mut connection: CloseUnlessKept) {
 /// # Errors
 /// When no transaction can be opened.
 pub async fn begin(pool: &PgPool) -> Result<Transaction, sqlx::Error> {
-    retrying(pool, || open(pool, "begin".to_owned())).await
+    let patience = Patience::of(pool);
+    retrying(pool, || open(pool, patience, patience.begin())).await
 }
 
 /// Opens a transaction and takes on the caller's role and claims for its duration, in one round
@@ -83,36 +94,44 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction, sqlx::Error> {
 /// # Errors
 /// When no transaction can be opened.
 pub async fn begin_as(pool: &PgPool, caller: &Caller) -> Result<Transaction, sqlx::Error> {
-    retrying(pool, || open(pool, opening(caller))).await
+    let patience = Patience::of(pool);
+    retrying(pool, || open(pool, patience, opening(patience, caller))).await
 }
 
 /// Two statements in one message take no parameters. The claims go in as hexadecimal digits, among
 /// which there is no quote to escape, whatever the server's settings.
-fn opening(caller: &Caller) -> String {
+fn opening(patience: Patience, caller: &Caller) -> String {
     let (role, claims) = (caller.role(), hex::encode(caller.claims()));
+    let begin = patience.begin();
     format!(
-        "begin; select pg_catalog.set_config('role', '{role}', true), \
+        "{begin}; select pg_catalog.set_config('role', '{role}', true), \
          pg_catalog.set_config('request.jwt.claims', \
          pg_catalog.convert_from(pg_catalog.decode('{claims}', 'hex'), 'UTF8'), true)"
     )
 }
 
-async fn open(pool: &PgPool, statements: String) -> Result<Transaction, sqlx::Error> {
+async fn open(
+    pool: &PgPool,
+    patience: Patience,
+    statements: String,
+) -> Result<Transaction, sqlx::Error> {
     let mut connection = CloseUnlessKept(Some(pool.acquire().await?));
-    connection
-        .execute(sqlx::raw_sql(AssertSqlSafe(statements)))
-        .await?;
+    let opening = connection.execute(sqlx::raw_sql(AssertSqlSafe(statements)));
+    // Not tried again: whoever waits has waited long enough.
+    let opened = timeout(patience.limit(), opening).await;
+    opened.map_err(|_| sqlx::Error::PoolTimedOut)??;
     Ok(Transaction {
         connection: connection.keep(),
+        patience,
     })
 }
 
 /// A connection in a state that is not known: closed when it is dropped, so that nobody gets it.
-struct CloseUnlessKept(Option<PoolConnection<Postgres>>);
+pub(super) struct CloseUnlessKept(pub(super) Option<PoolConnection<Postgres>>);
 
 impl CloseUnlessKept {
     /// The state is known after all.
-    fn keep(&mut self) -> Option<PoolConnection<Postgres>> {
+    pub(super) fn keep(&mut self) -> Option<PoolConnection<Postgres>> {
         self.0.take()
     }
 }
@@ -149,8 +168,11 @@ mod tests {
     #[test]
     fn claims_bring_no_character_of_their_own_into_the_statement() {
         let claims = json!({"email": "'; drop table devart.tasks; --\\\u{1F600}\u{0}"});
-        let statements = opening(&Caller::new(Role::Authenticated, &claims));
-        let plain = opening(&Caller::new(Role::Authenticated, &json!({})));
+        let opening = |claims: &serde_json::Value| {
+            let caller = Caller::new(Role::Authenticated, claims);
+            opening(Patience::UNKNOWN, &caller)
+        };
+        let (statements, plain) = (opening(&claims), opening(&json!({})));
         let hexadecimal = hex::encode(claims.to_string());
         assert_eq!(statements, plain.replace(&hex::encode("{}"), &hexadecimal));
     }

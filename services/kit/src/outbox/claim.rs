@@ -12,12 +12,9 @@ use super::handler::OutboxHandler;
 use super::options::DATABASE_BACKOFF;
 use super::outcome::Settled;
 use super::sight::Sight;
-use super::store::{Lease, Row};
+use super::store::{Lease, Row, is_refusal};
 use super::worker::Worker;
 use crate::listener::Wakeups;
-
-/// The database says that the role may not do this, which waiting does not change.
-const NOT_ALLOWED: &str = "42501";
 
 /// Claims and spawns deliveries until shutdown.
 pub(super) async fn run<H: OutboxHandler>(
@@ -34,8 +31,12 @@ pub(super) async fn run<H: OutboxHandler>(
         let (asked_at, since) = (Instant::now(), sight.since());
         // Not raced against shutdown: rows leased by a call whose answer nobody reads would wait
         // for their leases' end.
-        let claimed = worker.store.claim(batch, worker.options.lease(), since);
-        match claimed.await {
+        let claimed = {
+            let _asking = worker.pulse.ask();
+            let lease = worker.options.lease();
+            worker.store.claim(batch, lease, since).await
+        };
+        match claimed {
             Ok(rows) => {
                 failures = 0;
                 sight.looked(since, asked_at, &rows);
@@ -86,10 +87,6 @@ async fn wait_for_the_database<H: OutboxHandler>(
         () = worker.shutdown.cancelled() => {}
         () = sleep(Duration::from_secs_f64(pause)) => {}
     }
-}
-
-fn is_refusal(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NOT_ALLOWED))
 }
 
 fn spawn<H: OutboxHandler>(

@@ -26,9 +26,9 @@ pub trait OutboxHandler: Send + Sync + 'static {
         delivery: Delivery<Self::Message>,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
 
-    /// Whether the outside can be reached, for `/readyz`.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send {
-        async { true }
+    /// Why messages do not get through at the moment, for `/readyz`; none while they do.
+    fn trouble(&self) -> impl Future<Output = Option<String>> + Send {
+        async { None }
     }
 }
 
@@ -85,7 +85,7 @@ impl<H: OutboxHandler> OutboxHandler for Arc<H> {
         H::handle(self, delivery)
     }
 
-    fn is_ready(&self) -> impl Future<Output = bool> + Send {
-        H::is_ready(self)
+    fn trouble(&self) -> impl Future<Output = Option<String>> + Send {
+        H::trouble(self)
     }
 }

@@ -60,6 +60,7 @@ pub async fn run<H: OutboxHandler>(
     let wakeups = database.listener.subscribe(format!("devart_{}", H::TOPIC));
     let worker = Arc::new(Worker {
         store: Store::new(database.pool, H::TOPIC),
+        pulse: database.pulse,
         hands: Hands::default(),
         slots: Semaphore::new(options.concurrency),
         room: Arc::new(Semaphore::new(options.room())),
@@ -76,12 +77,15 @@ pub async fn run<H: OutboxHandler>(
     let _observer = spawn(observe::run(worker.store.clone()));
     let mut deliveries = JoinSet::new();
     let claimed = claim::run(&worker, wakeups, &settled, &mut deliveries).await;
-    finish(&worker, deliveries, settled, settler).await;
-    claimed.with_context(|| format!("delivering the topic {}", H::TOPIC))
+    let told = finish(&worker, deliveries, settled, settler).await;
+    let outcome = claimed.and(told.map_err(anyhow::Error::from));
+    outcome.with_context(|| format!("delivering the topic {}", H::TOPIC))
 }
 
 /// The parts end with the worker, also when it is dropped.
-fn spawn(part: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+fn spawn<T: Send + 'static>(
+    part: impl Future<Output = T> + Send + 'static,
+) -> AbortOnDropHandle<T> {
     AbortOnDropHandle::new(tokio::spawn(part))
 }
 
@@ -89,8 +93,8 @@ async fn finish<H: OutboxHandler>(
     worker: &Worker<H>,
     mut deliveries: JoinSet<()>,
     settled: mpsc::UnboundedSender<Settled>,
-    settler: AbortOnDropHandle<()>,
-) {
+    settler: AbortOnDropHandle<Result<(), sqlx::Error>>,
+) -> Result<(), sqlx::Error> {
     worker.shutdown.cancel();
     let grace = Duration::from_millis(worker.options.shutdown_grace_ms);
     let all = async { while deliveries.join_next().await.is_some() {} };
@@ -104,10 +108,16 @@ async fn finish<H: OutboxHandler>(
         while deliveries.join_next().await.is_some() {}
     }
     drop(settled);
-    if tokio::time::timeout(SETTLE_TIMEOUT, settler).await.is_err() {
-        tracing::warn!(
-            topic = H::TOPIC,
-            "the last outcomes did not reach the database; they come back when their leases expire"
-        );
+    match tokio::time::timeout(SETTLE_TIMEOUT, settler).await {
+        // Err: it panicked, which is in the log.
+        Ok(told) => told.unwrap_or(Ok(())),
+        Err(_) => {
+            tracing::warn!(
+                topic = H::TOPIC,
+                "the last outcomes did not reach the database; \
+                 they come back when their leases expire"
+            );
+            Ok(())
+        }
     }
 }

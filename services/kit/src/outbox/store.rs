@@ -7,6 +7,10 @@ use sqlx::postgres::types::PgInterval;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::db::OneTrip;
+
+const NOT_ALLOWED: &str = "42501";
+
 /// A leased row.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Row {
@@ -78,7 +82,7 @@ impl Store {
         .bind(i32::try_from(limit).unwrap_or(i32::MAX))
         .bind(interval(lease))
         .bind(since)
-        .fetch_all(&self.pool)
+        .fetch_all(OneTrip::Alone(&self.pool))
         .await
     }
 
@@ -89,7 +93,7 @@ impl Store {
             .bind(self.topic)
             .bind(ids)
             .bind(tokens)
-            .fetch_all(&self.pool)
+            .fetch_all(OneTrip::Alone(&self.pool))
             .await
     }
 
@@ -108,7 +112,7 @@ impl Store {
             .bind(errors)
             .bind(delays)
             .bind(i32::try_from(max_attempts).unwrap_or(i32::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(OneTrip::Alone(&self.pool))
             .await
     }
 
@@ -120,7 +124,7 @@ impl Store {
             .bind(ids)
             .bind(tokens)
             .bind(interval(lease))
-            .fetch_all(&self.pool)
+            .fetch_all(OneTrip::Alone(&self.pool))
             .await
     }
 
@@ -131,7 +135,7 @@ impl Store {
             .bind(self.topic)
             .bind(ids)
             .bind(tokens)
-            .execute(&self.pool)
+            .execute(OneTrip::Alone(&self.pool))
             .await
             .map(drop)
     }
@@ -139,9 +143,14 @@ impl Store {
     pub async fn depth(&self) -> Result<Depth> {
         sqlx::query_as("select * from devart_private.outbox_depth($1)")
             .bind(self.topic)
-            .fetch_one(&self.pool)
+            .fetch_one(OneTrip::Alone(&self.pool))
             .await
     }
+}
+
+/// Whether the database says that the role may not do this, which waiting does not change.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NOT_ALLOWED))
 }
 
 fn columns<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> (Vec<i64>, Vec<Uuid>) {

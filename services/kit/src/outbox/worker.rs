@@ -8,12 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::hands::Hands;
 use super::options::OutboxOptions;
 use super::store::Store;
+use crate::db::Pulse;
 
 /// What the parts of one worker share.
 pub(super) struct Worker<H> {
     pub handler: H,
     pub options: OutboxOptions,
     pub store: Store,
+    pub pulse: Pulse,
     pub hands: Hands,
     /// How many handlers may run.
     pub slots: Semaphore,

@@ -19,7 +19,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const BODY: &str = r#"{"title":"bench"}"#;
 
 /// Neither the pool nor the limits on one caller shall decide.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
+    ("API_REQUESTS_AT_ONCE_PER_PERSON", "64"),
     ("DATABASE_MAX_CONNECTIONS", "64"),
     ("API_RATE_LIMIT_PER_PRINCIPAL", "1000000"),
     ("API_RATE_LIMIT_PER_ADDRESS", "1000000"),
@@ -27,6 +28,8 @@ const SETTINGS: [(&str, &str); 3] = [
 
 pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> Result<()> {
     cluster.fill(0)?;
+    // 64 connections by SQL and as many of the API.
+    cluster.sql("alter role authenticator connection limit -1")?;
     let claims = supervisor(cluster)?;
     let api = BenchApi::start_with(cluster, &SETTINGS).await?;
     let load = load(&api, &claims)?;
@@ -65,7 +68,7 @@ pub async fn run(cluster: &BenchCluster, seconds: u32, report: &mut Report) -> R
 }
 
 /// The claims of somebody who may create tasks.
-fn supervisor(cluster: &BenchCluster) -> Result<Value> {
+pub fn supervisor(cluster: &BenchCluster) -> Result<Value> {
     let id = cluster.sql("select devart_private.put_user('bench@b.c', null, 'supervisor')")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     Ok(json!({
@@ -74,9 +77,15 @@ fn supervisor(cluster: &BenchCluster) -> Result<Value> {
     }))
 }
 
-fn load(api: &BenchApi, claims: &Value) -> Result<Load> {
+/// A token with these claims.
+pub fn token_of(claims: &Value) -> Result<String> {
     let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
     let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)?;
+    Ok(token)
+}
+
+fn load(api: &BenchApi, claims: &Value) -> Result<Load> {
+    let token = token_of(claims)?;
     let address = api.url.strip_prefix("http://").context("an http:// URL")?;
     let length = BODY.len();
     Ok(Load {

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod create;
 pub mod create_by_api;
 pub mod drain;
+pub mod lists;
 pub mod long_transaction;
 pub mod memory;
 pub mod pickup;

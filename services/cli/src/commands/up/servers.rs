@@ -26,6 +26,7 @@ pub struct Servers {
     pub database_url: String,
     /// Whether they had to be started.
     pub started: bool,
+    foreground: bool,
     in_front: Option<InFront>,
 }
 
@@ -41,7 +42,7 @@ impl Servers {
             supervisor::orphans::stop(layout)?;
         }
         let ports = Ports::settle(&layout.ports_file(), &chosen)?;
-        secrets.write(&layout.env_file(), &ports)?;
+        secrets.before_new_admin().write(layout, &ports)?;
         let configuration = Configuration::of(layout, &ports, &secrets)?;
         let keep = running && !changed && !foreground && configuration.is_in_force();
         if running && !keep {
@@ -64,8 +65,23 @@ impl Servers {
             cluster,
             database_url,
             started: !keep,
+            foreground,
             in_front,
         })
+    }
+
+    /// Gives Postgres and the broker the passwords that are recorded, which takes a restart: for
+    /// when one of them has another.
+    pub fn renew_passwords(&mut self, layout: &Layout) -> Result<()> {
+        drop(self.in_front.take());
+        supervisor::stop(layout)?;
+        self.cluster
+            .reset_password()
+            .context("setting the password that .devart/env has")?;
+        // The broker takes its own when it starts.
+        self.in_front = start_supervisor(layout, self.foreground)?;
+        self.started = true;
+        Ok(())
     }
 
     /// In the foreground: waits for Ctrl-C or for the supervisor's end, then for everything to have
@@ -74,7 +90,7 @@ impl Servers {
         let Some(mut supervisor) = self.in_front else {
             return Ok(());
         };
-        println!("\nCtrl-C stops everything.");
+        say!("\nCtrl-C stops everything.");
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         tokio::select! {
@@ -109,7 +125,7 @@ impl Drop for InFront {
             return;
         };
         // Ctrl-C reached it too, as part of our process group; a second request does no harm.
-        process.end(Signal::SIGTERM, supervisor::STOP_PATIENCE);
+        process.end(Signal::SIGTERM, parts::stop_patience());
     }
 }
 
