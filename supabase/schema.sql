@@ -1510,6 +1510,153 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0060_no_endless_states.sql', '8d005536abb2c262e924441151ec1873a3cae74c083c326849778cfb99a76d02');
 commit;
 
+-- ---- sql/incremental/0061_time_ranges.sql ----
+
+begin;
+-- Times of tasks and holds lie in the range that all times have (0042_value_ranges.sql): what is
+-- computed with them must not fail. "Not valid", so that nothing is read again.
+
+set local role devart_owner;
+
+update devart.tasks t
+set claimed_at = case
+        when t.claimed_at >= '1970-01-01 00:00+00' and t.claimed_at < '3000-01-01 00:00+00'
+            then t.claimed_at
+        when t.claimed_at is not null then now() end,
+    lease_expires_at = case
+        when t.lease_expires_at >= '1970-01-01 00:00+00'
+            and t.lease_expires_at < '3000-01-01 00:00+00' then t.lease_expires_at
+        when t.lease_expires_at is not null then now() end
+where t.claimed_at < '1970-01-01 00:00+00' or t.claimed_at >= '3000-01-01 00:00+00'
+   or t.lease_expires_at < '1970-01-01 00:00+00' or t.lease_expires_at >= '3000-01-01 00:00+00';
+alter table devart.tasks add constraint tasks_times_check check (
+    claimed_at >= '1970-01-01 00:00+00' and claimed_at < '3000-01-01 00:00+00'
+    and lease_expires_at >= '1970-01-01 00:00+00' and lease_expires_at < '3000-01-01 00:00+00'
+) not valid;
+
+update devart.holds h set expires_at = now()
+where h.status = 'HELD'
+  and (h.expires_at < '1970-01-01 00:00+00' or h.expires_at >= '3000-01-01 00:00+00');
+alter table devart.holds add constraint holds_expires_at_check check (
+    status <> 'HELD'
+    or expires_at >= '1970-01-01 00:00+00' and expires_at < '3000-01-01 00:00+00'
+) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0061_time_ranges.sql', '6a83bb22c971f183b01bed3196c40b871cc8383339a7a87094f4e1cb68dd6655');
+commit;
+
+-- ---- sql/incremental/0062_list_indexes.sql ----
+
+begin;
+-- Lists of approvals by status (425_approval_lists.sql), newest first; and of the tasks that wait
+-- for money those that some room can pay (350_money_waits.sql).
+
+set local role devart_owner;
+
+-- The id as bytes, as in tasks_list_idx.
+create index approvals_list_idx on devart.approvals (status, uuid_send(id));
+
+create index budget_waits_need_idx on devart_private.budget_waits (scope_id, needed_usd);
+drop index devart_private.budget_waits_scope_idx;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0062_list_indexes.sql', '226a859d892d196ca95c55be2c8524ff3674a7bf1c5e534b5bba4c2bc8a041fb');
+commit;
+
+-- ---- sql/incremental/0063_numbers_and_arrays.sql ----
+
+begin;
+-- Amounts are numbers (NaN is greater than all of them, so ">= 0" let it in), and every array of
+-- capabilities has the shape that clients can read (0059_plain_arrays.sql), those of lanes, too.
+-- "Not valid", so that nothing is read again.
+
+set local role devart_owner;
+
+-- What was no number is what the ledger says.
+update devart.service_registry s
+set spent_usd = case when s.spent_usd = 'NaN' then (
+        select coalesce(sum(c.amount_usd), 0) from devart.charges c
+        where c.window_id = s.window_id and c.kind in ('settle', 'overage', 'adjustment')
+          and c.amount_usd <> 'NaN') else s.spent_usd end,
+    held_usd = case when s.held_usd = 'NaN' then (
+        select coalesce(sum(h.amount_usd), 0) from devart.holds h
+        where h.window_id = s.window_id and h.status = 'HELD' and h.amount_usd <> 'NaN')
+        else s.held_usd end
+where 'NaN' in (s.spent_usd, s.held_usd);
+update devart.budgets b
+set spent_usd = case when b.spent_usd = 'NaN' then (
+        select coalesce(sum(c.amount_usd), 0) from devart.charges c
+        where b.window_id = any (c.budget_window_ids)
+          and c.kind in ('settle', 'overage', 'adjustment') and c.amount_usd <> 'NaN')
+        else b.spent_usd end,
+    held_usd = case when b.held_usd = 'NaN' then (
+        select coalesce(sum(h.amount_usd), 0) from devart.holds h
+        where b.window_id = any (h.budget_window_ids) and h.status = 'HELD'
+          and h.amount_usd <> 'NaN') else b.held_usd end
+where 'NaN' in (b.spent_usd, b.held_usd);
+
+alter table devart.service_registry
+    drop constraint service_registry_spent_usd_check,
+    drop constraint service_registry_held_usd_check,
+    add constraint service_registry_spent_usd_check
+        check (spent_usd >= 0 and spent_usd < 'Infinity') not valid,
+    add constraint service_registry_held_usd_check
+        check (held_usd >= 0 and held_usd < 'Infinity') not valid;
+alter table devart.budgets
+    drop constraint budgets_spent_usd_check,
+    drop constraint budgets_held_usd_check,
+    add constraint budgets_spent_usd_check
+        check (spent_usd >= 0 and spent_usd < 'Infinity') not valid,
+    add constraint budgets_held_usd_check
+        check (held_usd >= 0 and held_usd < 'Infinity') not valid;
+alter table devart.budget_windows
+    drop constraint budget_windows_spent_usd_check,
+    drop constraint budget_windows_held_usd_check,
+    add constraint budget_windows_budget_usd_check
+        check (budget_usd >= 0 and budget_usd < 'Infinity') not valid,
+    add constraint budget_windows_spent_usd_check
+        check (spent_usd >= 0 and spent_usd < 'Infinity') not valid,
+    add constraint budget_windows_held_usd_check
+        check (held_usd >= 0 and held_usd < 'Infinity') not valid;
+alter table devart.holds
+    drop constraint holds_amount_usd_check,
+    add constraint holds_amount_usd_check
+        check (amount_usd >= 0 and amount_usd < 'Infinity') not valid;
+alter table devart.charges
+    add constraint charges_amount_usd_check check (amount_usd < 'Infinity') not valid;
+alter table devart_private.budget_waits
+    add constraint budget_waits_needed_usd_check
+        check (needed_usd >= 0 and needed_usd < 'Infinity') not valid;
+
+-- A lane that no task can have.
+delete from devart_private.lanes l
+where not case array_ndims(l.required_capabilities)
+    when 1 then
+        array_lower(l.required_capabilities, 1) = 1
+        and array_position(l.required_capabilities, null) is null
+    else l.required_capabilities = '{}'
+end;
+alter table devart_private.lanes add constraint lanes_required_capabilities_check check (
+    case array_ndims(required_capabilities)
+        when 1 then
+            array_lower(required_capabilities, 1) = 1
+            and array_position(required_capabilities, null) is null
+        else required_capabilities = '{}'
+    end);
+alter domain devart.task_capabilities drop constraint tasks_required_capabilities_check;
+alter domain devart.task_capabilities add constraint tasks_required_capabilities_check check (
+    cardinality(value) <= 20
+    and case array_ndims(value)
+        when 1 then array_lower(value, 1) = 1 and array_position(value, null) is null
+        else value = '{}'
+    end) not valid;
+
+-- Of a request (230_task_functions.sql), by SHA-256.
+alter table devart.tasks add constraint tasks_request_digest_check
+    check (octet_length(request_digest) = 32) not valid;
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0063_numbers_and_arrays.sql', 'a1ea35ccac8c5ffe09b01e33b213e4a0795f4443e720751eacc490dca162cbfd');
+commit;
+
 -- ---- sql/idempotent/100_identity.sql ----
 
 begin;
@@ -4470,6 +4617,7 @@ begin
     v_due := array(
         select h.id from devart.holds h
         where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+          and not devart_private.lease_keeps_hold(h)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
         for no key update skip locked);
@@ -4492,10 +4640,23 @@ end
 $$;
 
 -- The hold of a claim lasts as long as its worker has the task: the lease is what expires then.
+create or replace function devart_private.lease_keeps_hold(p_hold devart.holds)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return p_hold.follows_lease and exists (
+        select from devart.tasks t
+        where t.id = p_hold.task_id and t.status = 'IN_PROGRESS' and t.attempt = p_hold.attempt
+          and t.lease_expires_at > now());
+end
+$$;
+
+-- Puts the time of such holds off, so that they are not looked at again and again.
 create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    update devart.holds h set expires_at = t.lease_expires_at + interval '1 minute'
+    update devart.holds h
+    set expires_at = least(t.lease_expires_at, '2999-12-31 00:00+00') + interval '1 minute'
     from devart.tasks t
     where h.id in (
         select d.id from devart.holds d
@@ -4525,9 +4686,39 @@ begin
     return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
         where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+          and not devart_private.lease_keeps_hold(h)
         order by h.expires_at limit p_limit
         for no key update skip locked
     ));
+end
+$$;
+
+-- Makes holds due that nobody can settle any more, of an agent that was taken out of service or a
+-- task that left its worker: whoever ended those could not see a hold that was just being made. Of
+-- those that would not be due soon anyway; and not what people granted to a task, which has no
+-- attempt. Returns how many.
+create or replace function devart_private.end_orphaned_holds(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.holds h set expires_at = clock_timestamp()
+    where h.id in (
+        select o.id from devart.holds o
+        where o.status = 'HELD' and o.expires_at > clock_timestamp() + interval '10 minutes'
+          and not (o.follows_lease and o.attempt is null)
+          and (
+              exists (
+                  select from devart.agents a
+                  where a.id = o.agent_id and a.status = 'DEACTIVATED')
+              or o.attempt is not null and not exists (
+                  select from devart.tasks t
+                  where t.id = o.task_id and t.status = 'IN_PROGRESS' and t.attempt = o.attempt))
+        order by o.id limit p_limit
+        for no key update skip locked);
+    get diagnostics v_count = row_count;
+    return v_count;
 end
 $$;
 
@@ -4729,8 +4920,9 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
--- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most. One
--- that meets an error is put off: whoever brought the money has nothing to do with it.
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most of
+-- those that fit by themselves. One that meets an error is put off: whoever brought the money has
+-- nothing to do with it.
 -- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
@@ -4743,7 +4935,8 @@ begin
     for v_wait in
         select w.task_id, w.needed_usd
         from devart_private.budget_waits w join devart.tasks t on t.id = w.task_id
-        where w.scope_id = p_scope_id and w.task_id <> all (v_put_off)
+        where w.scope_id = p_scope_id and w.needed_usd <= p_room_usd
+          and w.task_id <> all (v_put_off)
         order by t.priority, w.waiting_since
         limit 100
     loop
@@ -4838,7 +5031,7 @@ $$;
 
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
 -- no call did, because the one that brought the money back could not see the task that was just
--- beginning to wait.
+-- beginning to wait. A hundred limits at a time, by lot: those that cannot pay hide no other.
 create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -4860,8 +5053,9 @@ begin
         order by s.id));
     v_put_off := devart_private.put_off('resume_waiting_for');
     return devart_private.do_rows('resume_waiting_for', array(
-        select distinct w.scope_id from devart_private.budget_waits w
-        where w.scope_id <> all (v_put_off) limit 100));
+        select w.scope_id from devart_private.budget_waits w
+        where w.scope_id <> all (v_put_off)
+        group by w.scope_id order by random() limit 100));
 end
 $$;
 
@@ -5449,6 +5643,43 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/425_approval_lists.sql ----
+
+begin;
+-- Lists of approvals by status, through an index (240_task_lists.sql says why by a function).
+
+-- Ids of the approvals with this status that the caller may see, newest first: at most max_rows
+-- (1 to 1000), of those before an id. Operators see all.
+-- Errors: 22023 max_rows out of range.
+create or replace function devart.find_approvals(
+    status devart.approval_status, before uuid default null, max_rows int default 50
+)
+returns setof uuid language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if find_approvals.max_rows is null or find_approvals.max_rows not between 1 and 1000 then
+        perform devart_private.refuse_argument('max_rows', 'must be from 1 to 1000');
+    end if;
+    if devart_private.is_api_caller() and devart.get_my_role() is null then
+        return;
+    end if;
+    if find_approvals.before is null then
+        return query
+        select a.id from devart.approvals a
+        where a.status = find_approvals.status
+        order by uuid_send(a.id) desc limit find_approvals.max_rows;
+        return;
+    end if;
+    return query
+    select a.id from devart.approvals a
+    where a.status = find_approvals.status
+      and uuid_send(a.id) < uuid_send(find_approvals.before)
+    order by uuid_send(a.id) desc limit find_approvals.max_rows;
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/430_approval_task.sql ----
 
 begin;
@@ -5669,20 +5900,23 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
--- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
--- made one above it counts also when that one was deleted (devart_private.budgets_of).
+-- Whoever made the task or one above it, also one that was deleted (devart_private.task_lines), and
+-- whose own budget would be raised.
 create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    with recursive line (id, parent_task_id, created_by) as (
-        select t.id, t.parent_task_id, t.created_by from devart.tasks t
-        where t.id = p_approval.subject_id
+    with recursive line (continues_at, creator_ids) as (
+        select l.continues_at, l.creator_ids from devart_private.task_lines l
+        where l.task_id = p_approval.subject_id
         union
-        select t.id, t.parent_task_id, t.created_by
-        from line l join devart.tasks t on t.id = l.parent_task_id
+        select l.continues_at, l.creator_ids
+        from line n join devart_private.task_lines l on l.task_id = n.continues_at
     )
     select array(
-        select l.created_by from line l where l.created_by is not null
+        select t.created_by from devart.tasks t
+        where t.id = p_approval.subject_id and t.created_by is not null
+        union
+        select u from line l, unnest(l.creator_ids) u
         union
         select b.scope_id from devart.budgets b
         where b.scope = 'user'
@@ -6590,7 +6824,7 @@ begin
     return devart_private.do_rows('time_out_tasks', array(
         select o.id from devart.tasks o
         where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
-          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
+          and o.claimed_at < now() - make_interval(secs => o.timeout_seconds)
           and o.id <> all (v_put_off)
         order by o.id limit p_limit
         for no key update skip locked));
@@ -6702,6 +6936,7 @@ declare
         'rescued', 'rescue_expired_leases(1000)',
         'agents_refreshed', 'refresh_agent_status()',
         'approvals_expired', 'expire_approvals()',
+        'holds_ended', 'end_orphaned_holds(1000)',
         'holds_expired', 'expire_holds(1000)',
         'tasks_resumed', 'resume_waiting_tasks()',
         'requests_forgotten', 'forget_old_requests()'];
@@ -6882,6 +7117,21 @@ begin
 end
 $$;
 
+-- How many more tasks the calling agent may take (max_tasks_in_hand).
+create or replace function devart.room_for_tasks()
+returns int language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_most int := devart_private.setting_number('max_tasks_in_hand');
+begin
+    return v_most - (
+        select count(*) from (
+            select from devart.tasks t
+            where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
+            limit v_most) held);
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -6910,8 +7160,13 @@ create policy task_dependencies_create on devart.task_dependencies for insert to
     with check ((select devart.is_supervisor()));
 create policy task_dependencies_read_own on devart.task_dependencies for select to devart_agent
     using (devart.is_my_task(task_id));
+-- Only what the agent made itself: it may see others' children of its task, not hold them up.
 create policy task_dependencies_create_own on devart.task_dependencies for insert to devart_agent
-    with check (devart.is_my_task(task_id) and devart.is_my_task(depends_on));
+    with check (
+        exists (
+            select from devart.tasks t
+            where t.id = task_id and t.created_by = (select devart.my_agent_id()))
+        and devart.is_my_task(depends_on));
 
 -- task_events, charges
 create policy task_events_read on devart.task_events for select to authenticated
@@ -7073,6 +7328,7 @@ grant execute on function
         text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
 grant execute on function
+    devart.find_approvals(devart.approval_status, uuid, int),
     devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
     devart.retry_task(uuid),
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
@@ -7091,6 +7347,7 @@ grant select on
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
+    devart.room_for_tasks(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
     devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),

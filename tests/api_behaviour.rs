@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::budget;
 use crate::support::cluster::{self, DATABASE};
-use crate::support::http::send;
+use crate::support::http::{Http, send};
 use crate::support::queue::{create, create_many};
 use crate::support::wait::eventually;
 use crate::support::{Caller, Database};
@@ -44,6 +44,44 @@ async fn a_waiting_claim_is_answered_by_a_task_created_later() -> Result<()> {
         taken.insert(body["items"][0]["task_id"].to_string());
     }
     assert_eq!(taken.len(), 30, "each got its own");
+    Ok(())
+}
+
+#[tokio::test]
+async fn waiting_claims_of_an_agent_that_may_take_no_more_keep_others_from_nothing() -> Result<()> {
+    let db = Database::create().await?;
+    db.set("max_tasks_in_hand", json!(1)).await?;
+    let api = Api::start(&db).await?;
+    let claim = json!({"max_tasks": 1, "wait_seconds": 20});
+    let full = api.agent(&db.agent(&[]).await?);
+    create_many(&db.owner, 1).await?;
+    full.post("/api/tasks/claim", claim.clone())
+        .await?
+        .expect(200);
+    let wait = async |http: &Http, already: f64| {
+        let (http, claim) = (http.clone(), claim.clone());
+        let waiting = tokio::spawn(async move { http.post("/api/tasks/claim", claim).await });
+        eventually("it waits", async || {
+            (api.metric("devart_waiting_claims").await.ok()? > already).then_some(())
+        })
+        .await;
+        waiting
+    };
+    let mut stuck = Vec::new();
+    for number in 0..20 {
+        stuck.push(wait(&full, f64::from(number)).await);
+    }
+    let other = api.agent(&db.agent(&[]).await?);
+    let free = wait(&other, 20.0).await;
+    create_many(&db.owner, 1).await?;
+    free.await??.expect(200);
+    assert!(
+        stuck.iter().all(|claim| !claim.is_finished()),
+        "answered before their time"
+    );
+    for claim in stuck {
+        claim.abort();
+    }
     Ok(())
 }
 

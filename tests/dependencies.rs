@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::support::queue::{claim_batch, complete, create, history, status};
+use crate::support::queue::{claim, claim_batch, complete, create, history, status};
 use crate::support::wait::eventually;
 use crate::support::{Caller, Database, sqlstate};
 
@@ -230,5 +230,41 @@ async fn a_dependency_that_is_done_twice_counts_once() -> Result<()> {
     assert_eq!(status(&db.owner, last).await?, "TODO");
     set_status(&db, second, "CANCELLED").await?;
     assert_eq!(status(&db.owner, last).await?, "CANCELLED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_holds_up_nothing_that_people_made() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let parent = create(
+        &db.owner,
+        json!({"title": "parent", "priority": "CRITICAL"}),
+    )
+    .await?;
+    let theirs = create(
+        &db.owner,
+        json!({"title": "theirs", "parent_task_id": parent}),
+    )
+    .await?;
+    claim(&db.owner, agent.id).await?.context("the parent")?;
+    let mut session = db.session_as(Caller::Agent(agent.id)).await?;
+    let child = async |session: &mut PgConnection, title: &str| {
+        create(session, json!({"title": title, "parent_task_id": parent})).await
+    };
+    let (own, last) = (
+        child(&mut session, "own").await?,
+        child(&mut session, "last").await?,
+    );
+    for (task, expected) in [(theirs, "42501"), (last, "ok")] {
+        let depends = "insert into devart.task_dependencies (task_id, depends_on) values ($1, $2)";
+        let outcome = sqlx::query(depends)
+            .bind(task)
+            .bind(own)
+            .execute(&mut session)
+            .await;
+        assert_eq!(sqlstate(&outcome), expected, "{task}");
+    }
+    assert_eq!(status(&db.owner, theirs).await?, "TODO");
     Ok(())
 }

@@ -400,3 +400,31 @@ async fn thresholds_that_no_list_could_show_are_refused_at_every_door() -> Resul
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn no_sum_and_no_hold_is_other_than_a_number() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "10").await?;
+    budget(&db.owner, "run", Uuid::now_v7(), "10").await?;
+    reserve(&db.owner, id, "1").await?;
+    let mut session = db.session().await?;
+    for column in [
+        "devart.service_registry.spent_usd",
+        "devart.service_registry.held_usd",
+        "devart.budgets.spent_usd",
+        "devart.budgets.held_usd",
+        "devart.budget_windows.spent_usd",
+        "devart.holds.amount_usd",
+    ] {
+        let (table, column) = column.rsplit_once('.').expect("a table and a column");
+        let door = format!("update {table} set {column} = 'NaN'");
+        let rows: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
+                .fetch_one(&mut session)
+                .await?;
+        let outcome = run_sql(&mut session, door.clone()).await;
+        let expected = if rows > 0 { "23514" } else { "ok" };
+        assert_eq!(sqlstate(&outcome), expected, "{door}");
+    }
+    Ok(())
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgDatabaseError;
 
 use crate::support::api::Api;
+use crate::support::budget::{reserve, service};
 use crate::support::queue::{claim, create, status};
 use crate::support::{Database, run_sql};
 
@@ -89,6 +90,9 @@ async fn a_time_without_sense_is_refused_at_every_door_by_its_name() -> Result<(
 async fn private_columns_of_times_have_their_range_too() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
+    create(&db.owner, json!({"title": "t"})).await?;
+    let service = service(&db.owner, "model", "1").await?;
+    reserve(&db.owner, service, "1").await?;
     for (statement, constraint) in [
         (
             format!(
@@ -102,6 +106,18 @@ async fn private_columns_of_times_have_their_range_too() -> Result<()> {
              values ('task', gen_random_uuid(), '', '{at}')"
                 .to_owned(),
             "approvals_expires_at_check",
+        ),
+        (
+            "update devart.tasks set claimed_at = '{at}'".to_owned(),
+            "tasks_times_check",
+        ),
+        (
+            "update devart.tasks set lease_expires_at = '{at}'".to_owned(),
+            "tasks_times_check",
+        ),
+        (
+            "update devart.holds set expires_at = '{at}'".to_owned(),
+            "holds_expires_at_check",
         ),
     ] {
         for at in NO_TIMES {

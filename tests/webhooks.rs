@@ -113,6 +113,20 @@ async fn a_large_delivery_is_taken_where_no_task_is_made_of_it() -> Result<()> {
     assert_eq!(answer.expect(202)["status"], "ignored");
     let again = deliver("push", "d", &push, signature.clone()).await?;
     assert_eq!(again.expect(202)["status"], "duplicate");
+    for (id, odd) in [
+        ("nul", r#"{"commits": "\u0000"}"#.to_owned()),
+        ("surrogate", r#"{"commits": "\ud800"}"#.to_owned()),
+        ("deep", format!("{}{}", "[".repeat(200), "]".repeat(200))),
+    ] {
+        let answer = deliver("push", id, &odd, sign(WEBHOOK_SECRET, &odd)?).await?;
+        assert_eq!(answer.expect(202)["status"], "ignored", "{id}");
+        let review = deliver("pull_request", "odd", &odd, sign(WEBHOOK_SECRET, &odd)?).await?;
+        assert!(
+            [400, 422].contains(&review.status),
+            "{id}: {}",
+            review.status
+        );
+    }
     let forged = deliver("push", "e", &large(2 * 1024 * 1024 + 1), signature.clone()).await?;
     assert_eq!(forged.problem(401), "unauthenticated");
     let review = deliver("pull_request", "f", &push, signature).await?;

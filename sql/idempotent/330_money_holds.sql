@@ -83,6 +83,7 @@ begin
     v_due := array(
         select h.id from devart.holds h
         where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+          and not devart_private.lease_keeps_hold(h)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
         for no key update skip locked);
@@ -105,10 +106,23 @@ end
 $$;
 
 -- The hold of a claim lasts as long as its worker has the task: the lease is what expires then.
+create or replace function devart_private.lease_keeps_hold(p_hold devart.holds)
+returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return p_hold.follows_lease and exists (
+        select from devart.tasks t
+        where t.id = p_hold.task_id and t.status = 'IN_PROGRESS' and t.attempt = p_hold.attempt
+          and t.lease_expires_at > now());
+end
+$$;
+
+-- Puts the time of such holds off, so that they are not looked at again and again.
 create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
-    update devart.holds h set expires_at = t.lease_expires_at + interval '1 minute'
+    update devart.holds h
+    set expires_at = least(t.lease_expires_at, '2999-12-31 00:00+00') + interval '1 minute'
     from devart.tasks t
     where h.id in (
         select d.id from devart.holds d
@@ -138,9 +152,39 @@ begin
     return devart_private.do_rows('expire_these_holds', array(
         select h.id from devart.holds h
         where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+          and not devart_private.lease_keeps_hold(h)
         order by h.expires_at limit p_limit
         for no key update skip locked
     ));
+end
+$$;
+
+-- Makes holds due that nobody can settle any more, of an agent that was taken out of service or a
+-- task that left its worker: whoever ended those could not see a hold that was just being made. Of
+-- those that would not be due soon anyway; and not what people granted to a task, which has no
+-- attempt. Returns how many.
+create or replace function devart_private.end_orphaned_holds(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.holds h set expires_at = clock_timestamp()
+    where h.id in (
+        select o.id from devart.holds o
+        where o.status = 'HELD' and o.expires_at > clock_timestamp() + interval '10 minutes'
+          and not (o.follows_lease and o.attempt is null)
+          and (
+              exists (
+                  select from devart.agents a
+                  where a.id = o.agent_id and a.status = 'DEACTIVATED')
+              or o.attempt is not null and not exists (
+                  select from devart.tasks t
+                  where t.id = o.task_id and t.status = 'IN_PROGRESS' and t.attempt = o.attempt))
+        order by o.id limit p_limit
+        for no key update skip locked);
+    get diagnostics v_count = row_count;
+    return v_count;
 end
 $$;
 

@@ -129,8 +129,9 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Of the tasks that wait for p_scope_id (a service or a budgets row), lets those go whose money is
--- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most. One
--- that meets an error is put off: whoever brought the money has nothing to do with it.
+-- there: by priority, then by waiting time, each that still fits. Looks at a hundred at most of
+-- those that fit by themselves. One that meets an error is put off: whoever brought the money has
+-- nothing to do with it.
 -- Returns how many went.
 create or replace function devart_private.wake_waiting_for(p_scope_id uuid, p_room_usd numeric)
 returns int language plpgsql
@@ -143,7 +144,8 @@ begin
     for v_wait in
         select w.task_id, w.needed_usd
         from devart_private.budget_waits w join devart.tasks t on t.id = w.task_id
-        where w.scope_id = p_scope_id and w.task_id <> all (v_put_off)
+        where w.scope_id = p_scope_id and w.needed_usd <= p_room_usd
+          and w.task_id <> all (v_put_off)
         order by t.priority, w.waiting_since
         limit 100
     loop
@@ -238,7 +240,7 @@ $$;
 
 -- Opens windows that have ended where somebody waits for that, and lets go what can be paid: what
 -- no call did, because the one that brought the money back could not see the task that was just
--- beginning to wait.
+-- beginning to wait. A hundred limits at a time, by lot: those that cannot pay hide no other.
 create or replace function devart_private.resume_waiting_tasks()
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -260,8 +262,9 @@ begin
         order by s.id));
     v_put_off := devart_private.put_off('resume_waiting_for');
     return devart_private.do_rows('resume_waiting_for', array(
-        select distinct w.scope_id from devart_private.budget_waits w
-        where w.scope_id <> all (v_put_off) limit 100));
+        select w.scope_id from devart_private.budget_waits w
+        where w.scope_id <> all (v_put_off)
+        group by w.scope_id order by random() limit 100));
 end
 $$;
 

@@ -24,20 +24,23 @@ set search_path = pg_catalog, pg_temp as $$
           and devart_private.budget_digest(w) = p_approval.digest)
 $$;
 
--- Whoever made the task or one above it, and whose own budget would be raised: that of somebody who
--- made one above it counts also when that one was deleted (devart_private.budgets_of).
+-- Whoever made the task or one above it, also one that was deleted (devart_private.task_lines), and
+-- whose own budget would be raised.
 create or replace function devart_private.approval_interested_budget(p_approval devart.approvals)
 returns uuid[] language sql stable
 set search_path = pg_catalog, pg_temp as $$
-    with recursive line (id, parent_task_id, created_by) as (
-        select t.id, t.parent_task_id, t.created_by from devart.tasks t
-        where t.id = p_approval.subject_id
+    with recursive line (continues_at, creator_ids) as (
+        select l.continues_at, l.creator_ids from devart_private.task_lines l
+        where l.task_id = p_approval.subject_id
         union
-        select t.id, t.parent_task_id, t.created_by
-        from line l join devart.tasks t on t.id = l.parent_task_id
+        select l.continues_at, l.creator_ids
+        from line n join devart_private.task_lines l on l.task_id = n.continues_at
     )
     select array(
-        select l.created_by from line l where l.created_by is not null
+        select t.created_by from devart.tasks t
+        where t.id = p_approval.subject_id and t.created_by is not null
+        union
+        select u from line l, unnest(l.creator_ids) u
         union
         select b.scope_id from devart.budgets b
         where b.scope = 'user'

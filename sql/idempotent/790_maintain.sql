@@ -155,7 +155,7 @@ begin
     return devart_private.do_rows('time_out_tasks', array(
         select o.id from devart.tasks o
         where o.status = 'IN_PROGRESS' and o.timeout_seconds is not null
-          and o.claimed_at + make_interval(secs => o.timeout_seconds) < now()
+          and o.claimed_at < now() - make_interval(secs => o.timeout_seconds)
           and o.id <> all (v_put_off)
         order by o.id limit p_limit
         for no key update skip locked));
@@ -267,6 +267,7 @@ declare
         'rescued', 'rescue_expired_leases(1000)',
         'agents_refreshed', 'refresh_agent_status()',
         'approvals_expired', 'expire_approvals()',
+        'holds_ended', 'end_orphaned_holds(1000)',
         'holds_expired', 'expire_holds(1000)',
         'tasks_resumed', 'resume_waiting_tasks()',
         'requests_forgotten', 'forget_old_requests()'];

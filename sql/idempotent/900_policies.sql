@@ -62,6 +62,21 @@ begin
 end
 $$;
 
+-- How many more tasks the calling agent may take (max_tasks_in_hand).
+create or replace function devart.room_for_tasks()
+returns int language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_most int := devart_private.setting_number('max_tasks_in_hand');
+begin
+    return v_most - (
+        select count(*) from (
+            select from devart.tasks t
+            where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
+            limit v_most) held);
+end
+$$;
+
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -90,8 +105,13 @@ create policy task_dependencies_create on devart.task_dependencies for insert to
     with check ((select devart.is_supervisor()));
 create policy task_dependencies_read_own on devart.task_dependencies for select to devart_agent
     using (devart.is_my_task(task_id));
+-- Only what the agent made itself: it may see others' children of its task, not hold them up.
 create policy task_dependencies_create_own on devart.task_dependencies for insert to devart_agent
-    with check (devart.is_my_task(task_id) and devart.is_my_task(depends_on));
+    with check (
+        exists (
+            select from devart.tasks t
+            where t.id = task_id and t.created_by = (select devart.my_agent_id()))
+        and devart.is_my_task(depends_on));
 
 -- task_events, charges
 create policy task_events_read on devart.task_events for select to authenticated

@@ -68,6 +68,7 @@ grant execute on function
         text, devart.task_status, devart.task_priority, uuid, uuid, boolean, uuid, int)
     to authenticated, devart_agent;
 grant execute on function
+    devart.find_approvals(devart.approval_status, uuid, int),
     devart.update_task(uuid, jsonb), devart.delete_task(uuid), devart.cancel_task(uuid, text),
     devart.retry_task(uuid),
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
@@ -86,6 +87,7 @@ grant select on
     to devart_agent;
 grant execute on function
     devart.is_my_task(uuid), devart.is_my_task_in_progress(uuid), devart.my_tasks_in_progress(),
+    devart.room_for_tasks(),
     devart.claim_next_task(uuid), devart.claim_tasks(uuid, int, uuid),
     devart.start_task(uuid, uuid, uuid),
     devart.extend_lease(uuid, uuid, int), devart.release_task(uuid, uuid),

@@ -147,3 +147,52 @@ async fn nobody_raises_their_own_budget_for_what_descends_from_a_task_that_they_
     audit(&db.owner).await;
     Ok(())
 }
+
+#[tokio::test]
+async fn who_made_a_task_above_decides_nothing_also_once_that_one_is_gone() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let id = service(&db.owner, "model", "1").await?;
+    let (author, other) = (
+        db.person("supervisor").await?,
+        db.person("supervisor").await?,
+    );
+    let parent = create(
+        &mut db.session_as(author).await?,
+        json!({"title": "p", "run_at": "2999-01-01T00:00:00Z"}),
+    )
+    .await?;
+    let child = create(
+        &db.owner,
+        json!({
+            "title": "c", "parent_task_id": parent, "service_id": id,
+            "estimated_cost_usd": "50", "priority": "CRITICAL",
+        }),
+    )
+    .await?;
+    claim_funded(&db.owner, agent.id, 1).await?;
+    let mut supervisor = db.session_as(author).await?;
+    let decide = "select devart.decide_approval(a.id, 'approve') from devart.approvals a
+                  where a.subject_id = $1 and a.status = 'PENDING'";
+    let vote = sqlx::query(decide)
+        .bind(child)
+        .execute(&mut supervisor)
+        .await;
+    assert_eq!(sqlstate(&vote), "42501", "beside the task above");
+    run_sql(
+        &mut supervisor,
+        format!("select devart.delete_task('{parent}')"),
+    )
+    .await?;
+    let vote = sqlx::query(decide)
+        .bind(child)
+        .execute(&mut supervisor)
+        .await;
+    assert_eq!(sqlstate(&vote), "42501", "after it was deleted");
+    let vote = sqlx::query(decide)
+        .bind(child)
+        .execute(&mut db.session_as(other).await?)
+        .await;
+    assert_eq!(sqlstate(&vote), "ok");
+    Ok(())
+}

@@ -143,3 +143,25 @@ async fn a_waiting_task_that_is_cancelled_or_deleted_asks_nothing_any_more() -> 
     audit(&db.owner).await;
     Ok(())
 }
+
+#[tokio::test]
+async fn many_that_cannot_be_paid_hide_none_that_can() -> Result<()> {
+    let db = Database::create().await?;
+    let (agent, id) = (
+        db.agent(&[]).await?,
+        service(&db.owner, "model", "5").await?,
+    );
+    for number in 0..101 {
+        costly_task(&db.owner, &format!("large {number}"), id, "1000").await?;
+    }
+    let small = costly_task(&db.owner, "small", id, "6").await?;
+    assert!(claim_funded(&db.owner, agent.id, 200).await?.is_empty());
+    assert_eq!(status(&db.owner, small).await?, "AWAITING_APPROVAL");
+    sqlx::query("select devart.increase_budget($1, 25)")
+        .bind(id)
+        .execute(&db.owner)
+        .await?;
+    assert_eq!(status(&db.owner, small).await?, "TODO");
+    audit(&db.owner).await;
+    Ok(())
+}

@@ -16,6 +16,19 @@ async fn a_copied_clone_leaves_the_servers_of_the_original_alone() -> Result<()>
         let down = clone.shell_in(&copy, "devart down")?;
         let up = clone.shell_in(&copy, "devart up")?;
         let said = format!("{}{}", text(&down), text(&up));
+        for command in [
+            "devart agent register from-the-copy",
+            "devart migrate",
+            "devart token",
+        ] {
+            let output = clone.shell_in(&copy, command)?;
+            assert!(!output.status.success(), "{command}: {}", text(&output));
+            assert!(
+                text(&output).contains("a copy"),
+                "{command}: {}",
+                text(&output)
+            );
+        }
         clone.must("devart status")?;
         assert_eq!(clone.part("postgres")?, before, "{how}: {said}");
         assert!(!up.status.success(), "{how}: {said}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::Clone;
 use super::arguments::Watch;
+use super::{Clone, text};
 use crate::support::http::Http;
 use crate::support::wait::within;
 
@@ -77,6 +77,15 @@ fn no_secret_is_an_argument(clone: &Clone, seen: &BTreeSet<String>) -> Result<()
 
 async fn another_password_is_set(clone: &Clone) -> Result<()> {
     assert!(logs_in(clone, &clone.recorded("ADMIN_PASSWORD")?).await?);
+    for refused in ["short", "of two\nlines"] {
+        let up = clone.shell(&format!("ADMIN_PASSWORD='{refused}' devart up"))?;
+        assert!(!up.status.success(), "{refused}");
+        assert!(text(&up).contains("ADMIN_PASSWORD"), "{}", text(&up));
+        assert!(
+            logs_in(clone, &clone.recorded("ADMIN_PASSWORD")?).await?,
+            "{refused}"
+        );
+    }
     clone.must("ADMIN_PASSWORD='chosen later' devart up")?;
     assert_eq!(clone.recorded("ADMIN_PASSWORD")?, "chosen later");
     assert!(logs_in(clone, "chosen later").await?);

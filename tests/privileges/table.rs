@@ -57,6 +57,10 @@ pub const MAY: &[(&str, &str)] = &[
         "read: select from devart.find_tasks() f where f = '{own}'",
         "-++++",
     ),
+    (
+        "read: select from devart.find_approvals('PENDING')",
+        "-+++-",
+    ),
     ("read: select from devart.agent_status_summary", "-+++-"),
     ("read: select from devart.approvals", "-+++-"),
     ("read: select from devart.approval_votes", "-+++-"),
@@ -110,6 +114,7 @@ pub const MAY: &[(&str, &str)] = &[
     ),
     // work
     ("select devart.claim_next_task()", "----+"),
+    ("select devart.room_for_tasks()", "----+"),
     ("select devart.claim_tasks(null, 2)", "----+"),
     ("select devart.claim_next_task('{agent}')", "-----"),
     ("select devart.start_task('{task}')", "----+"),

@@ -55,7 +55,9 @@ pub fn tells_all_priorities() -> Result<bool> {
 
 /// An agent's look at the queues of one virtual host.
 pub struct Queues {
-    connection: Connection,
+    url: String,
+    /// Keeps the channel open.
+    _connection: Connection,
     channel: Channel,
 }
 
@@ -64,7 +66,8 @@ impl Queues {
         let connection = connect(url).await?;
         let channel = connection.create_channel().await?;
         Ok(Self {
-            connection,
+            url: url.to_owned(),
+            _connection: connection,
             channel,
         })
     }
@@ -101,8 +104,9 @@ impl Queues {
     }
 
     async fn find(&self, queue: &str) -> Option<lapin::Queue> {
-        // The answer "no" closes the channel.
-        let channel = self.connection.create_channel().await.expect("a channel");
+        // The answer "no" closes the channel, whose number is then lost to its connection.
+        let connection = connect(&self.url).await.expect("a connection");
+        let channel = connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()

@@ -2,7 +2,7 @@
 //!
 //! Agents with the same capabilities can take the same tasks, so they wait in one group, in order
 //! of arrival. A wake-up calls one agent of each group. Who finds a task lets two more try; who
-//! finds none ends the round. A thousand waiting agents thus cost a few queries per wake-up and not
+//! finds none ends the round, and who may take none passes it on. A thousand waiting agents thus cost a few queries per wake-up and not
 //! a thousand, while a thousand new tasks still reach all of them in a few rounds.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ const FAN_OUT: usize = 2;
 #[derive(Default)]
 pub struct WaitingRoom {
     groups: Mutex<HashMap<Vec<String>, Weak<Notify>>>,
-    calls: AtomicU64,
+    calls: Arc<AtomicU64>,
 }
 
 impl WaitingRoom {
@@ -50,7 +50,11 @@ impl WaitingRoom {
             groups.insert(capabilities, Arc::downgrade(&group));
             group
         });
-        Seat { group }
+        Seat {
+            group,
+            calls: Arc::clone(&self.calls),
+            passed_on_in: AtomicU64::default(),
+        }
     }
 
     /// Calls one agent of every group.
@@ -84,6 +88,9 @@ impl WaitingRoom {
 /// A place in a group.
 pub struct Seat {
     group: Arc<Notify>,
+    calls: Arc<AtomicU64>,
+    /// The last call of the room in which it passed its turn on.
+    passed_on_in: AtomicU64,
 }
 
 impl Seat {
@@ -91,7 +98,7 @@ impl Seat {
     pub async fn called(&self) -> Turn<'_> {
         self.group.notified().await;
         Turn {
-            group: &self.group,
+            seat: self,
             pass_on_to: 1,
         }
     }
@@ -104,7 +111,7 @@ impl Seat {
 
 /// The right to look for a task once. Passed on when its holder goes away half-way.
 pub struct Turn<'a> {
-    group: &'a Notify,
+    seat: &'a Seat,
     pass_on_to: usize,
 }
 
@@ -118,12 +125,20 @@ impl Turn<'_> {
     pub fn found_nothing(mut self) {
         self.pass_on_to = 0;
     }
+
+    /// Not for this agent, which has as many tasks as it may; perhaps for others. Once per call of
+    /// the room: when the turn is back, it has been with all others.
+    pub fn could_take_none(mut self) {
+        let call = self.seat.calls.load(Ordering::Acquire);
+        let last = self.seat.passed_on_in.swap(call, Ordering::Relaxed);
+        self.pass_on_to = usize::from(last != call);
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         for _ in 0..self.pass_on_to {
-            self.group.notify_one();
+            self.seat.group.notify_one();
         }
     }
 }
@@ -165,6 +180,23 @@ mod tests {
         room.call();
         first.await.found_tasks();
         second.await.found_nothing();
+    }
+
+    #[tokio::test]
+    async fn who_may_take_none_lets_another_try_and_the_round_ends() {
+        let room = WaitingRoom::default();
+        let (full, other) = (seat(&room, "a"), seat(&room, "a"));
+        let mut first = Box::pin(full.called());
+        let mut second = Box::pin(other.called());
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        room.call();
+        first.await.could_take_none();
+        let mut again = Box::pin(full.called());
+        assert!(again.as_mut().now_or_never().is_none());
+        second.await.could_take_none();
+        again.await.could_take_none();
+        assert!(other.called().now_or_never().is_none());
     }
 
     #[tokio::test]

@@ -185,7 +185,8 @@ impl Cluster {
         run(&mut self.pg_ctl("status")).is_ok()
     }
 
-    /// Makes a database unless it is there. The server must be running.
+    /// Makes a database unless it is there, in which nobody but its owner may fill the disk past
+    /// every table: with temporary ones or large objects. The server must be running.
     pub fn create_database(&self, name: &str) -> Result<()> {
         let exists = self.psql(
             "postgres",
@@ -194,6 +195,7 @@ impl Cluster {
         if exists.trim().is_empty() {
             self.psql("postgres", &format!("create database \"{name}\""))?;
         }
+        self.psql(name, include_str!("cluster/database.sql"))?;
         Ok(())
     }
 

@@ -19,14 +19,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, String>> {
 
 /// Writes a file in one step, so that a reader or a crash never meets half of it.
 pub fn write(path: &Path, comment: &str, entries: &[(String, String)], mode: u32) -> Result<()> {
-    for (name, value) in entries {
-        if value.contains(['\n', '\r', '\0']) {
-            bail!(
-                "{name} has a line end in its value, which {} cannot hold",
-                path.display()
-            );
-        }
-    }
+    require_lines(entries)?;
     let temporary = path.with_extension("new");
     // A leftover would keep its old mode.
     let _ = std::fs::remove_file(&temporary);
@@ -40,6 +33,16 @@ pub fn write(path: &Path, comment: &str, entries: &[(String, String)], mode: u32
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("replacing {}", path.display()))
+}
+
+/// Refuses what no line can hold. To be asked before anything is done with the values.
+pub fn require_lines(entries: &[(String, String)]) -> Result<()> {
+    for (name, value) in entries {
+        if value.contains(['\n', '\r', '\0']) {
+            bail!("{name} has a line end in its value, which the record .devart/env cannot hold");
+        }
+    }
+    Ok(())
 }
 
 fn render(comment: &str, entries: &[(String, String)]) -> String {

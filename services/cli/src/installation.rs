@@ -16,8 +16,10 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Reads the record. An address in the environment does not count: it may belong to another installation.
+    /// Reads the record. An address in the environment does not count: it may belong to another
+    /// installation. Nor does the record of a clone of which this one is a copy.
     pub fn open(layout: &Layout) -> Result<Self> {
+        layout.refuse_state_of_another()?;
         let values = env_file::read(&layout.env_file())?;
         if values.is_empty() {
             bail!("nothing is set up here yet; run `devart up`");

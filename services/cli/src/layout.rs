@@ -208,7 +208,8 @@ impl Layout {
         Ok(())
     }
 
-    fn refuse_state_of_another(&self) -> Result<()> {
+    /// A copied clone must not work on the servers of the original.
+    pub fn refuse_state_of_another(&self) -> Result<()> {
         if let Some(owner) = self.state_of_another() {
             bail!(
                 "{} is the state of the clone in {}, of which this one is a copy; remove {} here, \

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher;
 use clap::ValueEnum;
@@ -12,6 +12,15 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::database;
+
+/// Refuses a password that nobody should have, or that no login would take.
+pub fn require_password(password: &str) -> Result<()> {
+    ensure!(
+        (8..=1_000).contains(&password.chars().count()),
+        "a password must have 8 to 1,000 characters"
+    );
+    Ok(())
+}
 
 /// What a person may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
@@ -146,19 +146,36 @@ impl RabbitMq {
 }
 
 /// Ends the port mapper on our private port, which the node started and which would outlive it. It
-/// refuses while a node is registered.
+/// refuses while a node is registered, and notices some time later that one was ended by force.
 pub fn stop_port_mapper(port: u16) {
-    let _ = Command::new("/usr/bin/epmd")
-        .args(["-port", &port.to_string(), "-kill"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let deadline = Instant::now() + PORT_MAPPER_PATIENCE;
+    while is_open(port) && Instant::now() < deadline {
+        let _ = Command::new("/usr/bin/epmd")
+            .args(["-port", &port.to_string(), "-kill"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
+
+fn is_open(port: u16) -> bool {
+    TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok()
+}
+
+const PORT_MAPPER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An agent has a channel or two; each costs the broker some 20 KB, and whoever has a login could
+/// open 2,047 to a connection.
+const MOST_CHANNELS: u32 = 64;
+/// Of all agents and services together: what so many cost fits into the broker's memory.
+const MOST_CONNECTIONS: u32 = 2_000;
 
 fn configuration(port: u16, password: &str) -> String {
     format!(
         "# Written by `devart up` at each start.\n\
          listeners.tcp.local = 127.0.0.1:{port}\n\
+         channel_max = {MOST_CHANNELS}\n\
          default_user = {USER}\n\
          default_pass = {password}\n\
          default_user_tags.administrator = true\n\
@@ -173,6 +190,10 @@ fn definitions(password: &str) -> String {
     json!({
         "users": [{"name": USER, "password": password, "tags": "administrator"}],
         "vhosts": [{"name": "/"}],
+        "parameters": [{
+            "vhost": "/", "component": "vhost-limits", "name": "limits",
+            "value": {"max-connections": MOST_CONNECTIONS},
+        }],
         "permissions": [
             {"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
         ],

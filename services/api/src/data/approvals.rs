@@ -40,10 +40,15 @@ pub async fn list(
     );
     let mut query = QueryBuilder::<Postgres>::new(columns);
     if let Some(status) = filter.status {
+        // A policy keeps the filter from its index (sql/idempotent/425_approval_lists.sql).
         query
-            .push(" and status = ")
+            .push(" and id = any (array(select f.id from devart.find_approvals(status => ")
             .push_bind(status.as_str())
-            .push("::text::devart.approval_status");
+            .push("::text::devart.approval_status, before => ")
+            .push_bind(filter.cursor)
+            .push(", max_rows => ")
+            .push_bind(limit.rows() as i32)
+            .push(") as f (id)))");
     }
     page(db, query, filter.cursor, limit).await
 }

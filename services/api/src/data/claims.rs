@@ -55,6 +55,13 @@ pub async fn claim(
         .await
 }
 
+/// Whether the calling agent may take more tasks than it has.
+pub async fn has_room(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select devart.room_for_tasks() > 0")
+        .fetch_one(db)
+        .await
+}
+
 /// Takes one particular task, if it is still to be had or was taken under this key.
 pub async fn start(
     db: &mut PgConnection,

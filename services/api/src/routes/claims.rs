@@ -124,12 +124,28 @@ impl Claim<'_> {
                     turn.found_tasks();
                     return Ok(tasks);
                 }
+                Ok(_) => match self.has_room().await? {
+                    true => turn.found_nothing(),
+                    false => turn.could_take_none(),
+                },
                 // Waits out a restart of the database: the room calls again within a second.
                 Err(error) if error.status() != StatusCode::SERVICE_UNAVAILABLE => {
                     return Err(error);
                 }
-                _ => turn.found_nothing(),
+                Err(_) => turn.found_nothing(),
             }
+        }
+    }
+
+    /// Whether the agent may take more tasks than it has. Yes while the database cannot say.
+    async fn has_room(&self) -> ApiResult<bool> {
+        let has_room = async || {
+            let mut transaction = self.session.begin().await?;
+            ApiResult::Ok(data::claims::has_room(&mut transaction).await?)
+        };
+        match has_room().await {
+            Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => Ok(true),
+            known => known,
         }
     }
 

@@ -93,17 +93,29 @@ async fn receive(
     event: &str,
     raw: Option<Vec<u8>>,
 ) -> ApiResult<DeliveryOutcome> {
-    if let Some(raw) = raw {
-        let payload = parse(&raw)?;
-        let received = data::webhooks::receive_github(pool, delivery_id, event, &payload);
-        return Ok(received.await?);
+    let take = async |payload: &Value| {
+        let received = data::webhooks::receive_github(pool, delivery_id, event, payload);
+        received.await.map_err(ApiError::from)
+    };
+    let refused = match raw.as_deref().map(parse) {
+        Some(Ok(payload)) => match take(&payload).await {
+            Err(error) if is_refusal(&error) => error,
+            received => return received,
+        },
+        Some(Err(error)) => error,
+        None => body::too_large(BOUNDS),
+    };
+    // A large push, say, or one with a NUL in a message: right if no task is made of the event
+    // whatever it contains.
+    match take(&json!({})).await {
+        Err(error) if is_refusal(&error) => Err(refused),
+        received => received,
     }
-    // A large push, say: right if no task is made of the event whatever it contains.
-    let received = data::webhooks::receive_github(pool, delivery_id, event, &json!({})).await;
-    received.map_err(|error| match ApiError::from(error) {
-        error if error.status() == StatusCode::UNPROCESSABLE_ENTITY => body::too_large(BOUNDS),
-        error => error,
-    })
+}
+
+/// Whether it is about the content of the delivery.
+fn is_refusal(error: &ApiError) -> bool {
+    [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&error.status())
 }
 
 /// What checks the signature while the body comes in.

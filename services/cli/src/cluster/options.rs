@@ -54,6 +54,7 @@ impl ClusterOptions {
             ("port", port.as_str()),
             ("unix_socket_directories", socket_dir.as_str()),
             ("max_connections", "200"),
+            ("temp_file_limit", "4GB"),
             ("log_line_prefix", "%m [%p] %q%u@%d "),
         ];
         if self.preload && has_extension {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sqlx::Connection;
 
 use crate::installation::Installation;
@@ -48,8 +48,6 @@ fn read_password() -> Result<String> {
         .read_line(&mut line)
         .context("reading the password")?;
     let password = line.trim_end_matches(['\r', '\n']);
-    if password.chars().count() < 8 {
-        bail!("a password must have at least 8 characters");
-    }
+    people::require_password(password)?;
     Ok(password.to_owned())
 }

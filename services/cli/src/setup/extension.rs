@@ -95,9 +95,10 @@ fn stamp_file(postgres: &Postgres) -> Result<PathBuf> {
     Ok(cache_dir()?.join(name))
 }
 
-/// The sources and every installed file: another clone may have installed over ours.
+/// The sources, the version that this command writes, and every installed file: another clone, or
+/// an older command, may have installed over ours.
 fn stamp(sources: &str, postgres: &Postgres) -> Result<String> {
-    let mut stamp = format!("sources {sources}\n");
+    let mut stamp = format!("version {}\nsources {sources}\n", env!("CARGO_PKG_VERSION"));
     for file in installed_files(postgres)? {
         stamp.push_str(&format!("{} {}\n", file.display(), file_sha256(&file)?));
     }

@@ -12,7 +12,7 @@ use crate::ports::Ports;
 use crate::secrets::Secrets;
 use crate::supervisor::parts;
 use crate::supervisor::process::Process;
-use crate::{disk, env_file, supervisor};
+use crate::{disk, env_file, people, supervisor};
 
 /// The servers of an installation, started or found running.
 pub struct Servers {
@@ -42,6 +42,10 @@ impl Servers {
             supervisor::orphans::stop(layout)?;
         }
         let ports = Ports::settle(&layout.ports_file(), &chosen)?;
+        env_file::require_lines(&secrets.entries(&ports)?)?;
+        if chosen.contains_key("ADMIN_PASSWORD") {
+            people::require_password(&secrets.admin.password).context("ADMIN_PASSWORD")?;
+        }
         secrets.before_new_admin().write(layout, &ports)?;
         let configuration = Configuration::of(layout, &ports, &secrets)?;
         let keep = running && !changed && !foreground && configuration.is_in_force();
