@@ -39,7 +39,8 @@ statement!(
 );
 statement!(
     ANY_DUE,
-    "select from devart.holds h where h.status = 'HELD' and h.expires_at <= now() limit 1",
+    "select from devart.holds h
+     where h.status = 'HELD' and not h.dispatched and h.expires_at <= now() limit 1",
     []
 );
 

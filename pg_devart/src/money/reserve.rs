@@ -31,6 +31,8 @@ pub struct Terms<'a> {
     pub ttl_seconds: f64,
     /// Made by a claim, or for one.
     pub follows_lease: bool,
+    /// Whether the call can go out at once. Else nothing was spent when its time is up.
+    pub dispatched: bool,
     pub idempotency_key: Option<&'a str>,
 }
 
@@ -44,10 +46,12 @@ pub struct Terms<'a> {
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
 /// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
 /// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
-/// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
-/// a refusal is not remembered.
-/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
-/// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
+/// it is settled or released. Then what was held counts as spent, since an agent that died after
+/// its call has spent it, and a settlement that comes late corrects it; with `dispatched` false,
+/// until `mark_dispatched`, it is given back. The same `idempotency_key` from the same caller is
+/// answered the same; a refusal is not remembered. Errors: P0002 no such service, 42501 the task is
+/// not the calling agent's, 55P03 not the current lease, 22023 an argument makes no sense, 23505
+/// the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -59,17 +63,23 @@ fn reserve_charge(
     lease_token: default!(Option<Uuid>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Option<Interval>, "'10 minutes'"),
+    dispatched: default!(Option<bool>, "true"),
 ) -> Result<JsonB, ErrorReport> {
     let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
     let service_id = given("service_id", service_id)?;
     let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
+    let dispatched = given("dispatched", dispatched)?;
     let agent = caller::calling_agent()?;
-    let request = json!({
+    let mut request = json!({
         "reserve": service_id.to_string(),
         "cost": cost.to_json(),
         "task_id": answer::id(task_id),
         "ttl_seconds": ttl_seconds,
     });
+    // Only then: requests that were kept before there was a choice are the same request.
+    if !dispatched {
+        request["dispatched"] = false.into();
+    }
     Ok(spi::connect(|session| {
         let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
@@ -86,6 +96,7 @@ fn reserve_charge(
             let terms = Terms {
                 ttl_seconds,
                 follows_lease: false,
+                dispatched,
                 idempotency_key: idempotency_key.as_deref(),
             };
             reserve(&ask, terms)
@@ -139,6 +150,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
                 .map(|prices| JsonB(prices.to_json())),
             ttl_seconds: terms.ttl_seconds,
             follows_lease: terms.follows_lease,
+            dispatched: terms.dispatched,
             idempotency_key: terms.idempotency_key,
         },
     )
@@ -173,6 +185,7 @@ mod devart_private {
         let terms = Terms {
             ttl_seconds: check_ttl(&ttl)?,
             follows_lease: true,
+            dispatched: false,
             idempotency_key: None,
         };
         let payer = Payer {
