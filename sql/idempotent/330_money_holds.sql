@@ -17,6 +17,21 @@ begin
 end
 $$;
 
+-- Locks what an agent has set aside against its other reservations, where the setting
+-- max_held_usd_per_agent limits it. Before budgets. False when somebody else has it and p_patient
+-- is false.
+create or replace function devart_private.lock_holds_of_agent(p_agent_id uuid, p_patient boolean)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if not p_patient then
+        return devart_private.try_lock(hashtextextended('devart holds ' || p_agent_id, 0));
+    end if;
+    perform devart_private.take_lock(hashtextextended('devart holds ' || p_agent_id, 0));
+    return true;
+end
+$$;
+
 -- Locks what admitted these holds: budgets, services and closed windows, each by id. The caller has
 -- locked the holds.
 create or replace function devart_private.lock_scopes_of_holds(p_ids uuid[])

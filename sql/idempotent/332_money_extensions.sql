@@ -81,7 +81,13 @@ create or replace function devart_private.judge_extension(
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_most_held numeric;
 begin
+    v_most_held := devart_private.setting_number('max_held_usd_per_agent');
+    if v_most_held < 1e9 and p_hold.agent_id is not null then
+        perform devart_private.lock_holds_of_agent(p_hold.agent_id, true);
+    end if;
     perform devart_private.lock_budgets(p_hold.budget_ids, true);
     perform devart_private.lock_services(array[p_hold.service_id], true);
     perform w.id from devart.budget_windows w where w.id = any (p_hold.budget_window_ids)
@@ -90,12 +96,14 @@ begin
     from devart_private.tightest_limit_of(p_hold) t;
     select h.code, h.reason into code, reason
     from devart_private.extension_hindrance(p_hold) h;
-    if code is not null or p_more <= greatest(room, 0) and p_hold.amount_usd + p_more < 1e12 then
+    if code is not null then
         return;
     end if;
-    perform devart_private.expire_holds_of(array[p_hold.service_id], p_hold.budget_ids);
-    select t.scope, t.scope_id, t.room into scope, scope_id, room
-    from devart_private.tightest_limit_of(p_hold) t;
+    if p_more > room then
+        perform devart_private.expire_holds_of(array[p_hold.service_id], p_hold.budget_ids);
+        select t.scope, t.scope_id, t.room into scope, scope_id, room
+        from devart_private.tightest_limit_of(p_hold) t;
+    end if;
     if p_hold.amount_usd + p_more >= 1e12 then
         code := 'budget_exceeded';
         reason := 'a hold must be less than a trillion dollars';
@@ -103,6 +111,14 @@ begin
         code := 'budget_exceeded';
         reason := case scope when 'service' then 'budget exceeded'
                   else format('budget of the %s exceeded', scope) end;
+    elsif v_most_held < 1e9 and v_most_held < p_more + (
+        select sum(h.amount_usd) from devart.holds h
+        where h.agent_id = p_hold.agent_id and h.status = 'HELD'
+    ) then
+        code := 'too_much_held';
+        reason := 'the agent has too much set aside already';
+        scope := 'agent';
+        scope_id := p_hold.agent_id;
     end if;
 end
 $$;

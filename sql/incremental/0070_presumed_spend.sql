@@ -16,6 +16,9 @@ update devart.holds h set dispatched = true where h.status = 'HELD' and not h.fo
 drop index devart.holds_expiry_idx;
 create index holds_expiry_idx on devart.holds (dispatched, expires_at) where status = 'HELD';
 
+-- What an agent has set aside.
+create index holds_agent_idx on devart.holds (agent_id) where status = 'HELD';
+
 alter table devart.charges
     -- Of an adjustment: the row that it corrects. Their sum is what that one comes to.
     add column corrects uuid,

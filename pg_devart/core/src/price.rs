@@ -8,7 +8,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Map, Number, Value};
 
 use crate::argument_error::ArgumentError;
-use crate::usd::{TOO_MUCH, USD_SCALE};
+use crate::usd::{TOO_MUCH, USD_SCALE, is_zero};
 
 /// Why usage has no price.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,9 @@ impl From<PriceError> for ArgumentError {
         }
     }
 }
+
+/// The least number above 0.
+const LEAST: Decimal = Decimal::from_parts(1, 0, 0, false, 28);
 
 /// The longest name of a unit, as the table of prices has it.
 const MAX_UNIT_CHARS: usize = 64;
@@ -96,8 +99,8 @@ impl Prices {
         to_json(&self.0)
     }
 
-    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes
-    /// usage free.
+    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never
+    /// makes usage free.
     ///
     /// # Errors
     /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used;
@@ -119,13 +122,13 @@ impl Prices {
                     .0
                     .get(unit)
                     .ok_or_else(|| PriceError::UnknownUnit(unit.clone()))?;
-                let part = price.checked_mul(*quantity).ok_or(PriceError::TooMuch)?;
+                let part = product(*price, *quantity).ok_or(PriceError::TooMuch)?;
                 sum.checked_add(part).ok_or(PriceError::TooMuch)
             })
     }
 
-    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units;
-    /// without, each unit alone. `None` where nothing has a price above zero.
+    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole
+    /// units; without, each unit alone. `None` where nothing has a price above zero.
     pub fn affordable(&self, usage: Option<&Usage>, remaining_usd: Decimal) -> Option<Usage> {
         let remaining_usd = remaining_usd.max(Decimal::ZERO);
         match usage {
@@ -154,6 +157,14 @@ impl Prices {
     }
 }
 
+/// Rounds what is below all digits up: a product of two numbers above 0 is above 0. `None`: too
+/// large.
+fn product(price: Decimal, quantity: Decimal) -> Option<Decimal> {
+    let product = price.checked_mul(quantity)?;
+    let vanished = product.is_zero() && !price.is_zero() && !quantity.is_zero();
+    Some(if vanished { LEAST } else { product })
+}
+
 /// A JSON number with all of its digits.
 pub fn number(decimal: Decimal) -> Value {
     Number::from_str(&decimal.to_string()).map_or(Value::Null, Value::Number)
@@ -179,9 +190,15 @@ fn decimals(json: &Value) -> Option<Result<BTreeMap<String, Decimal>, String>> {
 
 fn decimal(value: &Value) -> Option<Decimal> {
     let text = value.as_number()?.to_string();
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let decimal = Decimal::from_str(&text)
         .or_else(|_| Decimal::from_scientific(&text))
-        .ok()?;
+        .ok()
+        .map(|decimal| match decimal.is_zero() && !is_zero(mantissa) {
+            true if decimal.is_sign_positive() => LEAST,
+            true => -LEAST,
+            false => decimal,
+        })?;
     (decimal >= Decimal::ZERO).then_some(decimal)
 }
 
@@ -231,6 +248,12 @@ mod tests {
             prices().cost(&usage(json!({"input_token": 0}))),
             Ok(Decimal::ZERO)
         );
+        let tiny = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(27));
+        let tinier = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(40));
+        for quantity in [tiny, tinier] {
+            let quantity = serde_json::from_str(&quantity).expect("JSON");
+            assert_eq!(prices().cost(&usage(quantity)), Ok(usd("0.000001")));
+        }
     }
 
     #[test]

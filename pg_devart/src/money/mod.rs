@@ -12,6 +12,7 @@ mod cost;
 mod dispatched;
 mod extend;
 mod gate;
+mod held_limit;
 mod hold;
 mod idempotency;
 mod ledger;

@@ -15,6 +15,7 @@ use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session, statement};
+use crate::settings;
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
@@ -46,12 +47,12 @@ pub struct Terms<'a> {
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
 /// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
 /// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
-/// it is settled or released. Then what was held counts as spent, since an agent that died after
-/// its call has spent it, and a settlement that comes late corrects it; with `dispatched` false,
-/// until `mark_dispatched`, it is given back. The same `idempotency_key` from the same caller is
-/// answered the same; a refusal is not remembered. Errors: P0002 no such service, 42501 the task is
-/// not the calling agent's, 55P03 not the current lease, 22023 an argument makes no sense, 23505
-/// the key was used for another charge.
+/// it is settled or released, at most for the setting max_hold_seconds. Then what was held counts
+/// as spent, since an agent that died after its call has spent it, and a settlement that comes late
+/// corrects it; with `dispatched` false, until `mark_dispatched`, it is given back. The same
+/// `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
+/// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
+/// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 #[allow(clippy::too_many_arguments)]
@@ -93,8 +94,9 @@ fn reserve_charge(
                 with_prices: true,
                 patient: true,
             };
+            let longest = settings::current(session).max_hold_seconds;
             let terms = Terms {
-                ttl_seconds,
+                ttl_seconds: ttl_seconds.min(longest),
                 follows_lease: false,
                 dispatched,
                 idempotency_key: idempotency_key.as_deref(),

@@ -25,7 +25,8 @@ const EXTEND: &str = "
         $1, $2, hold_id => $3, more_usd => $4, usage => $5, ttl_seconds => $6::int,
         idempotency_key => $7)";
 
-const CORRECT: &str = "select devart.correct_charge(charge_id => $1, amount_usd => $2, reason => $3)";
+const CORRECT: &str =
+    "select devart.correct_charge(charge_id => $1, amount_usd => $2, reason => $3)";
 
 const SETTLE: &str = "
     select devart_private.settle_charge_as($1, $2, hold_id => $3, amount_usd => $4, usage => $5)";

@@ -143,20 +143,16 @@ async fn release(HoldId(id): HoldId, change: Change<NoBody>) -> ApiResult<Respon
 /// Correct a charge
 ///
 /// Admins only. Says what a charge of the ledger really came to; the difference becomes an
-/// adjustment in the windows of the charge, and a service that it had suspended is in service again.
+/// adjustment in the windows of the charge, and a service that it had suspended is in service
+/// again.
 #[utoipa::path(
     post, path = "/api/charges/{charge_id}/correct", tag = "services",
     params(("charge_id" = Uuid, Path)), request_body = CorrectionRequest,
     responses((status = 200, body = Correction), Problems),
 )]
-async fn correct(
-    ChargeId(id): ChargeId,
-    change: Change<CorrectionRequest>,
-) -> ApiResult<Response> {
+async fn correct(ChargeId(id): ChargeId, change: Change<CorrectionRequest>) -> ApiResult<Response> {
     change
-        .run(async |db, correction| {
-            Reply::ok(&data::holds::correct(db, id, &correction).await?)
-        })
+        .run(async |db, correction| Reply::ok(&data::holds::correct(db, id, &correction).await?))
         .await
 }
 
