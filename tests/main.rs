@@ -58,6 +58,7 @@ mod lease;
 mod maintenance;
 mod migrate;
 mod money;
+mod money_docs;
 mod money_race;
 mod money_values;
 mod native;

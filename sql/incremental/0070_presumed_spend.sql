@@ -26,8 +26,8 @@ alter table devart.charges
     add column reason text constraint charges_reason_check check (char_length(reason) <= 1000);
 create index charges_corrects_idx on devart.charges (corrects) where corrects is not null;
 comment on column devart.charges.kind is
-    'hold: set aside. settle: spent, out of the hold when there is one (reason presumed: nobody said '
-    'what it cost). release: given back. overage: spent beyond what was still held. adjustment: what '
-    'the row that it corrects differs by from the truth.';
+    'hold: set aside. settle: spent, out of the hold when there is one (reason presumed: nobody '
+    'said what it cost). release: given back. overage: spent beyond what was still held. '
+    'adjustment: what the row that it corrects differs by from the truth.';
 comment on table devart.service_prices is
     'A new price ends the one before it. Admins end and correct them; the audit log tells of each.';
