@@ -113,6 +113,18 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "---+-",
     ),
     (
+        "PUT",
+        "/api/services/{service}/prices/{price}",
+        r#"{"usd_per_unit": 2}"#,
+        "---+-",
+    ),
+    (
+        "POST",
+        "/api/services/{service}/prices/{price}/end",
+        "{}",
+        "---+-",
+    ),
+    (
         "POST",
         "/api/budgets",
         r#"{"scope": "user", "scope_id": "{task}", "budget_usd": 5}"#,
@@ -187,6 +199,11 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', gen_random_uuid(), 5) returning id",
     )
     .await?;
+    let price: Uuid =
+        sqlx::query_scalar("select (devart.set_service_price($1, 'wrongly_priced', 1)).id")
+            .bind(service)
+            .fetch_one(&db.owner)
+            .await?;
     let charge: Uuid = sqlx::query_scalar(
         "insert into devart.charges (service_id, window_id, amount_usd, kind)
          select id, window_id, 0, 'settle' from devart.service_registry where id = $1
@@ -212,6 +229,7 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         ("{budget}", budget.to_string()),
         ("{hold}", hold),
         ("{charge}", charge.to_string()),
+        ("{price}", price.to_string()),
         ("{unique}", format!("named {own}")),
     ])
 }

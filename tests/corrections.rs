@@ -303,3 +303,33 @@ async fn a_price_is_never_rounded_to_nothing() -> Result<()> {
     assert_eq!(sqlstate(&set("0").await), "ok");
     Ok(())
 }
+
+#[tokio::test]
+async fn over_http_admins_mend_prices() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "10").await?;
+    let other = service(&db.owner, "other", "10").await?;
+    let api = Api::start(&db).await?;
+    let http = api.client(db.person("admin").await?);
+    let prices = format!("/api/services/{id}/prices");
+    let wrong =
+        json!({"unit": "request", "usd_per_unit": 2, "effective_from": "2900-01-01T00:00:00Z"});
+    let price = http.post(&prices, wrong).await?.expect(201);
+    let path = format!("{prices}/{}", price["id"].as_str().unwrap_or_default());
+    let right = json!({"usd_per_unit": 0.5, "effective_from": "2020-01-01T00:00:00Z"});
+    let corrected = http.put(&path, right.clone()).await?.expect(200);
+    assert_eq!(amount(&corrected, "usd_per_unit"), usd("0.5"));
+    let held = reserve_with(&db.owner, id, json!({"usage": {"request": 2}})).await?;
+    assert_eq!(amount(&held, "held_usd"), usd("1"));
+    let ended = http
+        .post(&format!("{path}/end"), json!({}))
+        .await?
+        .expect(200);
+    assert!(ended["effective_to"].is_string(), "{ended}");
+    let of_other = path.replace(&id.to_string(), &other.to_string());
+    assert_eq!(http.put(&of_other, right).await?.problem(404), "not_found");
+    let nothing = http.put(&path, json!({})).await?;
+    assert_eq!(nothing.problem(422), "invalid_argument");
+    audit(&db.owner).await;
+    Ok(())
+}

@@ -29,6 +29,8 @@ struct World {
 impl World {
     async fn create() -> Result<Self> {
         let db = Database::create().await?;
+        // Nobody loses a task, and with it its holds, on a slow machine.
+        db.set("lease_seconds", json!(86_400)).await?;
         let mut services: Vec<Uuid> = Vec::new();
         for name in ["last", "second", "first"] {
             let columns = json!({

@@ -437,7 +437,11 @@ async fn what_costs_less_than_a_millionth_is_not_free() -> Result<()> {
             "select devart.create_tasks(jsonb_build_array(jsonb_build_object(
                 'title', 't', 'service_id', $1, 'estimated_cost_usd', $2::text::numeric)))",
         ] {
-            sqlx::query(sql).bind(id).bind(amount).execute(&db.owner).await?;
+            sqlx::query(sql)
+                .bind(id)
+                .bind(amount)
+                .execute(&db.owner)
+                .await?;
             let task = claim_funded(&db.owner, agent.id, 1).await?.remove(0);
             let held = standing(&db.owner, id).await?.held_usd;
             assert_eq!(held, least, "{sql}");

@@ -1,10 +1,10 @@
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
 -- a service carries its own limit, the others are rows of devart.budgets. Whether a window has
--- ended is asked where limits are locked (320_money_scopes.sql).
--- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
--- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
--- So nobody waits in a circle.
+-- ended is asked where limits are locked (320_money_scopes.sql). Lock order of everything that
+-- touches money: task, hold, what an agent holds (only where that is limited), budgets by id,
+-- services by id, closed windows by id. Who needs a lock outside of this order takes it only if it
+-- is free (skip locked). So nobody waits in a circle.
 
 -- The window of the local calendar that contains p_at. Windows follow each other without gaps, also
 -- where a day begins at a time that the clocks skip or have twice. Weeks begin on Monday.

@@ -58,6 +58,7 @@ struct World {
     budgets: Vec<Uuid>,
     holds: Vec<Uuid>,
     charges: Vec<Uuid>,
+    prices: Vec<Uuid>,
     service: Uuid,
     /// Not one of the callers: it may be deactivated, and its key deleted.
     victim: Agent,
@@ -78,6 +79,8 @@ impl World {
         let holds = holds(&db, &agent, service).await?;
         let things = format!(
             "select devart.set_service_price('{service}', 'request', 0.01);
+             select devart.set_service_price('{service}', 'unit_' || n, 1)
+             from generate_series(1, 40) n;
              select devart.charge_service('{service}', 0.01);
              insert into devart.budgets (scope, scope_id, budget_usd)
              select 'user', gen_random_uuid(), 5 from generate_series(1, 20);
@@ -96,6 +99,7 @@ impl World {
             tasks: ids("select id from devart.tasks where status = 'TODO'").await?,
             approvals: ids("select id from devart.approvals").await?,
             budgets: ids("select id from devart.budgets").await?,
+            prices: ids("select id from devart.service_prices where unit <> 'request'").await?,
             charges: ids("select id from devart.charges where kind = 'settle'").await?,
             holds,
             service,
@@ -121,6 +125,7 @@ impl World {
             "id" if path.starts_with("/api/tasks") => one_of(&self.tasks),
             "hold_id" => one_of(&self.holds),
             "charge_id" => one_of(&self.charges),
+            "price_id" => one_of(&self.prices),
             "key" => json!("retry_base_seconds"),
             "key_id" => json!(self.victim.key_id),
             "task_id" => json!(task),

@@ -52,6 +52,7 @@ impl World {
              select devart.create_task('victim ' || n, max_retries => 100)
              from generate_series(1, 20) n;
              select devart.create_task('asking', needs_approval => true);
+             select devart.set_service_price({model}, 'other', 1);
              select devart.charge_service({model}, 1);
              select devart.reserve_charge({model}, 1)",
             model = of_model("id"),
@@ -72,7 +73,7 @@ impl World {
             ),
             (
                 "price_id",
-                one("select id from devart.service_prices").await?,
+                one("select id from devart.service_prices where unit = 'other'").await?,
             ),
         ]);
         let ids = ids.into_iter();

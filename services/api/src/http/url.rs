@@ -16,6 +16,9 @@ pub struct HoldId(pub Uuid);
 /// The `{charge_id}` of a path.
 pub struct ChargeId(pub Uuid);
 
+/// The `{price_id}` of a path.
+pub struct PriceId(pub Uuid);
+
 /// The `{key}` or `{key_id}` of a path.
 pub struct Key(pub String);
 
@@ -44,6 +47,14 @@ impl<S: Send + Sync> FromRequestParts<S> for ChargeId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         named_id(parts, state, "charge_id").await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PriceId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        named_id(parts, state, "price_id").await.map(Self)
     }
 }
 
