@@ -62,10 +62,19 @@ pub fn current(session: &Session) -> Rc<Settings> {
             base_seconds: number(session, "retry_base_seconds"),
             max_seconds: number(session, "retry_max_seconds"),
         },
-        max_hold_seconds: number(session, "max_hold_seconds"),
+        max_hold_seconds: number_or(session, "max_hold_seconds", LONGEST_SECONDS),
         max_held_usd: max_held_usd(session),
         task_messages: topics(session).contains("rabbitmq.task"),
     })
+}
+
+/// A setting that a database does not know whose last `devart migrate` was an older one's.
+fn number_or(session: &Session, key: &str, unknown: f64) -> f64 {
+    let is_set = SETTINGS.any(session, &[Key::equals(key)]);
+    match is_set || default_of::<RawJsonb>(session, key, c"value").is_some() {
+        true => number(session, key),
+        false => unknown,
+    }
 }
 
 fn number(session: &Session, key: &str) -> f64 {
@@ -81,7 +90,7 @@ fn number(session: &Session, key: &str) -> f64 {
 
 /// The most that can be set means that there is no limit.
 fn max_held_usd(session: &Session) -> Option<Decimal> {
-    let amount = number(session, "max_held_usd_per_agent");
+    let amount = number_or(session, "max_held_usd_per_agent", LONGEST_SECONDS);
     (amount < LONGEST_SECONDS).then(|| Decimal::try_from(amount).ok())?
 }
 

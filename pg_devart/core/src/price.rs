@@ -8,7 +8,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Map, Number, Value};
 
 use crate::argument_error::ArgumentError;
-use crate::usd::{TOO_MUCH, USD_SCALE, is_zero};
+use crate::usd::{LEAST, TOO_MUCH, USD_SCALE, unless_vanished};
 
 /// Why usage has no price.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +49,6 @@ impl From<PriceError> for ArgumentError {
         }
     }
 }
-
-/// The least number above 0.
-const LEAST: Decimal = Decimal::from_parts(1, 0, 0, false, 28);
 
 /// The longest name of a unit, as the table of prices has it.
 const MAX_UNIT_CHARS: usize = 64;
@@ -190,15 +187,10 @@ fn decimals(json: &Value) -> Option<Result<BTreeMap<String, Decimal>, String>> {
 
 fn decimal(value: &Value) -> Option<Decimal> {
     let text = value.as_number()?.to_string();
-    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let decimal = Decimal::from_str(&text)
         .or_else(|_| Decimal::from_scientific(&text))
-        .ok()
-        .map(|decimal| match decimal.is_zero() && !is_zero(mantissa) {
-            true if decimal.is_sign_positive() => LEAST,
-            true => -LEAST,
-            false => decimal,
-        })?;
+        .ok()?;
+    let decimal = unless_vanished(decimal, &text);
     (decimal >= Decimal::ZERO).then_some(decimal)
 }
 
@@ -269,7 +261,9 @@ mod tests {
     fn usage_that_makes_no_sense_is_named() {
         assert_eq!(Usage::from_json(&json!([1])), Err(PriceError::NotUsage));
         assert_eq!(Usage::from_json(&json!({})), Err(PriceError::NotUsage));
-        for quantity in [json!(-1), json!("1"), json!(null)] {
+        let tiny = format!("-0.{}1", "0".repeat(40));
+        let tiny: Value = serde_json::from_str(&tiny).expect("JSON");
+        for quantity in [json!(-1), tiny, json!("1"), json!(null)] {
             let refused = Usage::from_json(&json!({"request": quantity}));
             assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
         }

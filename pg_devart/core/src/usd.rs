@@ -21,22 +21,39 @@ pub fn argument(name: &'static str, text: &str) -> Result<Decimal, ArgumentError
     let refuse = |problem: &'static str| ArgumentError::new(name, problem);
     let amount =
         Decimal::from_str(text).map_err(|_| refuse("must be a number with at most 28 digits"))?;
+    let amount = unless_vanished(amount, text);
     if amount < Decimal::ZERO {
         return Err(refuse("must not be negative"));
     }
-    let rounded = match amount.is_zero() && !is_zero(text) {
-        true => Decimal::new(1, USD_SCALE),
-        false => amount.round_dp_with_strategy(USD_SCALE, RoundingStrategy::AwayFromZero),
-    };
+    let rounded = amount
+        .abs()
+        .round_dp_with_strategy(USD_SCALE, RoundingStrategy::AwayFromZero);
     if rounded >= TOO_MUCH {
         return Err(refuse("must be less than a trillion"));
     }
     Ok(rounded)
 }
 
+/// The least number above 0.
+pub(crate) const LEAST: Decimal = Decimal::from_parts(1, 0, 0, false, 28);
+
+/// What was read from `text`, which may have an exponent; and where it is 0 only because it was
+/// read, having more decimals than a [`Decimal`] can have, the least number that is not.
+pub fn unless_vanished(number: Decimal, text: &str) -> Decimal {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    match (
+        number.is_zero() && !is_zero(mantissa),
+        text.starts_with('-'),
+    ) {
+        (false, _) => number,
+        (true, false) => LEAST,
+        (true, true) => -LEAST,
+    }
+}
+
 /// Whether a number, written without an exponent, is 0: a [`Decimal`] of more than 28 decimals also
 /// is when the number is not.
-pub(crate) fn is_zero(text: &str) -> bool {
+fn is_zero(text: &str) -> bool {
     !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
 }
 
@@ -78,7 +95,11 @@ mod tests {
 
     #[test]
     fn what_is_negative_or_no_number_is_refused() {
-        assert_eq!(read("-0.000001"), Err("must not be negative".to_owned()));
+        for negative in ["-0.000001", &format!("-0.{}1", "0".repeat(40))] {
+            let refused = Err("must not be negative".to_owned());
+            assert_eq!(read(negative), refused, "{negative}");
+        }
+        assert_eq!(read("-0"), Ok("0".to_owned()));
         for no_number in ["NaN", "Infinity", "", "1e400", "one"] {
             let refused = Err("must be a number with at most 28 digits".to_owned());
             assert_eq!(read(no_number), refused, "{no_number:?}");
