@@ -266,10 +266,9 @@ async fn an_agent_blocks_no_service_with_what_it_holds() -> Result<()> {
         (&json!("too_much_held"), &json!("agent"))
     );
     assert_eq!(amount(&refused, "remaining_usd"), usd("2"));
-    assert_eq!(
-        extend(&mut session, hold, "3").await?["code"],
-        "too_much_held"
-    );
+    let refused = extend(&mut session, hold, "3").await?;
+    assert_eq!(refused["code"], "too_much_held");
+    assert_eq!(amount(&refused, "remaining_usd"), usd("2"));
     let more = extend(&mut session, hold, "2").await?;
     assert_eq!(amount(&more, "held_usd"), usd("5"));
     let task = costly_task(&db.owner, "t", id, "1").await?;

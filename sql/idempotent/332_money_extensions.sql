@@ -83,6 +83,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_most_held numeric;
+    v_has_closed boolean;
+    v_may_hold numeric;
 begin
     v_most_held := devart_private.setting_number('max_held_usd_per_agent');
     if v_most_held < 1e9 and p_hold.agent_id is not null then
@@ -92,6 +94,7 @@ begin
     perform devart_private.lock_services(array[p_hold.service_id], true);
     perform w.id from devart.budget_windows w where w.id = any (p_hold.budget_window_ids)
     order by w.id for no key update;
+    v_has_closed := found;
     select t.scope, t.scope_id, t.room into scope, scope_id, room
     from devart_private.tightest_limit_of(p_hold) t;
     select h.code, h.reason into code, reason
@@ -99,7 +102,9 @@ begin
     if code is not null then
         return;
     end if;
-    if p_more > room then
+    -- Who has closed windows locked takes no others: those of the holds that would be given back.
+    -- So that is left to maintain() then.
+    if p_more > room and not v_has_closed then
         perform devart_private.expire_holds_of(array[p_hold.service_id], p_hold.budget_ids);
         select t.scope, t.scope_id, t.room into scope, scope_id, room
         from devart_private.tightest_limit_of(p_hold) t;
@@ -111,14 +116,17 @@ begin
         code := 'budget_exceeded';
         reason := case scope when 'service' then 'budget exceeded'
                   else format('budget of the %s exceeded', scope) end;
-    elsif v_most_held < 1e9 and v_most_held < p_more + (
-        select sum(h.amount_usd) from devart.holds h
-        where h.agent_id = p_hold.agent_id and h.status = 'HELD'
-    ) then
-        code := 'too_much_held';
-        reason := 'the agent has too much set aside already';
-        scope := 'agent';
-        scope_id := p_hold.agent_id;
+    elsif v_most_held < 1e9 then
+        v_may_hold := v_most_held - (
+            select sum(h.amount_usd) from devart.holds h
+            where h.agent_id = p_hold.agent_id and h.status = 'HELD');
+        if p_more > v_may_hold then
+            code := 'too_much_held';
+            reason := 'the agent has too much set aside already';
+            scope := 'agent';
+            scope_id := p_hold.agent_id;
+            room := v_may_hold;
+        end if;
     end if;
 end
 $$;
