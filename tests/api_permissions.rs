@@ -81,6 +81,19 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "----+",
     ),
     ("POST", "/api/charges/{hold}/release", "{}", "--+++"),
+    ("POST", "/api/charges/{hold}/dispatched", "{}", "----+"),
+    (
+        "POST",
+        "/api/charges/{hold}/extend",
+        r#"{"more_usd": 0.1}"#,
+        "----+",
+    ),
+    (
+        "POST",
+        "/api/charges/{charge}/correct",
+        r#"{"amount_usd": 0.1, "reason": "r"}"#,
+        "---+-",
+    ),
     (
         "POST",
         "/api/services/{service}/increase-budget",
@@ -97,6 +110,18 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "POST",
         "/api/services/{service}/prices",
         r#"{"unit": "second", "usd_per_unit": 1}"#,
+        "---+-",
+    ),
+    (
+        "PUT",
+        "/api/services/{service}/prices/{price}",
+        r#"{"usd_per_unit": 2}"#,
+        "---+-",
+    ),
+    (
+        "POST",
+        "/api/services/{service}/prices/{price}/end",
+        "{}",
         "---+-",
     ),
     (
@@ -174,6 +199,19 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', gen_random_uuid(), 5) returning id",
     )
     .await?;
+    let price: Uuid =
+        sqlx::query_scalar("select (devart.set_service_price($1, 'wrongly_priced', 1)).id")
+            .bind(service)
+            .fetch_one(&db.owner)
+            .await?;
+    let charge: Uuid = sqlx::query_scalar(
+        "insert into devart.charges (service_id, window_id, amount_usd, kind)
+         select id, window_id, 0, 'settle' from devart.service_registry where id = $1
+         returning id",
+    )
+    .bind(service)
+    .fetch_one(&db.owner)
+    .await?;
     let mut session = db.session_as(Caller::Agent(agent_id)).await?;
     let hold: String = sqlx::query_scalar("select devart.reserve_charge($1, 1) ->> 'hold_id'")
         .bind(service)
@@ -190,6 +228,8 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         ("{service}", service.to_string()),
         ("{budget}", budget.to_string()),
         ("{hold}", hold),
+        ("{charge}", charge.to_string()),
+        ("{price}", price.to_string()),
         ("{unique}", format!("named {own}")),
     ])
 }

@@ -77,7 +77,10 @@ grant execute on function
     devart.increase_budget(uuid, numeric, numeric),
     devart.set_service_price(uuid, text, numeric, timestamptz),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
-    devart.delete_budget(uuid), devart.release_charge(uuid)
+    devart.delete_budget(uuid), devart.release_charge(uuid),
+    devart.correct_charge(uuid, numeric, text),
+    devart.end_service_price(uuid, timestamptz),
+    devart.correct_service_price(uuid, numeric, timestamptz)
     to authenticated;
 
 -- Agents
@@ -95,10 +98,12 @@ grant execute on function
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
-    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval, boolean),
+    devart.mark_dispatched(uuid, uuid),
+    devart.extend_charge(uuid, numeric, jsonb, int, text),
     devart.settle_charge(uuid, numeric, jsonb),
     devart.release_charge(uuid),
-    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval, boolean)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role
@@ -117,7 +122,8 @@ grant execute on function
     devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
-    devart_private.release_charge_as
+    devart_private.release_charge_as, devart_private.mark_dispatched_as,
+    devart_private.extend_charge_as
     to authenticator;
 
 -- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.

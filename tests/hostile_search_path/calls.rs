@@ -86,7 +86,18 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart.reserve_charge('{service}', 1, null, '{message}') h"),
     ("devart_agent", "select devart.release_charge((h ->> 'hold_id')::uuid)
         from devart.reserve_charge('{service}', null, '{\"request\": 10}', idempotency_key => 'once') h"),
+    ("devart_agent", "select devart.mark_dispatched((h ->> 'hold_id')::uuid),
+            devart.extend_charge((h ->> 'hold_id')::uuid, 1, ttl_seconds => 60, idempotency_key => 'more'),
+            devart.settle_charge((h ->> 'hold_id')::uuid, 0.25)
+        from devart.reserve_charge('{service}', 1, dispatched => false) h"),
     ("devart_agent", "select devart.dispatch_task('{service}', 1)"),
+    ("authenticated", "select devart.correct_charge(c.id, 0.5, 'wrong') from devart.charges c
+        where c.kind = 'settle' and c.amount_usd = 0.25"),
+    ("authenticated", "select devart.set_service_price('{substitute}', 'request', 0.01)"),
+    ("authenticated", "select devart.correct_service_price(p.id, 0.02) from devart.service_prices p
+        where p.service_id = '{substitute}'"),
+    ("authenticated", "select devart.end_service_price(p.id) from devart.service_prices p
+        where p.service_id = '{substitute}'"),
     ("devart_agent", "select devart.charge_service('{service}', 95)"),
     ("devart_agent", "select devart.charge_service('{service}', 1000)"),
     ("authenticated", "select devart.increase_budget('{service}', 100)"),

@@ -147,6 +147,10 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.release_charge('{hold}')", "--+++"),
     ("select devart.settle_charge('{others_hold}', 1)", "-----"),
     ("select devart.release_charge('{others_hold}')", "--++-"),
+    ("select devart.mark_dispatched('{hold}')", "----+"),
+    ("select devart.extend_charge('{hold}', 1)", "----+"),
+    ("select devart.mark_dispatched('{others_hold}')", "-----"),
+    ("select devart.extend_charge('{others_hold}', 1)", "-----"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -185,6 +189,18 @@ pub const MAY: &[(&str, &str)] = &[
         "---+-",
     ),
     ("select devart.delete_budget('{budget}')", "---+-"),
+    (
+        "select devart.correct_charge((select id from devart.charges where kind = 'settle' limit 1), 1, 'wrong')",
+        "---+-",
+    ),
+    (
+        "select devart.correct_service_price((select id from devart.service_prices limit 1), 2)",
+        "---+-",
+    ),
+    (
+        "select devart.end_service_price((select id from devart.service_prices limit 1))",
+        "---+-",
+    ),
     ("delete from devart.service_prices", "-----"),
     (
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 1)",

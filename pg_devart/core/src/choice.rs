@@ -16,6 +16,8 @@ pub enum Reason {
     /// The budget of an agent, task, run or user.
     BudgetOfScopeExceeded(BudgetScope),
     PriceUnknown(String),
+    /// By the setting that limits what an agent may have set aside at once.
+    TooMuchHeld,
 }
 
 impl Reason {
@@ -26,6 +28,7 @@ impl Reason {
             Reason::Disabled => "service_disabled",
             Reason::BudgetExceeded | Reason::BudgetOfScopeExceeded(_) => "budget_exceeded",
             Reason::PriceUnknown(_) => "price_unknown",
+            Reason::TooMuchHeld => "too_much_held",
         }
     }
 
@@ -39,6 +42,7 @@ impl Reason {
             Reason::PriceUnknown(unit) => {
                 format!("price unknown: the service has no price for unit {unit}")
             }
+            Reason::TooMuchHeld => "the agent has too much set aside already".to_owned(),
         }
     }
 
@@ -150,7 +154,8 @@ impl<Id: Copy> Look<'_, Id> {
         if self.candidate.is_disabled() {
             return Err(Reason::Disabled);
         }
-        if self.candidate.is_suspended() {
+        // What is free stays free at a spent limit.
+        if self.candidate.is_suspended() && !amount.is_zero() {
             return Err(Reason::Suspended);
         }
         if self

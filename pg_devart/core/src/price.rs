@@ -8,7 +8,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Map, Number, Value};
 
 use crate::argument_error::ArgumentError;
-use crate::usd::{TOO_MUCH, USD_SCALE};
+use crate::usd::{LEAST, TOO_MUCH, USD_SCALE, unless_vanished};
 
 /// Why usage has no price.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Prices {
         to_json(&self.0)
     }
 
-    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes
-    /// usage free.
+    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never
+    /// makes usage free.
     ///
     /// # Errors
     /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used;
@@ -119,13 +119,13 @@ impl Prices {
                     .0
                     .get(unit)
                     .ok_or_else(|| PriceError::UnknownUnit(unit.clone()))?;
-                let part = price.checked_mul(*quantity).ok_or(PriceError::TooMuch)?;
+                let part = product(*price, *quantity).ok_or(PriceError::TooMuch)?;
                 sum.checked_add(part).ok_or(PriceError::TooMuch)
             })
     }
 
-    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units;
-    /// without, each unit alone. `None` where nothing has a price above zero.
+    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole
+    /// units; without, each unit alone. `None` where nothing has a price above zero.
     pub fn affordable(&self, usage: Option<&Usage>, remaining_usd: Decimal) -> Option<Usage> {
         let remaining_usd = remaining_usd.max(Decimal::ZERO);
         match usage {
@@ -152,6 +152,14 @@ impl Prices {
             .collect();
         (!units.is_empty()).then_some(Usage(units))
     }
+}
+
+/// Rounds what is below all digits up: a product of two numbers above 0 is above 0. `None`: too
+/// large.
+fn product(price: Decimal, quantity: Decimal) -> Option<Decimal> {
+    let product = price.checked_mul(quantity)?;
+    let vanished = product.is_zero() && !price.is_zero() && !quantity.is_zero();
+    Some(if vanished { LEAST } else { product })
 }
 
 /// A JSON number with all of its digits.
@@ -182,6 +190,7 @@ fn decimal(value: &Value) -> Option<Decimal> {
     let decimal = Decimal::from_str(&text)
         .or_else(|_| Decimal::from_scientific(&text))
         .ok()?;
+    let decimal = unless_vanished(decimal, &text);
     (decimal >= Decimal::ZERO).then_some(decimal)
 }
 
@@ -231,6 +240,12 @@ mod tests {
             prices().cost(&usage(json!({"input_token": 0}))),
             Ok(Decimal::ZERO)
         );
+        let tiny = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(27));
+        let tinier = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(40));
+        for quantity in [tiny, tinier] {
+            let quantity = serde_json::from_str(&quantity).expect("JSON");
+            assert_eq!(prices().cost(&usage(quantity)), Ok(usd("0.000001")));
+        }
     }
 
     #[test]
@@ -246,7 +261,9 @@ mod tests {
     fn usage_that_makes_no_sense_is_named() {
         assert_eq!(Usage::from_json(&json!([1])), Err(PriceError::NotUsage));
         assert_eq!(Usage::from_json(&json!({})), Err(PriceError::NotUsage));
-        for quantity in [json!(-1), json!("1"), json!(null)] {
+        let tiny = format!("-0.{}1", "0".repeat(40));
+        let tiny: Value = serde_json::from_str(&tiny).expect("JSON");
+        for quantity in [json!(-1), tiny, json!("1"), json!(null)] {
             let refused = Usage::from_json(&json!({"request": quantity}));
             assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
         }

@@ -27,7 +27,8 @@ fn reason(reason: Option<&Reason>) -> Value {
     reason.map_or(Value::Null, |reason| Value::String(reason.text()))
 }
 
-fn moment(at: TimestampWithTimeZone) -> Value {
+/// A moment, as RFC 3339 has it.
+pub fn moment(at: TimestampWithTimeZone) -> Value {
     Value::String(at.to_iso_string())
 }
 

@@ -99,6 +99,7 @@ fn record(session: &Session, admission: &Admission, payer: &Payer, key: Option<&
             usage: None,
             hold_id: None,
             idempotency_key: key,
+            correction: None,
         },
     );
 }

@@ -107,8 +107,8 @@ impl CostlyTask<'_> {
         })
     }
 
-    /// A new hold; or the refusal, after which none of its locks may be left; or nothing when a lock
-    /// could not be had at once.
+    /// A new hold; or the refusal, after which none of its locks may be left; or nothing when a
+    /// lock could not be had at once.
     fn hold(
         &self,
         session: &Session,
@@ -135,6 +135,7 @@ impl CostlyTask<'_> {
                 let terms = Terms {
                     ttl_seconds: TTL_SECONDS,
                     follows_lease: true,
+                    dispatched: false,
                     idempotency_key: None,
                 };
                 Ok(reserve::hold(&ask, &admission, terms).0)

@@ -18,8 +18,9 @@ use devart_core::price::Prices;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
-use super::budgets::Budgets;
+use super::budgets::{Budgets, HeldLimit};
 use super::candidate::{self, Candidate};
+use super::held_limit;
 use super::payer::Payer;
 use super::prices;
 use super::take::{self, Deltas, Taken};
@@ -39,7 +40,8 @@ statement!(
 );
 statement!(
     ANY_DUE,
-    "select from devart.holds h where h.status = 'HELD' and h.expires_at <= now() limit 1",
+    "select from devart.holds h
+     where h.status = 'HELD' and not h.dispatched and h.expires_at <= now() limit 1",
     []
 );
 
@@ -104,12 +106,17 @@ impl Ask<'_> {
     /// # Errors
     /// [`Error::NotFound`] for no such service.
     pub fn decide(&self) -> Result<Verdict, Error> {
-        if let Some(admission) = self.take_at_once() {
+        let limits_held = self.purpose == Purpose::Hold && held_limit::is_set(self.session);
+        if !limits_held && let Some(admission) = self.take_at_once() {
             return Ok(Verdict::Admitted(admission));
         }
-        let Some(budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
+        if limits_held && !held_limit::lock(self.session, self.payer.agent_id, self.patient) {
+            return Ok(Verdict::Busy);
+        }
+        let Some(mut budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
             return Ok(Verdict::Busy);
         };
+        budgets.held = self.held_limit();
         let candidates = candidate::chain(self.session, self.service_id)?;
         match self.choose(&candidates, &budgets) {
             Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
@@ -118,7 +125,7 @@ impl Ask<'_> {
                 }
             }
             Choice::Refuse(refusal) if !self.may_change(&candidates) => {
-                return Ok(refused(refusal, &candidates));
+                return Ok(refused(refusal, &candidates, &budgets));
             }
             _ => (),
         }
@@ -178,12 +185,13 @@ impl Ask<'_> {
                     .len()
             });
         }
-        let (candidates, budgets) = (
-            candidate::chain(self.session, self.service_id)?,
-            budgets.again(self.session),
-        );
+        let candidates = candidate::chain(self.session, self.service_id)?;
+        let budgets = Budgets {
+            held: self.held_limit(),
+            ..budgets.again(self.session)
+        };
         Ok(match self.choose(&candidates, &budgets) {
-            Choice::Refuse(refusal) => refused(refusal, &candidates),
+            Choice::Refuse(refusal) => refused(refusal, &candidates, &budgets),
             Choice::Bill(offer) => {
                 let service_id = candidates[offer.index].id;
                 let deltas = self.deltas(offer.amount);
@@ -195,7 +203,15 @@ impl Ask<'_> {
 
     fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
         let prices_of = |service_id| self.prices_of(service_id);
-        choice::choose(candidates, self.cost, &budgets.limits, &prices_of)
+        choice::choose(candidates, self.cost, &budgets.all(), &prices_of)
+    }
+
+    /// What the agent may have set aside at once, when that is limited and this is for a hold.
+    fn held_limit(&self) -> Option<HeldLimit> {
+        match self.purpose {
+            Purpose::Hold => held_limit::of(self.session, self.payer.agent_id),
+            Purpose::Spend => None,
+        }
     }
 
     fn prices_of(&self, service_id: Uuid) -> Option<Prices> {
@@ -243,7 +259,7 @@ impl Ask<'_> {
             delegated_from: (service_id != self.service_id).then_some(self.service_id),
             reason: offer.instead_because,
             spent: taken.spent,
-            remaining: remaining(taken.room, &budgets.limits),
+            remaining: remaining(taken.room, &budgets.all()),
             suspended: taken.suspended,
             prices: offer.prices,
             budgets,
@@ -251,7 +267,11 @@ impl Ask<'_> {
     }
 }
 
-fn refused(refusal: Refusal, candidates: &[Candidate]) -> Verdict {
+fn refused(mut refusal: Refusal, candidates: &[Candidate], budgets: &Budgets) -> Verdict {
+    let held = budgets.held.as_ref().map(|held| held.id);
+    if held.is_some() && refusal.budget_id == held {
+        refusal.reason = Reason::TooMuchHeld;
+    }
     Verdict::Refused(Refused {
         refusal,
         asked: candidates[0].clone(),

@@ -15,6 +15,7 @@ use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session, statement};
+use crate::settings;
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
@@ -31,6 +32,8 @@ pub struct Terms<'a> {
     pub ttl_seconds: f64,
     /// Made by a claim, or for one.
     pub follows_lease: bool,
+    /// Whether the call can go out at once. Else nothing was spent when its time is up.
+    pub dispatched: bool,
     pub idempotency_key: Option<&'a str>,
 }
 
@@ -44,8 +47,10 @@ pub struct Terms<'a> {
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
 /// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
 /// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
-/// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
-/// a refusal is not remembered.
+/// it is settled or released, at most for the setting max_hold_seconds. Then what was held counts
+/// as spent, since an agent that died after its call has spent it, and a settlement that comes late
+/// corrects it; with `dispatched` false, until `mark_dispatched`, it is given back. The same
+/// `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
 /// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
 /// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -59,17 +64,23 @@ fn reserve_charge(
     lease_token: default!(Option<Uuid>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Option<Interval>, "'10 minutes'"),
+    dispatched: default!(Option<bool>, "true"),
 ) -> Result<JsonB, ErrorReport> {
     let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
     let service_id = given("service_id", service_id)?;
     let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
+    let dispatched = given("dispatched", dispatched)?;
     let agent = caller::calling_agent()?;
-    let request = json!({
+    let mut request = json!({
         "reserve": service_id.to_string(),
         "cost": cost.to_json(),
         "task_id": answer::id(task_id),
         "ttl_seconds": ttl_seconds,
     });
+    // Only then: requests that were kept before there was a choice are the same request.
+    if !dispatched {
+        request["dispatched"] = false.into();
+    }
     Ok(spi::connect(|session| {
         let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
@@ -83,9 +94,11 @@ fn reserve_charge(
                 with_prices: true,
                 patient: true,
             };
+            let longest = settings::current(session).max_hold_seconds;
             let terms = Terms {
-                ttl_seconds,
+                ttl_seconds: ttl_seconds.min(longest),
                 follows_lease: false,
+                dispatched,
                 idempotency_key: idempotency_key.as_deref(),
             };
             reserve(&ask, terms)
@@ -139,6 +152,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
                 .map(|prices| JsonB(prices.to_json())),
             ttl_seconds: terms.ttl_seconds,
             follows_lease: terms.follows_lease,
+            dispatched: terms.dispatched,
             idempotency_key: terms.idempotency_key,
         },
     )
@@ -173,6 +187,7 @@ mod devart_private {
         let terms = Terms {
             ttl_seconds: check_ttl(&ttl)?,
             follows_lease: true,
+            dispatched: false,
             idempotency_key: None,
         };
         let payer = Payer {

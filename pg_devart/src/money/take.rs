@@ -53,7 +53,7 @@ impl Taken {
             window_id: columns.required(),
             spent: usd::required(columns),
             room: usd::optional(columns),
-            suspended: false,
+            suspended: columns.required(),
         }
     }
 }
@@ -96,7 +96,7 @@ pub fn for_sure(session: &Session, service_id: Uuid, deltas: Deltas) -> Taken {
         let mut columns = RowReader::of(&row);
         (Taken::read(&mut columns), columns.required())
     });
-    let suspended = is_reached && reached(session, service_id);
+    let suspended = taken.suspended || is_reached && reached(session, service_id);
     Taken { suspended, ..taken }
 }
 

@@ -4,7 +4,7 @@
 update devart.service_registry s
 set spent_usd = s.spent_usd + $2, held_usd = s.held_usd + $3
 where s.id = $1
-  and s.status = 'ACTIVE'
+  and (s.status = 'ACTIVE' or s.status = 'SUSPENDED' and $2 + $3 = 0)
   and s.window_end > clock_timestamp()
   and (s.next_alert_usd is null or s.spent_usd + $2 < s.next_alert_usd)
   and (
@@ -20,4 +20,5 @@ where s.id = $1
   ))
 returning
     s.window_id, s.spent_usd,
-    case when s.hard_limit then s.budget_usd - s.spent_usd - s.held_usd end
+    case when s.hard_limit then s.budget_usd - s.spent_usd - s.held_usd end,
+    s.status = 'SUSPENDED'

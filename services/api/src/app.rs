@@ -44,6 +44,7 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::agents::router())
         .merge(routes::services::router())
         .merge(routes::holds::router())
+        .merge(routes::prices::router())
         .merge(routes::budgets::router())
         .merge(routes::settings::router())
         .merge(routes::approvals::router())
@@ -129,8 +130,13 @@ mod tests {
             ("/api/services/{id}/charges", "post"),
             ("/api/services/{id}/increase-budget", "post"),
             ("/api/services/{id}/prices", "get post"),
+            ("/api/services/{id}/prices/{price_id}", "put"),
+            ("/api/services/{id}/prices/{price_id}/end", "post"),
             ("/api/tasks/dispatch", "post"),
+            ("/api/charges/{hold_id}/dispatched", "post"),
+            ("/api/charges/{hold_id}/extend", "post"),
             ("/api/charges/{hold_id}/settle", "post"),
+            ("/api/charges/{charge_id}/correct", "post"),
             ("/api/charges/{hold_id}/release", "post"),
             ("/api/budgets", "get post"),
             ("/api/budgets/{id}", "put delete"),

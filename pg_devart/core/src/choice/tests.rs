@@ -190,3 +190,14 @@ fn what_is_free_is_billed_to_an_overdrawn_limit() {
         &|_| None,
     ));
 }
+
+#[test]
+fn what_is_free_is_billed_to_a_service_whose_limit_is_spent() {
+    let suspended = with_status("first", ServiceState::Suspended);
+    let chain = [suspended, service("substitute", 10)];
+    let offer = billed(choose(&chain, &dollars(0), &[], &|_| None));
+    assert_eq!((offer.index, offer.amount), (0, Decimal::ZERO));
+    let disabled = [with_status("first", ServiceState::Disabled)];
+    let refusal = refused(choose(&disabled, &dollars(0), &[], &|_| None));
+    assert_eq!(refusal.reason, Reason::Disabled);
+}

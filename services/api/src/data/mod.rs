@@ -10,6 +10,7 @@ pub mod holds;
 pub mod idempotency;
 pub mod identity;
 pub mod page;
+pub mod prices;
 pub mod services;
 pub mod settings;
 pub mod tasks;

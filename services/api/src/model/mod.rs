@@ -9,6 +9,7 @@ pub mod claim;
 pub mod delivery;
 pub mod history;
 pub mod hold;
+pub mod price;
 pub mod scalar;
 pub mod service;
 pub mod session;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use devart_core::moment;
+use devart_core::usd::unless_vanished;
 use rust_decimal::Decimal;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,7 +28,14 @@ impl Serialize for Usd {
 
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        rust_decimal::serde::arbitrary_precision::deserialize(deserializer).map(Self)
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let usd = rust_decimal::serde::arbitrary_precision::deserialize(&value)
+            .map_err(D::Error::custom)?;
+        // What costs something is not free, however little it is.
+        Ok(match value.as_number() {
+            Some(number) => Self(unless_vanished(usd, &number.to_string())),
+            None => Self(usd),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod health;
 pub mod holds;
 pub mod me;
+pub mod prices;
 pub mod services;
 pub mod settings;
 pub mod tasks;
