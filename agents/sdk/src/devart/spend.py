@@ -145,7 +145,7 @@ class Spend:
         `settle` counts all the same.
 
         Returns:
-            Whether money was given back; False when it was settled before, or its time was up.
+            Whether money was given back; False when it was settled or released before.
 
         Raises:
             RuntimeError: the block has not begun.
@@ -153,9 +153,9 @@ class Spend:
         hold_id = self._held_hold()
         self._unspent = True
         with self._ending:
-            released = self._money.release(hold_id)
+            given_back = self._given_back(hold_id)
             self._ended = True
-        return released
+        return given_back
 
     async def release_async(self) -> bool:
         """Do as `release`, without blocking the event loop."""
@@ -307,9 +307,18 @@ class Spend:
             else:
                 self._settle_at_last(self.hold_id)
 
+    def _given_back(self, hold_id: str) -> bool:
+        if self._money.release(hold_id):
+            return True
+        # Its time may be up, and what it held counts as spent by now.
+        try:
+            return self._money.settle(hold_id, 0).presumed
+        except Conflict:
+            return False
+
     def _give_back(self, hold_id: str) -> None:
         try:
-            self._money.release(hold_id)
+            self._given_back(hold_id)
         except DevartError as error:
             _log.warning(
                 "hold %s was not given back, although nothing was spent: release it by hand, or "

@@ -78,7 +78,7 @@ class Entry:
 
     def _reserve(self, *, ask: bool) -> Hold:
         """Set money aside. A key that was used answers with its hold, which may be over by now."""
-        assert self._reserve_money is not None  # noqa: S101 - for the type checker
+        assert self._reserve_money is not None
         hold = self._reserve_money(idempotency_key=self._key, ask=ask)
         if self._key is None or self.money.mark_dispatched(hold.hold_id) is not False:
             return hold

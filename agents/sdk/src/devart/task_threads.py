@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -25,4 +26,4 @@ class TaskThreads(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Do as a `ThreadPoolExecutor`, in a copy of the caller's context."""
-        return super().submit(copy_context().run, fn, *args, **kwargs)
+        return super().submit(copy_context().run, partial(fn, *args, **kwargs))
