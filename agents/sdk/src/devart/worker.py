@@ -55,8 +55,8 @@ class Worker:
     - A handler that raises fails its task, with a bounded traceback, and the worker goes on.
       `TaskFailed` says more than other exceptions do: whether and when to try again. A result
       without a JSON form fails its task for good.
-    - A handler that raises `TaskStopped`, or is refused money because people have stopped the work,
-      has its task given back, without costing it a retry.
+    - A handler that raises `TaskStopped`, or is refused money because people have stopped the work
+      or the task's service is deferred, has its task given back, without costing it a retry.
     - A result that cannot be delivered because the API is away, or fails, is kept and tried again
       for as long as it takes; the lease decides whether it still counts.
     - A task whose lease is lost has `lease_lost` set, its async handler is cancelled, and its
@@ -323,10 +323,12 @@ class Worker:
             _log.warning("task %s failed: %s", task.id, failure)
             return Outcome(None, text_of(failure), failure.retryable, failure.retry_after)
         except TaskStopped:
-            return self._put_off(task, task.stop_reason or "its handler said so")
+            self._put_off(task, task.stop_reason or "its handler said so")
+            return None
         except BudgetRefused as refusal:
-            if refusal.stopped and not task.reported:
-                return self._put_off(task, str(refusal.reason or refusal))
+            if _passes(refusal, task):
+                self._put_off(task, str(refusal))
+                return None
             # Says all that there is to say; a task that waits for budget is reported.
             _log.warning("no money for task %s: %s", task.id, refusal)
             return Outcome(error=str(refusal), retry_after=_seconds_until(refusal.deferred_until))
@@ -338,8 +340,8 @@ class Worker:
             return Outcome(error=describe_error(error))
 
     def _put_off(self, task: Task, reason: str) -> None:
-        """Leave a task that people have stopped to be given back."""
-        _log.info("task %s is stopped: %s", task.id, reason)
+        """Leave a task that may not go on for a while to be given back."""
+        _log.info("task %s goes back for a while: %s", task.id, reason)
         # Where the stop does not keep it from being handed out, it would come again at once.
         self._stopping.wait(delay_seconds(4))
 
@@ -396,6 +398,13 @@ class Worker:
             task.id,
             task.attempt,
         )
+
+
+def _passes(refusal: BudgetRefused, task: Task) -> bool:
+    """Whether the task, given back, is handed out again when it may spend again."""
+    if task.reported:
+        return False
+    return refusal.stopped or (refusal.deferred and refusal.service_id == task.service_id)
 
 
 def _seconds_until(moment: datetime | None) -> float | None:

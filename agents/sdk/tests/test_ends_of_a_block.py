@@ -1,0 +1,250 @@
+"""Whatever ends a block, what may have gone out is in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+
+import pytest
+from admin import money
+from flaky_server import problem
+from ledger import Ledger
+
+from devart import AsyncAgentSDK, Client, Conflict, InvalidArgument, Spend, Unavailable
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+class CallFailedError(Exception):
+    """What a model's client raises."""
+
+
+@pytest.fixture
+def client(ledger: Ledger) -> Iterator[Client]:
+    with Client(ledger.url, "dva_key", retry_seconds=0.2) as client:
+        yield client
+
+
+def test_an_exception_is_no_word_on_what_was_spent(
+    ledger: Ledger, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CallFailedError), client.spend("s", estimate="0.4"):
+        raise CallFailedError
+    assert ledger.money == money("0.4")
+    assert "was settled at the end of its block" in caplog.text
+
+
+def test_an_exception_in_a_coroutine_is_no_word_on_what_was_spent(ledger: Ledger) -> None:
+    async def fail() -> None:
+        async with (
+            AsyncAgentSDK(ledger.url, "dva_key") as sdk,
+            sdk.spend("s", estimate="0.4"),
+        ):
+            raise CallFailedError
+
+    with pytest.raises(CallFailedError):
+        asyncio.run(fail())
+    assert ledger.money == money("0.4")
+
+
+def test_a_call_that_was_refused_costs_nothing(ledger: Ledger, client: Client) -> None:
+    def fail() -> None:
+        with client.spend("s", estimate="0.4") as spend:
+            assert spend.release()
+            raise CallFailedError
+
+    with pytest.raises(CallFailedError):
+        fail()
+    assert ledger.money == money("0")
+    assert not ledger.asked("settle")
+
+
+def test_nothing_was_spent_although_the_time_was_up(ledger: Ledger, client: Client) -> None:
+    with client.spend("s", estimate="0.4") as spend:
+        ledger.expire()
+        assert ledger.spent == Decimal("0.4")
+        assert spend.release()
+    assert ledger.spent == 0
+
+
+def test_a_release_is_taken_back_by_a_settlement(ledger: Ledger, client: Client) -> None:
+    with client.spend("s", estimate="0.4") as spend:
+        spend.release()
+        assert spend.settle("0.1").late
+    assert ledger.spent == Decimal("0.1")
+
+
+def test_a_generator_that_nobody_reads_to_its_end_has_spent(ledger: Ledger, client: Client) -> None:
+    def words() -> Iterator[str]:
+        with client.spend("s", estimate="0.4") as spend:
+            yield "one"
+            yield "two"
+            spend.settle("0.3")
+
+    stream = words()
+    assert next(stream) == "one"
+    del stream
+    assert ledger.money == money("0.4")
+
+
+def test_an_async_generator_that_nobody_reads_to_its_end_has_spent(ledger: Ledger) -> None:
+    async def read_one() -> None:
+        async with AsyncAgentSDK(ledger.url, "dva_key") as sdk:
+
+            async def words() -> AsyncIterator[str]:
+                async with sdk.spend("s", estimate="0.4") as spend:
+                    yield "one"
+                    yield "two"
+                    await spend.settle_async("0.3")
+
+            stream = words()
+            assert await anext(stream) == "one"
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(read_one())
+    assert ledger.money == money("0.4")
+
+
+def test_a_block_that_is_cancelled_has_spent(ledger: Ledger) -> None:
+    async def cancel() -> None:
+        async with AsyncAgentSDK(ledger.url, "dva_key") as sdk:
+            inside = asyncio.Event()
+
+            async def spend_for_long() -> None:
+                async with sdk.spend("s", estimate="0.4"):
+                    inside.set()
+                    await asyncio.Event().wait()
+
+            spending = asyncio.create_task(spend_for_long())
+            await inside.wait()
+            spending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await spending
+
+    asyncio.run(cancel())
+    assert ledger.money == money("0.4")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncAgentSDK])
+def test_a_settlement_that_is_cancelled_books_what_it_told(
+    ledger: Ledger, kind: type[Client | AsyncAgentSDK], eventually: Eventually
+) -> None:
+    ledger.settling.clear()
+
+    async def cancel() -> None:
+        sdk = kind(ledger.url, "dva_key")
+
+        async def spend_some() -> None:
+            async with sdk.spend("s", estimate="0.4") as spend:
+                await spend.settle_async("0.1")
+
+        spending = asyncio.create_task(spend_some())
+        await asyncio.to_thread(eventually, lambda: bool(ledger.asked("settle")))
+        spending.cancel()
+        # Steps of the loop: the end of the block waits by then.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ledger.settling.set()
+        with pytest.raises(asyncio.CancelledError):
+            await spending
+        closing = sdk.close()
+        if closing is not None:
+            await closing
+
+    asyncio.run(asyncio.wait_for(cancel(), 15))
+    eventually(lambda: ledger.held == 0)
+    assert ledger.spent == Decimal("0.1")
+
+
+def test_a_settlement_that_is_cancelled_before_it_has_a_thread_books_what_it_told(
+    ledger: Ledger,
+) -> None:
+    async def cancel() -> None:
+        async with AsyncAgentSDK(ledger.url, "dva_key") as sdk:
+
+            async def spend_some() -> None:
+                async with sdk.spend("s", estimate="0.4") as spend:
+                    settling = asyncio.ensure_future(spend.settle_async("0.1"))
+                    await asyncio.sleep(0)
+                    settling.cancel()
+                    await settling
+
+            with pytest.raises(asyncio.CancelledError):
+                await spend_some()
+
+    asyncio.run(cancel())
+    assert ledger.money == money("0.1")
+
+
+def test_a_cost_that_nobody_can_reckon_is_what_was_held(ledger: Ledger, client: Client) -> None:
+    with pytest.raises(InvalidArgument), client.spend("s", estimate="0.4") as spend:
+        spend.settle(usage={"second": 3})
+    assert ledger.spent == Decimal("0.4")
+
+
+def test_a_cost_that_was_not_delivered_is_delivered_at_the_end(
+    ledger: Ledger, client: Client
+) -> None:
+    ledger.script("settle", *[problem(503)] * 20)
+    with client.spend("s", estimate="0.4") as spend:
+        with pytest.raises(Unavailable):
+            spend.settle(usage={"token": 50})
+        ledger.unscript("settle")
+    assert ledger.spent == Decimal("0.05")
+
+
+def test_a_cost_beside_another_is_reported(
+    ledger: Ledger, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.ERROR, "devart.spend"),
+        client.spend("s", estimate="0.4") as spend,
+    ):
+        assert spend.hold_id is not None
+        client.settle(spend.hold_id, "0.2")
+        with pytest.raises(Conflict):
+            spend.settle("0.3")
+    assert "have it corrected" in caplog.text
+    assert "0.3" in caplog.text
+
+
+def test_a_late_settlement_replaces_what_was_presumed(ledger: Ledger, client: Client) -> None:
+    with client.spend("s", estimate="0.4") as spend:
+        ledger.expire()
+        assert ledger.spent == Decimal("0.4")
+        settlement = spend.settle("0.1")
+    assert settlement.presumed
+    assert ledger.spent == Decimal("0.1")
+
+
+def test_an_agent_that_dies_in_its_block_has_spent(ledger: Ledger, client: Client) -> None:
+    """Nothing runs at its end: the ledger is all that is left."""
+    ledger.offer_with_money("0.4")
+    [task] = client.claim()
+    client.spend(task=task).__enter__()
+    client.spend("s", estimate="0.5").__enter__()
+    ledger.expire()
+    assert ledger.spent == Decimal("0.9")
+
+
+def test_two_ends_at_once_settle_once(ledger: Ledger, client: Client) -> None:
+    ledger.settling.clear()
+
+    def leave(spend: Spend) -> None:
+        spend.__exit__(None, None, None)
+
+    spend = client.spend("s", estimate="0.4").__enter__()
+    settling = threading.Thread(target=spend.settle, args=("0.1",))
+    settling.start()
+    while not ledger.asked("settle"):
+        settling.join(0.01)
+    leaving = threading.Thread(target=leave, args=(spend,))
+    leaving.start()
+    ledger.settling.set()
+    settling.join()
+    leaving.join()
+    assert ledger.spent == Decimal("0.1")
+    assert [body["amount_usd"] for body in ledger.asked("settle")] == [Decimal("0.1")]
