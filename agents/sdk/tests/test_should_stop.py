@@ -38,19 +38,22 @@ def test_a_task_hears_of_a_stop_and_of_its_end(
     ledger: Ledger, client: Client, eventually: Eventually
 ) -> None:
     task, other = _claimed(ledger, client), _claimed(ledger, client)
-    with Heartbeat(client, interval_seconds=0.02) as heartbeat:
-        with heartbeat.hold(task), heartbeat.hold(other):
-            assert not task.should_stop
-            ledger.stops = [_stop("run", "it goes wrong", task.id)]
-            eventually(lambda: task.should_stop)
-            assert task.stop_reason == "it goes wrong"
-            assert not other.should_stop
-            ledger.stops = [_stop("all", None, None)]
-            eventually(lambda: other.should_stop)
-            eventually(lambda: task.stop_reason == "stopped (all)")
-            ledger.stops = []
-            eventually(lambda: not task.should_stop and not other.should_stop)
-            assert task.stop_reason is None
+    with (
+        Heartbeat(client, interval_seconds=0.02) as heartbeat,
+        heartbeat.hold(task),
+        heartbeat.hold(other),
+    ):
+        assert not task.should_stop
+        ledger.stops = [_stop("run", "it goes wrong", task.id)]
+        eventually(lambda: task.should_stop)
+        assert task.stop_reason == "it goes wrong"
+        assert not other.should_stop
+        ledger.stops = [_stop("all", None, None)]
+        eventually(lambda: other.should_stop)
+        eventually(lambda: task.stop_reason == "stopped (all)")
+        ledger.stops = []
+        eventually(lambda: not task.should_stop and not other.should_stop)
+        assert task.stop_reason is None
 
 
 def test_an_answer_lists_the_stops(ledger: Ledger, client: Client) -> None:

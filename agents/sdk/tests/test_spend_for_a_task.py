@@ -61,6 +61,22 @@ def test_an_estimate_takes_the_place_of_the_money_that_came_with_the_task(
     assert admin.money(service_id) == money("0.1")
 
 
+def test_an_estimate_that_is_refused_leaves_the_money_that_came_with_the_task(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
+    admin.create_task(agent, service_id=service_id, estimated_cost_usd=0.6)
+    [task] = client.claim()
+    with (
+        pytest.raises(BudgetRefused),
+        client.spend(service_id, estimate=3, task=task, ask=False),
+    ):
+        pass
+    assert admin.money(service_id) == money("0", held="0.6")
+    with client.spend(task=task) as spend:
+        spend.settle("0.5")
+    assert admin.money(service_id) == money("0.5")
+
+
 def test_the_money_that_came_with_a_task_stays_when_another_service_is_used(
     admin: Admin, agent: Agent, client: Client, service_id: str
 ) -> None:
