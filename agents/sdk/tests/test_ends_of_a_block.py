@@ -6,7 +6,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from queue import LifoQueue
 
 import pytest
 from admin import money
@@ -132,7 +134,8 @@ def test_a_block_that_is_cancelled_has_spent(ledger: Ledger) -> None:
 def test_a_settlement_that_is_cancelled_books_what_it_told(
     ledger: Ledger, kind: type[Client | AsyncAgentSDK], eventually: Eventually
 ) -> None:
-    ledger.settling.clear()
+    """It is to be tried again when the end of the block comes."""
+    ledger.script("settle", problem(503, **{"Retry-After": "1"}))
 
     async def cancel() -> None:
         sdk = kind(ledger.url, "dva_key")
@@ -144,10 +147,6 @@ def test_a_settlement_that_is_cancelled_books_what_it_told(
         spending = asyncio.create_task(spend_some())
         await asyncio.to_thread(eventually, lambda: bool(ledger.asked("settle")))
         spending.cancel()
-        # Steps of the loop: the end of the block waits by then.
-        for _ in range(5):
-            await asyncio.sleep(0)
-        ledger.settling.set()
         with pytest.raises(asyncio.CancelledError):
             await spending
         closing = sdk.close()
@@ -156,26 +155,43 @@ def test_a_settlement_that_is_cancelled_books_what_it_told(
 
     asyncio.run(asyncio.wait_for(cancel(), 15))
     eventually(lambda: ledger.held == 0)
-    assert ledger.spent == Decimal("0.1")
+    assert ledger.money == money("0.1")
 
 
 def test_a_settlement_that_is_cancelled_before_it_has_a_thread_books_what_it_told(
-    ledger: Ledger,
+    ledger: Ledger, client: Client
 ) -> None:
+    """The end of the block gets the one thread before it."""
+    taken, go_on = threading.Event(), threading.Event()
+    threads = ThreadPoolExecutor(1)
+    threads._work_queue = LifoQueue()  # type: ignore[assignment]
+
+    def take_the_thread() -> None:
+        taken.set()
+        go_on.wait(10)
+
     async def cancel() -> None:
-        async with AsyncAgentSDK(ledger.url, "dva_key") as sdk:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(threads)
 
-            async def spend_some() -> None:
-                async with sdk.spend("s", estimate="0.4") as spend:
-                    settling = asyncio.ensure_future(spend.settle_async("0.1"))
-                    await asyncio.sleep(0)
-                    settling.cancel()
-                    await settling
+        async def spend_some() -> None:
+            async with client.spend("s", estimate="0.4") as spend:
+                loop.run_in_executor(None, take_the_thread)
+                while not taken.is_set():
+                    await asyncio.sleep(0.01)
+                await spend.settle_async("0.1")
 
-            with pytest.raises(asyncio.CancelledError):
-                await spend_some()
+        spending = asyncio.create_task(spend_some())
+        while not taken.is_set() or threads._work_queue.qsize() < 1:
+            await asyncio.sleep(0.01)
+        spending.cancel()
+        while threads._work_queue.qsize() < 2:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await spending
 
-    asyncio.run(cancel())
+    asyncio.run(asyncio.wait_for(cancel(), 15))
     assert ledger.money == money("0.1")
 
 
