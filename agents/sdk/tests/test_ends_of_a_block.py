@@ -195,6 +195,18 @@ def test_a_settlement_that_is_cancelled_before_it_has_a_thread_books_what_it_tol
     assert ledger.money == money("0.1")
 
 
+def test_a_settlement_that_is_cancelled_before_it_begins_books_what_it_told(ledger: Ledger) -> None:
+    async def cancel() -> None:
+        async with (
+            AsyncAgentSDK(ledger.url, "dva_key") as sdk,
+            sdk.spend("s", estimate="0.4") as spend,
+        ):
+            asyncio.create_task(spend.settle_async("0.1")).cancel()
+
+    asyncio.run(cancel())
+    assert ledger.money == money("0.1")
+
+
 def test_a_cost_that_nobody_can_reckon_is_what_was_held(ledger: Ledger, client: Client) -> None:
     with pytest.raises(InvalidArgument), client.spend("s", estimate="0.4") as spend:
         spend.settle(usage={"second": 3})

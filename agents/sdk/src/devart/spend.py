@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Coroutine
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from devart.errors import Conflict, DevartError, InvalidArgument
 from devart.logs import get_logger
@@ -125,18 +127,16 @@ class Spend:
         hold_id = self._held_hold()
         return self._settle(hold_id, self._told(amount, usage))
 
-    async def settle_async(
+    def settle_async(
         self, amount: Decimal | int | str | None = None, *, usage: Units | None = None
-    ) -> Settlement:
-        """Do as `settle`, without blocking the event loop.
+    ) -> Coroutine[Any, Any, Settlement]:
+        """Do as `settle`, without blocking the event loop; to be awaited.
 
-        Cancelled, it is settled all the same, at this cost.
+        The cost counts from the call on, whether the awaiting is cancelled or never begins.
         """
         hold_id = self._held_hold()
-        # Noted before anything can be cancelled: the end of the block comes before the thread, at
-        # times.
         cost = self._told(amount, usage)
-        return await self._in_thread(partial(self._settle, hold_id, cost))
+        return self._in_thread(partial(self._settle, hold_id, cost))
 
     def release(self) -> bool:
         """Say that nothing was spent, and give the money back.
