@@ -88,8 +88,11 @@ def test_the_ledger_is_never_below_what_was_served_and_equals_it_in_the_end(
     for _ in range(500):
         ledger.offer_with_money("0.06")
     with _provider(draw) as provider:
+        threads = threading.active_count()
         for number in range(_AGENTS):
             _spend_until_killed(ledger, provider, seed + number, draw.randint(5, 30), eventually)
+        # What was under way when an agent was killed is served to its end.
+        eventually(lambda: threading.active_count() <= threads)
         ledger.expire()
         assert provider.total > 0
         assert ledger.spent >= provider.total

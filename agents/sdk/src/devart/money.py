@@ -66,8 +66,8 @@ class Money:
                 stays with this agent, which may try a smaller amount.
 
         Raises:
-            RuntimeError: no task is named, and this thread knows of none while handlers are at
-                work: the money would get around the limits of the task.
+            RuntimeError: no task is named, and this thread knows of none while this client
+                consumes: the cost would be missing from its task.
             TypeError, decimal.InvalidOperation: `estimate` is not a number.
             ValueError: both `estimate` and `units` are given; or neither, and no task has money set
                 aside for this service; or no service is named.
@@ -104,7 +104,7 @@ class Money:
         task = task or task_in_hand()
         if task is None and self._works():
             raise RuntimeError(
-                "handlers are at work, and this thread knows of no task: name it (task=task), "
+                "this client consumes, and this thread knows of no task: name it (task=task), "
                 "start such threads with devart.TaskThreads or asyncio.to_thread, or say that the "
                 "money is for none of them (task=devart.NO_TASK)"
             )
@@ -373,7 +373,7 @@ class Money:
         raise NotImplementedError
 
     def _works(self) -> bool:
-        """Whether handlers are at work, in this process."""
+        """Whether this client consumes, in this process."""
         raise NotImplementedError
 
     async def _in_thread(
