@@ -38,13 +38,15 @@ class LedgerHold:
 class Ledger(StandIn):
     """Keeps the money of service "s": 1 USD, and 0.001 USD for a "token".
 
-    With `older` it lacks what came with presumed spend, as an API before a rolling upgrade does.
+    `usual` is what its calls usually cost. With `older` it lacks what came with presumed spend, as
+    an API before a rolling upgrade does.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.limit = Decimal(1)
         self.older = False
+        self.usual: Decimal | None = None
         self.holds: dict[str, LedgerHold] = {}
         self.estimates: dict[str, Decimal] = {}
         self.deferred: list[dict[str, Any]] = []
@@ -114,6 +116,12 @@ class Ledger(StandIn):
         key = request.body["idempotency_key"]
         if key is not None and key in self._keys:
             return self._hold_row(self._keys[key])
+        if request.body["estimate_usd"] is None and request.body["usage"] is None:
+            if self.older:
+                return problem_of(422, "invalid_argument", field="estimate_usd")
+            if self.usual is None:
+                return problem_of(402, "no_estimate", reason="nobody knows what it costs")
+            request.body["estimate_usd"] = self.usual
         needed = _cost(request.body["estimate_usd"], request.body["usage"])
         if needed > self._room():
             return self._refusal(needed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -276,3 +277,20 @@ def test_two_ends_at_once_settle_once(ledger: Ledger, client: Client) -> None:
     leaving.join()
     assert ledger.spent == Decimal("0.1")
     assert [body["amount_usd"] for body in ledger.asked("settle")] == [Decimal("0.1")]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_that_leaves_the_block_settles_nothing(
+    ledger: Ledger, client: Client
+) -> None:
+    with client.spend("s", estimate="0.4") as spend:
+        child = os.fork()
+        if child == 0:
+            try:
+                spend.__exit__(None, None, None)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert not ledger.asked("settle")
+        spend.settle("0.1")
+    assert ledger.money == money("0.1")

@@ -163,3 +163,25 @@ def test_a_key_that_is_used_again_finds_a_hold_that_is_open(ledger: Ledger, clie
         assert spend.hold_id == hold.hold_id
         spend.settle("0.3")
     assert ledger.spent == Decimal("0.3")
+
+
+def test_without_an_estimate_what_is_usual_is_held(ledger: Ledger, client: Client) -> None:
+    with pytest.raises(BudgetRefused) as refusal, client.spend("s"):
+        pytest.fail("the block ran without money")
+    assert refusal.value.code == "no_estimate"
+    ledger.usual = Decimal("0.3")
+    with client.spend("s") as spend:
+        assert spend.held_usd == Decimal("0.3")
+        spend.settle("0.2")
+    assert ledger.money == money("0.2")
+
+
+def test_without_an_estimate_what_came_with_the_task_is_used_and_then_what_is_usual(
+    ledger: Ledger, client: Client, task: Task
+) -> None:
+    ledger.usual = Decimal("0.3")
+    for held in ("0.6", "0.3"):
+        with client.spend(task=task) as spend:
+            assert ledger.held == Decimal(held)
+            spend.settle("0.2")
+    assert ledger.money == money("0.4")

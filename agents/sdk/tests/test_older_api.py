@@ -45,6 +45,13 @@ def test_a_key_is_used_again_as_before(ledger: Ledger, client: Client) -> None:
     assert ledger.money == money("0.3")
 
 
+def test_what_costs_usually_are_is_not_known(ledger: Ledger, client: Client) -> None:
+    spend = client.spend("s")
+    with pytest.raises(ValueError, match="estimate or units must be given"), spend:
+        pytest.fail("the block ran without money")
+    assert ledger.money == money("0")
+
+
 def test_an_upgraded_api_is_found(ledger: Ledger, client: Client) -> None:
     with client.spend("s", estimate="0.4") as spend:
         assert not spend.extend("0.1")

@@ -85,8 +85,8 @@ class BudgetRefused(DevartError):
     def reason(self) -> str | None:
         """Why it was refused, for people.
 
-        For programs `code`: budget_exceeded, price_unknown or too_much_held; of an extension also
-        hold_over and reserve_anew (there is nothing to extend: begin another block).
+        For programs `code`: budget_exceeded, price_unknown, no_estimate or too_much_held; of an
+        extension also hold_over and reserve_anew (there is nothing to extend: begin another block).
         """
         return self.extra.get("reason")
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from devart import arguments
 from devart.answers import read_answer
-from devart.errors import BudgetRefused, DevartError
+from devart.errors import BudgetRefused, DevartError, InvalidArgument
 from devart.models import Charge, Hold, Settlement, Task, TaskRecord, Units, parse_time
 from devart.newer_api import NewerApi
 from devart.spend import Spend
@@ -49,6 +49,9 @@ class Money:
         one with an estimate takes its place. Either way the money is not set aside twice, and one
         block gets it. An estimate that is refused leaves it to the next block.
 
+        Without any of these, what is set aside is what such calls of this service have cost, as the
+        API knows it; entering is refused, with the code `no_estimate`, where it does not know it.
+
         Args:
             service_id: the service's UUID; None for the service of the task.
             estimate: US dollars to set aside. A float is rounded up to a millionth, as it is only
@@ -69,8 +72,8 @@ class Money:
             RuntimeError: no task is named, and this thread knows of none while this client
                 consumes: the cost would be missing from its task.
             TypeError, decimal.InvalidOperation: `estimate` is not a number.
-            ValueError: both `estimate` and `units` are given; or neither, and no task has money set
-                aside for this service; or no service is named.
+            ValueError: both `estimate` and `units` are given; or no service is named. On entering:
+                neither is given, and the API estimates nothing yet.
         """
         if estimate is not None and units is not None:
             raise ValueError("estimate or units must be given, not both")
@@ -81,22 +84,37 @@ class Money:
         service_id = service_id or (paid_for.service_id if paid_for else None)
         if service_id is None:
             raise ValueError("service_id must be given: there is no task that names one")
-        if estimate is None and units is None:
-            if paid_for is None or not paid_for.holds_money_for(service_id):
-                raise ValueError(
-                    "estimate or units must be given: no task has money set aside for this service"
-                )
+        if estimate is not None or units is not None:
+            amount = estimated_usd(estimate)
+            reserve = partial(self.reserve, service_id, amount, units=units, task=paid_for, ttl=ttl)
+        elif paid_for is not None and paid_for.holds_money_for(service_id):
             return Spend(Entry(self, service_id, paid_for), self._in_thread)
-        reserve = partial(
-            self.reserve,
-            service_id,
-            estimated_usd(estimate),
-            units=units,
-            task=paid_for,
-            ttl=ttl,
-        )
+        else:
+            reserve = partial(self._reserve_as_usual, service_id, task=paid_for, ttl=ttl)
         entry = Entry(self, service_id, paid_for, reserve, key=idempotency_key, ask=ask)
         return Spend(entry, self._in_thread)
+
+    def _reserve_as_usual(
+        self,
+        service_id: str,
+        *,
+        task: Task | None,
+        idempotency_key: str | None,
+        ttl: float | None,
+        ask: bool,
+    ) -> Hold:
+        """Set aside what such calls usually cost, which the API knows."""
+        try:
+            return self.reserve(
+                service_id, task=task, idempotency_key=idempotency_key, ttl=ttl, ask=ask
+            )
+        except InvalidArgument as refusal:
+            if "estimate_usd" not in refusal.field_errors:
+                raise
+            raise ValueError(
+                "estimate or units must be given: no task has money set aside for this service, "
+                "and the API estimates nothing yet"
+            ) from refusal
 
     def _paid_for(self, task: Task | NoTask | None) -> Task | None:
         if isinstance(task, NoTask):
@@ -128,7 +146,8 @@ class Money:
 
         Args:
             service_id: the service's UUID.
-            estimate_usd: US dollars, exact. A float is refused.
+            estimate_usd: US dollars, exact. A float is refused. Without it and `units`, what such
+                calls have cost is set aside.
             units: instead of dollars, what is going to be used, at the service's prices.
             task: the task the money is for.
             idempotency_key: asking twice with one key holds once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Coroutine
 from datetime import datetime
@@ -85,6 +86,7 @@ class Spend:
         self._ended = False
         self._cost: _Cost | None = None
         self._unspent = False
+        self._process_id = 0
 
     def __enter__(self) -> Spend:
         if self.hold_id is not None:
@@ -93,6 +95,7 @@ class Spend:
         if hold is not None:
             self._note(hold)
         self.hold_id = hold_id
+        self._process_id = os.getpid()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -297,7 +300,8 @@ class Spend:
         self._leave()
 
     def _leave(self) -> None:
-        if self.hold_id is None:
+        # A child that was forked within the block leaves it as well, and knows nothing of the cost.
+        if self.hold_id is None or self._process_id != os.getpid():
             return
         with self._ending:
             if self._ended:
