@@ -294,3 +294,42 @@ def test_a_forked_child_that_leaves_the_block_settles_nothing(
         assert not ledger.asked("settle")
         spend.settle("0.1")
     assert ledger.money == money("0.1")
+
+
+def test_a_cost_that_was_not_delivered_is_delivered_when_the_api_is_back(
+    ledger: Ledger, client: Client, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.script("settle", *[problem(503)] * 10_000)
+    with client.spend("s", estimate="0.4") as spend, pytest.raises(Unavailable):
+        spend.settle("0.1")
+    assert "is tried again" in caplog.text
+    assert ledger.money == money("0", held="0.4")
+    ledger.unscript("settle")
+    eventually(lambda: ledger.money == money("0.1"))
+
+
+def test_a_cost_that_was_not_delivered_is_tried_once_more_when_the_client_closes(
+    ledger: Ledger,
+) -> None:
+    ledger.script("settle", *[problem(503, **{"Retry-After": "60"})] * 10_000)
+    with Client(ledger.url, "dva_key", retry_seconds=0) as client:
+        with client.spend("s", estimate="0.4") as spend, pytest.raises(Unavailable):
+            spend.settle("0.1")
+        ledger.unscript("settle")
+    assert ledger.money == money("0.1")
+
+
+def test_a_cost_that_is_never_delivered_is_told_to_people(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.script("settle", *[problem(503)] * 10_000)
+    with (
+        Client(ledger.url, "dva_key", retry_seconds=0) as client,
+        client.spend("s", estimate="0.4") as spend,
+        pytest.raises(Unavailable),
+    ):
+        spend.settle(usage={"token": 7})
+    told = [one.message for one in caplog.records if "do it by hand" in one.message]
+    assert len(told) == 1
+    assert f"hold {spend.hold_id} was not settled" in told[0]
+    assert "{'token': 7}" in told[0]

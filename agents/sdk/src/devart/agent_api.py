@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+from devart.late_settlements import Cost
 from devart.models import HeartbeatAnswer, Hold, Settlement, Task, TaskRecord, TaskState, Units
 
 
@@ -64,6 +65,9 @@ class MoneyApi(Protocol):
         usage: Units | None = None,
     ) -> Settlement:
         """Replace a hold by what was really spent."""
+
+    def settle_later(self, hold_id: str, cost: Cost) -> None:
+        """Settle as soon as the API answers again."""
 
     def release(self, hold_id: str) -> bool:
         """Give the money of a hold back."""

@@ -14,20 +14,26 @@ from urllib.parse import quote
 from devart import arguments
 from devart.answers import read_answer
 from devart.errors import BudgetRefused, DevartError, InvalidArgument
+from devart.late_settlements import Cost, LateSettlements
 from devart.models import Charge, Hold, Settlement, Task, TaskRecord, Units, parse_time
 from devart.newer_api import NewerApi
 from devart.spend import Spend
 from devart.spend_entry import Entry
 from devart.task_in_hand import NoTask, task_in_hand
+from devart.transport import Patience
 from devart.usd import estimated_usd, exact_usd
 
 _T = TypeVar("_T")
+
+# For whoever waits while the client closes.
+_QUICK_PATIENCE = Patience(answer_seconds=5.0, retry_seconds=0.0)
 
 
 class Money:
     """What an agent may do with money. A part of `Client`."""
 
     _newer_api: NewerApi
+    _late_settlements: LateSettlements
 
     def spend(
         self,
@@ -209,15 +215,34 @@ class Money:
             TypeError, decimal.InvalidOperation: `amount_usd` is a float, or not a number.
             ValueError: not exactly one of `amount_usd` and `usage` is given.
         """
+        return self._settle(hold_id, amount_usd, usage)
+
+    def _settle(
+        self,
+        hold_id: str,
+        amount_usd: Decimal | int | str | None,
+        usage: Units | None,
+        patience: Patience | None = None,
+    ) -> Settlement:
         if (amount_usd is None) == (usage is None):
             raise ValueError("amount_usd or usage must be given, and only one of them")
         body = {
             "amount_usd": exact_usd("amount_usd", amount_usd),
             "usage": None if usage is None else dict(usage),
         }
-        return read_answer(
-            Settlement.from_json, self._call("POST", _charge_path(hold_id, "settle"), body)
-        )
+        answer = self._call("POST", _charge_path(hold_id, "settle"), body, patience)
+        return read_answer(Settlement.from_json, answer)
+
+    def settle_later(self, hold_id: str, cost: Cost) -> None:
+        """Settle a hold as soon as the API answers again, in the background.
+
+        Until the client closes: then it is tried once more, and is an error in the log.
+        """
+        self._late_settlements.add(hold_id, cost)
+
+    def _settle_late(self, hold_id: str, cost: Cost, quickly: bool) -> None:
+        patience = _QUICK_PATIENCE if quickly else None
+        self._settle(hold_id, cost[0], cost[1], patience)
 
     def release(self, hold_id: str) -> bool:
         """Give the money of a hold back.
@@ -401,7 +426,12 @@ class Money:
         raise NotImplementedError
 
     def _call(
-        self, method: str, path: str, body: object, *, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object,
+        patience: Patience | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Any:
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from devart.errors import Conflict, DevartError, InvalidArgument
+from devart.errors import Conflict, DevartError, InvalidArgument, ServerError, Unavailable
 from devart.logs import get_logger
 from devart.models import Hold, Settlement, Units
 from devart.retry_after import seconds_to_wait
@@ -51,8 +51,8 @@ class Spend:
     - `defer_from` has a provider left alone that asked for that.
     - Lost answers are asked for again; nothing is held or charged twice. What cannot be settled
       because the API is away for long is an error in the log with all that is needed to settle it
-      by hand: the hold ends by itself, what it held counts as spent, and a late settlement replaces
-      that.
+      by hand, and is tried again in the background until the client closes. Meanwhile the hold ends
+      by itself, what it held counts as spent, and the late settlement replaces that.
 
     In a coroutine use `async with` and `await spend.settle_async(...)`, which do not block the
     event loop. Each runs to its end in a thread, also when the coroutine is cancelled meanwhile;
@@ -340,18 +340,25 @@ class Spend:
         except Conflict as conflict:
             self._tell_of_conflict(hold_id, cost, conflict)
         except (DevartError, ValueError) as error:
-            _log.error(
-                "hold %s was not settled, do it by hand (amount, usage: %s): %s",
-                hold_id,
-                cost,
-                error,
-            )
+            self._settle_later(hold_id, cost, error)
         else:
             _log.warning(
                 "hold %s was settled at the end of its block, not in it: amount %s, usage %s",
                 hold_id,
                 *cost,
             )
+
+    def _settle_later(self, hold_id: str, cost: _Cost | None, error: Exception) -> None:
+        is_kept = cost not in (None, (None, None)) and isinstance(error, (Unavailable, ServerError))
+        _log.error(
+            "hold %s was not settled, %s (amount, usage: %s): %s",
+            hold_id,
+            "it is tried again until the client closes" if is_kept else "do it by hand",
+            cost,
+            error,
+        )
+        if is_kept and cost is not None:
+            self._money.settle_later(hold_id, cost)
 
     def _settled_as_told(self, hold_id: str, cost: _Cost) -> bool:
         """Settle at what was told; False when that is no cost."""
