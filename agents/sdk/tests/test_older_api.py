@@ -10,9 +10,9 @@ import httpx
 import pytest
 from admin import money
 from flaky_server import problem
-from ledger import Ledger
+from ledger import Ledger, problem_of
 
-from devart import Client, NotFound
+from devart import BudgetRefused, Client, NotFound
 
 
 @pytest.fixture
@@ -36,6 +36,20 @@ def test_blocks_spend_as_before(
     assert ledger.money == money("0.9")
     told = [one.message for one in caplog.records if one.name == "devart.newer_api"]
     assert sorted(text.rsplit(": ")[-1] for text in told) == ["defer", "extend", "mark_dispatched"]
+
+
+def test_money_that_was_given_back_for_an_estimate_is_not_spent(
+    ledger: Ledger, client: Client
+) -> None:
+    """Together with what is left it suffices, but somebody else is faster."""
+    ledger.offer_with_money("0.6")
+    [task] = client.claim()
+    faster = [problem_of(402, "budget_exceeded", needed_usd="0.9", remaining_usd="0.4")] * 2
+    ledger.script("dispatch", *faster)
+    with pytest.raises(BudgetRefused), client.spend("s", estimate="0.9", task=task):
+        pytest.fail("the block ran without money")
+    assert ledger.money == money("0")
+    assert not task.holds_money_for("s")
 
 
 def test_a_key_is_used_again_as_before(ledger: Ledger, client: Client) -> None:

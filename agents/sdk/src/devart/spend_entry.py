@@ -43,6 +43,7 @@ class Entry:
         self._reserve_money = reserve
         self._key = key
         self._ask = ask
+        self._claimed_is_over = False
 
     def enter(self) -> tuple[str, Hold | None]:
         """Return the hold of this block, and what is known of it unless it came with the task.
@@ -60,10 +61,8 @@ class Entry:
             return _known(self._reserve(ask=self._ask))
         try:
             return self._enter_with(claimed)
-        except _HoldOverError:
-            raise
         except BaseException:
-            if self.task is not None:
+            if self.task is not None and not self._claimed_is_over:
                 self.task.put_hold_back(claimed)
             raise
 
@@ -87,13 +86,15 @@ class Entry:
 
     def _dispatched(self, claimed: str) -> str:
         if self.money.mark_dispatched(claimed, self.task) is False:
-            raise _HoldOverError(
+            self._claimed_is_over = True
+            raise Conflict(
                 "the money that came with the task is no longer set aside: give an estimate",
                 code="hold_over",
             )
         return claimed
 
     def _instead_of(self, claimed: str, hold: Hold) -> tuple[str, Hold]:
+        self._claimed_is_over = True
         try:
             self.money.release(claimed)
         except DevartError as error:  # no call went out with it, so its end gives it back
@@ -116,6 +117,7 @@ class Entry:
             return _known(hold)
         if refusal.remaining_usd is not None and refusal.remaining_usd + own >= needed:
             # By an API that cannot widen: together they suffice.
+            self._claimed_is_over = True
             self.money.release(claimed)
             return _known(self._reserve(ask=self._ask))
         return self._asked_for(claimed, refusal)
@@ -132,10 +134,6 @@ class Entry:
         if not self._ask:
             raise refusal
         return self._instead_of(claimed, self._reserve(ask=True))
-
-
-class _HoldOverError(Conflict):
-    """What came with the task is over."""
 
 
 def _known(hold: Hold) -> tuple[str, Hold]:
