@@ -219,6 +219,17 @@ def test_a_provider_says_until_when() -> None:
     assert 3500 < seconds <= 3600
 
 
+def test_the_words_of_a_provider_are_one_line(ledger: Ledger, client: Client) -> None:
+    refused = _http_status_error(429, **{"Retry-After": "20"})
+    refused.args = ("busy\0\n" * 1000,)
+    with client.spend("s", estimate="0.4") as spend:
+        assert spend.defer_from(refused)
+        spend.release()
+    [reason] = [one["reason"] for one in ledger.deferred]
+    assert reason.startswith("asked for by its provider: busy\\x00\\x0abusy")
+    assert 500 < len(reason) < 1000
+
+
 def test_nobody_is_left_alone_for_ever(ledger: Ledger, client: Client) -> None:
     with client.spend("s", estimate="0.4") as spend:
         spend.defer_from(httpx.Response(429, headers={"Retry-After": "99999999"}))

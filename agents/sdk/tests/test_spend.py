@@ -338,6 +338,16 @@ def test_a_release_that_fails_is_in_the_log(
     assert f"hold {spend.hold_id} was not given back" in caplog.text
 
 
+def test_a_service_that_is_deferred_is_left_alone(client: Client, service_id: str) -> None:
+    with client.spend(service_id, estimate="0.1") as spend:
+        assert spend.defer(60, reason="asked for by its provider") is not None
+        with pytest.raises(BudgetRefused) as refusal, client.spend(service_id, estimate="0.1"):
+            pass
+        spend.settle("0.1")
+    assert refusal.value.deferred
+    assert refusal.value.deferred_until is not None
+
+
 def test_sixteen_threads_never_spend_more_than_the_budget(
     admin: Admin, client: Client, service_id: str
 ) -> None:

@@ -345,7 +345,7 @@ class Money:
 
         Args:
             service_id: one that a task in hand is for, or of which this agent holds money.
-            seconds: for how long from now, rounded up; 0 ends it.
+            seconds: for how long from now, rounded up. An agent only makes it longer.
             until: instead of that, until when; a time with a zone.
             reason: why, for people.
 

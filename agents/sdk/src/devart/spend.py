@@ -15,6 +15,7 @@ from devart.logs import get_logger
 from devart.models import Hold, Settlement, Units
 from devart.retry_after import seconds_to_wait
 from devart.spend_entry import Entry
+from devart.text import one_line, text_of
 from devart.threads import InThread
 from devart.usd import exact_usd
 
@@ -256,7 +257,7 @@ class Spend:
             return False
         seconds = min(seconds, _MAX_DEFER_SECONDS)
         try:
-            until = self.defer(seconds, reason=reason or f"asked for by its provider: {refused}")
+            until = self.defer(seconds, reason=reason or _words_of(refused))
         except DevartError as error:
             _log.warning("service %s was not deferred: %s", self.service_id, error)
             return False
@@ -385,3 +386,7 @@ class Spend:
         if self.held_usd is None and self._task is not None:
             self.held_usd = self._money.task(self._task.id).estimated_cost_usd
         return self.held_usd
+
+
+def _words_of(refused: object) -> str:
+    return one_line(f"asked for by its provider: {text_of(refused)}")
