@@ -10,10 +10,7 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     return p_hold.status = 'HELD' and (
         p_hold.expires_at > clock_timestamp()
-        or (p_hold.follows_lease and exists (
-            select from devart.tasks t
-            where t.id = p_hold.task_id and t.status = 'IN_PROGRESS'
-              and t.attempt = p_hold.attempt and t.lease_expires_at > clock_timestamp())));
+        or devart_private.lease_keeps_hold(p_hold));
 end
 $$;
 
@@ -203,7 +200,7 @@ begin
     return p_hold.follows_lease and exists (
         select from devart.tasks t
         where t.id = p_hold.task_id and t.status = 'IN_PROGRESS' and t.attempt = p_hold.attempt
-          and t.lease_expires_at > now());
+          and t.lease_expires_at > clock_timestamp());
 end
 $$;
 

@@ -19,14 +19,17 @@ from devart.errors import Conflict, DevartError, ServerError
 from devart.events import refuse_in_event_loop
 from devart.handler import Handler
 from devart.json_form import Hook, json_form, marked
+from devart.late_settlements import LateSettlements
 from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, PayloadT, Task, TaskRecord, TaskState
-from devart.money import Money, exact_usd
+from devart.money import Money
+from devart.newer_api import NewerApi
 from devart.source import Pull, TaskSource
 from devart.text import storable
 from devart.threads import in_thread
 from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
+from devart.usd import exact_usd
 from devart.worker import Worker
 
 _log = get_logger("devart.client")
@@ -79,6 +82,8 @@ class Client(Money):
             arguments.api_url(api_url), arguments.api_key(api_key), json_hook
         )
         self._patience = Patience(retry_seconds=arguments.seconds("retry_seconds", retry_seconds))
+        self._newer_api = NewerApi()
+        self._late_settlements = LateSettlements(self._settle_late)
         self._agent_id: str | None = None
         # By process: what ran before a fork runs in the other one.
         self._workers: dict[int, Worker] = {}
@@ -112,7 +117,11 @@ class Client(Money):
         if (worker := self._running_worker()) is not None:
             worker.stop()
         else:
-            self._transport.close()
+            self._close_connections()
+
+    def _close_connections(self) -> None:
+        self._late_settlements.close()
+        self._transport.close()
 
     def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
         """Claim tasks that the agent is able to do, the most urgent first.
@@ -534,7 +543,10 @@ class Client(Money):
         finally:
             self._workers.pop(os.getpid(), None)
             if self._closing:
-                self._transport.close()
+                self._close_connections()
+
+    def _works(self) -> bool:
+        return self._running_worker() is not None
 
     async def _in_thread(
         self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None

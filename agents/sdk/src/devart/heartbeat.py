@@ -18,6 +18,7 @@ from devart.agent_api import TaskApi
 from devart.errors import Conflict, DevartError, Forbidden, NotFound, Unauthorized
 from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, Task
+from devart.stops import Stop
 from devart.version import VERSION
 
 _log = get_logger("devart.heartbeat")
@@ -36,7 +37,8 @@ class Heartbeat:
 
     A heartbeat names the leases to extend: those of a crashed process that used the same key are
     left to run out, and one that could not be extended is noticed by the count. A lost lease sets
-    `task.lease_lost`. Whatever fails here is logged, and the next heartbeat is sent.
+    `task.lease_lost`, and a stop that people put up makes `task.should_stop` true until it ends.
+    Whatever fails here is logged, and the next heartbeat is sent.
 
     Args:
         client: the agent's client.
@@ -176,12 +178,22 @@ class Heartbeat:
         except DevartError as error:
             _log.warning("heartbeat failed: %s", error)
         else:
+            self._note_stops(answer.stops)
             _call("on_answer", lambda: self._on_answer(answer))
             if answer.leases_extended < len(tasks):
                 self._find_lost(tasks)
             if answer.stop:
                 _log.info("the API asked this agent (%s) to stop", answer.status)
                 self._ask_to_stop()
+
+    def _note_stops(self, stops: tuple[Stop, ...]) -> None:
+        """Tell the tasks in hand which of them people have stopped, and which may go on again."""
+        for task in self.held():
+            stop = next((stop for stop in stops if stop.is_for(task.id)), None)
+            reason = None if stop is None else str(stop)
+            if reason != task.stop_notice.reason:
+                _log.info("task %s: %s", task.id, reason or "no longer stopped")
+                task.stop_notice.reason = reason
 
     def _ask_to_stop(self) -> None:
         if not self.stop_requested.is_set():
