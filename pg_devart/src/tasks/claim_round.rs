@@ -61,6 +61,7 @@ impl Round {
                 wanted: self.tally.missing(),
                 unwanted_services: self.tally.unwanted(),
                 aging_us: worker.aging_us,
+                stops: &worker.stops,
             },
         );
         if picks.overtaken && picks.tasks.is_empty() {

@@ -10,6 +10,7 @@ use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
+use crate::stops::{InForce, Work};
 
 /// The waiting tasks by lane, priority and the time at which they became ready.
 const WAITING: Index = Index {
@@ -32,6 +33,8 @@ pub struct Search<'a> {
     pub unwanted_services: &'a [Uuid],
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
+    /// What is passed over, too.
+    pub stops: &'a InForce,
 }
 
 /// A task that was found and locked.
@@ -125,12 +128,26 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
 }
 
 fn is_unwanted(found: &Found, search: &Search) -> bool {
+    if !search.stops.is_empty() && is_stopped(found, search.stops) {
+        return true;
+    }
     if search.unwanted_services.is_empty() {
         return false;
     }
     let service: Option<Uuid> = found.get(c"service_id");
     let costs_money = found.get::<AnyNumeric>(c"estimated_cost_usd").is_some();
     costs_money && service.is_some_and(|service| search.unwanted_services.contains(&service))
+}
+
+/// That the agent itself is not is known.
+fn is_stopped(found: &Found, stops: &InForce) -> bool {
+    let work = Work {
+        agent: None,
+        service: found.get(c"service_id"),
+        run: found.get(c"workflow_run_id"),
+        task: found.get(c"id"),
+    };
+    stops.refuses(&work).is_some()
 }
 
 fn ready_at(found: &Found) -> Position {
