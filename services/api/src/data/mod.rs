@@ -12,5 +12,6 @@ pub mod identity;
 pub mod page;
 pub mod services;
 pub mod settings;
+pub mod stops;
 pub mod tasks;
 pub mod webhooks;

@@ -58,7 +58,7 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// price_unknown.
+    /// price_unknown, stopped, paused.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,

@@ -27,7 +27,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 ///
 /// Sets it aside, with this service or a substitute, and answers the hold. Refused with 402,
 /// `reason`, `remaining_usd` and `max_affordable_units`; the task, if one was named, then waits for
-/// budget unless `ask` is false.
+/// budget unless `ask` is false. What people stopped or paused is refused with 402 too, `code`
+/// `stopped` or `paused`, and the task stays as it is.
 #[utoipa::path(
     post, path = "/api/tasks/dispatch", tag = "agent work", request_body = Dispatch,
     responses(
@@ -90,6 +91,8 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         .unwrap_or("the budget does not allow this");
     let code = match outcome.code.as_deref() {
         Some("price_unknown") => "price_unknown",
+        Some("stopped") => "stopped",
+        Some("paused") => "paused",
         _ => "budget_exceeded",
     };
     ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)

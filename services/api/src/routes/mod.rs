@@ -11,5 +11,6 @@ pub mod holds;
 pub mod me;
 pub mod services;
 pub mod settings;
+pub mod stops;
 pub mod tasks;
 pub mod webhooks;
