@@ -101,7 +101,10 @@ impl Work {
         let answer: Value = sqlx::query_scalar("select devart.agent_heartbeat()")
             .fetch_one(&mut self.session)
             .await?;
-        assert_eq!(answer["stop"], false, "only a deactivated agent stops for good");
+        assert_eq!(
+            answer["stop"], false,
+            "only a deactivated agent stops for good"
+        );
         Ok(answer["stops"].clone())
     }
 }
@@ -113,16 +116,25 @@ async fn while_everything_is_stopped_nothing_begins_and_what_was_dispatched_ends
     assert_eq!(work.stops().await?, json!([]));
     stop(&work.db).await?;
     assert!(claim(&mut work.session, work.agent.id).await?.is_none());
-    assert!(start(&mut work.session, waiting, work.agent.id).await?.is_none());
+    assert!(
+        start(&mut work.session, waiting, work.agent.id)
+            .await?
+            .is_none()
+    );
     assert_eq!(work.codes().await?, ["stopped"; 4].map(|code| json!(code)));
     let told = json!([{"scope": "all", "reason": "spends too much", "task_id": null}]);
     assert_eq!(work.stops().await?, told);
-    assert_eq!(status(&work.db.owner, work.own.task_id).await?, "IN_PROGRESS");
+    assert_eq!(
+        status(&work.db.owner, work.own.task_id).await?,
+        "IN_PROGRESS"
+    );
     settle(&mut work.session, work.hold_id, "6").await?;
     assert_eq!(complete(&mut work.session, &work.own).await?, "DONE");
     assert!(resume_work(&work.db).await?);
     assert!(!resume_work(&work.db).await?);
-    let task = claim(&mut work.session, work.agent.id).await?.context("it goes on")?;
+    let task = claim(&mut work.session, work.agent.id)
+        .await?
+        .context("it goes on")?;
     assert_eq!(task.task_id, waiting);
     audit(&work.db.owner).await;
     Ok(())
@@ -181,7 +193,10 @@ async fn what_is_paused_is_passed_over_and_comes_when_it_is_resumed() -> Result<
         };
         let after = create(&db.owner, json!({"title": "after it"})).await?;
         pause(&db, kind, id).await?;
-        assert!(start(&mut session, task_id, agent.id).await?.is_none(), "{kind}");
+        assert!(
+            start(&mut session, task_id, agent.id).await?.is_none(),
+            "{kind}"
+        );
         let first = claim(&mut session, agent.id).await?.context("the other")?;
         assert_eq!(first.task_id, after, "{kind}");
         assert!(claim(&mut session, agent.id).await?.is_none(), "{kind}");
@@ -207,8 +222,15 @@ async fn what_descends_from_a_paused_task_or_run_is_paused_too() -> Result<()> {
     }
     for (kind, id) in [("task", work.own.task_id), ("run", run)] {
         pause(&work.db, kind, id).await?;
-        assert!(start(&mut work.session, parent, work.agent.id).await?.is_none());
-        assert!(claim(&mut work.session, work.agent.id).await?.is_none(), "{kind}");
+        assert!(
+            start(&mut work.session, parent, work.agent.id)
+                .await?
+                .is_none()
+        );
+        assert!(
+            claim(&mut work.session, work.agent.id).await?.is_none(),
+            "{kind}"
+        );
         resume(&work.db, kind, id).await?;
     }
     let started = start(&mut work.session, parent, work.agent.id).await?;
@@ -254,7 +276,9 @@ async fn a_costly_task_waits_for_the_end_of_a_pause_and_not_for_people() -> Resu
     assert!(claim_funded(&db.owner, agent.id).await?.is_none());
     assert_eq!(status(&db.owner, task_id).await?, "TODO");
     resume(&db, "service", service_id).await?;
-    let funded = claim_funded(&db.owner, agent.id).await?.context("it goes on")?;
+    let funded = claim_funded(&db.owner, agent.id)
+        .await?
+        .context("it goes on")?;
     let hold_id = funded.hold_id.context("with its money")?;
     stop(&db).await?;
     let settled = settle(&db.owner, hold_id, "2").await?;
@@ -264,7 +288,8 @@ async fn a_costly_task_waits_for_the_end_of_a_pause_and_not_for_people() -> Resu
 }
 
 #[tokio::test]
-async fn a_lost_claim_is_not_replayed_while_it_is_stopped_and_is_the_same_afterwards() -> Result<()> {
+async fn a_lost_claim_is_not_replayed_while_it_is_stopped_and_is_the_same_afterwards() -> Result<()>
+{
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
     create(&db.owner, json!({"title": "t"})).await?;
@@ -292,12 +317,18 @@ async fn a_stop_waits_for_no_open_transaction_and_what_that_began_cannot_commit(
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let begin = format!("begin isolation level {isolation}");
         run_sql(&mut work.session, begin).await?;
-        let task = claim(&mut work.session, work.agent.id).await?.context(isolation)?;
+        let task = claim(&mut work.session, work.agent.id)
+            .await?
+            .context(isolation)?;
         assert_eq!(task.task_id, waiting);
         stop(&work.db).await?;
         let committed = run_sql(&mut work.session, "commit".to_owned()).await;
         assert_eq!(sqlstate(&committed), "40001", "{isolation}");
-        assert_eq!(status(&work.db.owner, waiting).await?, "TODO", "{isolation}");
+        assert_eq!(
+            status(&work.db.owner, waiting).await?,
+            "TODO",
+            "{isolation}"
+        );
         resume_work(&work.db).await?;
     }
     Ok(())
@@ -361,7 +392,10 @@ async fn a_stop_is_audited_and_told_once() -> Result<()> {
     )
     .fetch_all(&db.owner)
     .await?;
-    let told: Vec<String> = told.iter().map(|(kind, scope)| format!("{kind} {scope}")).collect();
+    let told: Vec<String> = told
+        .iter()
+        .map(|(kind, scope)| format!("{kind} {scope}"))
+        .collect();
     let expected = [
         "stopped \"all\"",
         "stopped \"agent\"",
@@ -369,7 +403,10 @@ async fn a_stop_is_audited_and_told_once() -> Result<()> {
         "resumed \"all\"",
     ];
     assert_eq!(told, expected);
-    assert_eq!(audited(&db.owner).await?, ["insert", "insert", "delete", "delete"]);
+    assert_eq!(
+        audited(&db.owner).await?,
+        ["insert", "insert", "delete", "delete"]
+    );
     Ok(())
 }
 
@@ -396,7 +433,10 @@ async fn only_what_there_is_is_paused_and_with_a_reason_that_can_be_told() -> Re
     }
     for (sql, message) in [
         ("select devart.emergency_stop(null)", "reason must be given"),
-        ("select devart.emergency_stop('')", "reason must be 1 to 1000 characters long"),
+        (
+            "select devart.emergency_stop('')",
+            "reason must be 1 to 1000 characters long",
+        ),
         (
             "select devart.emergency_stop(repeat('x', 1001))",
             "reason must be 1 to 1000 characters long",
@@ -432,7 +472,7 @@ async fn stops_change_by_their_functions_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn people_hear_of_a_budget_that_a_pause_kept_whole() -> Result<()> {
+async fn what_is_paused_spends_nothing_of_its_budget() -> Result<()> {
     let db = Database::create().await?;
     let agent = db.agent(&[]).await?;
     let service_id = service(&db.owner, "model", "100").await?;

@@ -87,7 +87,11 @@ impl Race {
                 .await?;
             let at_the_stop = self.begun().await?;
             self.wait_for_rounds(5).await;
-            assert_eq!(self.begun().await?, at_the_stop, "something began after the stop");
+            assert_eq!(
+                self.begun().await?,
+                at_the_stop,
+                "something began after the stop"
+            );
             sqlx::query("select devart.resume_work()")
                 .execute(&self.db.owner)
                 .await?;
@@ -111,7 +115,9 @@ impl Race {
         let before: Vec<u64> = self.rounds.iter().map(now).collect();
         eventually("every client has tried", async || {
             let rounds = self.rounds.iter().map(now);
-            let all = rounds.zip(&before).all(|(now, before)| now >= before + more);
+            let all = rounds
+                .zip(&before)
+                .all(|(now, before)| now >= before + more);
             all.then_some(())
         })
         .await;
@@ -132,7 +138,11 @@ async fn after_the_commit_of_a_stop_nothing_begins_and_after_its_end_nothing_is_
     let race = Race::create().await?;
     let clients = try_join_all((0..CLIENTS).map(|number| race.client(number)));
     try_join(clients, race.stop_again_and_again()).await?;
-    assert_eq!(race.begun().await?.0, i64::from(TASKS), "each task was taken once");
+    assert_eq!(
+        race.begun().await?.0,
+        i64::from(TASKS),
+        "each task was taken once"
+    );
     audit(&race.db.owner).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use pgrx::datum::Uuid;
 
-pub use in_force::{InForce, Stop, current};
+pub use in_force::{InForce, Lines, Stop, current};
 
 /// What is about to begin, as far as it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

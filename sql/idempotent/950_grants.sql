@@ -33,7 +33,8 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.stops, devart.queue_depth, devart.agent_status_summary,
+    devart.user_roles, devart.audit_log, devart.stops, devart.queue_depth,
+    devart.agent_status_summary,
     devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,

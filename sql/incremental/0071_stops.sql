@@ -16,6 +16,6 @@ create table devart.stops (
     constraint stops_scope_id_check check ((scope = 'all') = (scope_id is null))
 );
 comment on table devart.stops is
-    'A row for each stop and pause in force. Changed by emergency_stop, resume_work, pause, resume.';
+    'A row for each stop and pause in force. Changed by its functions only: emergency_stop, pause.';
 create unique index stops_scope_idx
     on devart.stops (scope, coalesce(scope_id, '00000000-0000-0000-0000-000000000000'));

@@ -184,10 +184,7 @@ impl Ask<'_> {
                     .len()
             });
         }
-        let (candidates, budgets) = (
-            self.chain()?,
-            budgets.again(self.session),
-        );
+        let (candidates, budgets) = (self.chain()?, budgets.again(self.session));
         Ok(match self.choose(&candidates, &budgets) {
             Choice::Refuse(refusal) => refused(refusal, &candidates),
             Choice::Bill(offer) => {

@@ -1,5 +1,7 @@
 //! The stops in force, as sessions keep them until one comes or goes.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use devart_core::status::StopScope;
@@ -142,6 +144,11 @@ impl InForce {
         named().or_else(|| self.above(work))
     }
 
+    /// Whether one names this itself, whatever it descends from.
+    pub fn names(&self, work: &Work) -> bool {
+        self.stops.iter().any(|stop| stop.names(work))
+    }
+
     /// The stop of a task or run that this descends from.
     fn above(&self, work: &Work) -> Option<&Stop> {
         let none = self.task_ids.is_empty() && self.run_ids.is_empty();
@@ -162,5 +169,26 @@ impl InForce {
             })
         })?;
         self.stops.iter().find(|stop| stop.scope_id == Some(id))
+    }
+}
+
+/// Which tasks are stopped or descend from something that is, asked once for each: a run may have
+/// 100,000 tasks that wait.
+#[derive(Default)]
+pub struct Lines(RefCell<HashMap<Uuid, bool>>);
+
+impl Lines {
+    /// Whether what descends from this task, or the task itself, is stopped.
+    pub fn of(&self, task_id: Uuid, in_force: &InForce) -> bool {
+        if let Some(known) = self.0.borrow().get(&task_id) {
+            return *known;
+        }
+        let work = Work {
+            task: Some(task_id),
+            ..Work::default()
+        };
+        let is_stopped = in_force.refuses(&work).is_some();
+        self.0.borrow_mut().insert(task_id, is_stopped);
+        is_stopped
     }
 }

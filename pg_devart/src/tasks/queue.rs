@@ -10,7 +10,7 @@ use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
-use crate::stops::{InForce, Work};
+use crate::stops::{InForce, Lines, Work};
 
 /// The waiting tasks by lane, priority and the time at which they became ready.
 const WAITING: Index = Index {
@@ -35,6 +35,7 @@ pub struct Search<'a> {
     pub aging_us: i64,
     /// What is passed over, too.
     pub stops: &'a InForce,
+    pub stopped_lines: &'a Lines,
 }
 
 /// A task that was found and locked.
@@ -128,7 +129,7 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
 }
 
 fn is_unwanted(found: &Found, search: &Search) -> bool {
-    if !search.stops.is_empty() && is_stopped(found, search.stops) {
+    if !search.stops.is_empty() && is_stopped(found, search) {
         return true;
     }
     if search.unwanted_services.is_empty() {
@@ -139,15 +140,22 @@ fn is_unwanted(found: &Found, search: &Search) -> bool {
     costs_money && service.is_some_and(|service| search.unwanted_services.contains(&service))
 }
 
-/// That the agent itself is not is known.
-fn is_stopped(found: &Found, stops: &InForce) -> bool {
-    let work = Work {
+/// That the agent itself is not is known. Siblings are asked about once.
+fn is_stopped(found: &Found, search: &Search) -> bool {
+    let task: Uuid = found.required(c"id");
+    let own = Work {
         agent: None,
         service: found.get(c"service_id"),
         run: found.get(c"workflow_run_id"),
-        task: found.get(c"id"),
+        task: Some(task),
     };
-    stops.refuses(&work).is_some()
+    if search.stops.names(&own) {
+        return true;
+    }
+    let parent: Option<Uuid> = found.get(c"parent_task_id");
+    search
+        .stopped_lines
+        .of(parent.unwrap_or(task), search.stops)
 }
 
 fn ready_at(found: &Found) -> Position {

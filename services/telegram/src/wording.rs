@@ -17,9 +17,7 @@ pub fn of(alert: &Alert) -> Text {
 
 /// What was stopped, by whom, why, and what follows.
 fn of_stop(alert: &StopAlert) -> Text {
-    let text = stop_headline(alert)
-        .plain("\nby ")
-        .code(&alert.actor);
+    let text = stop_headline(alert).plain("\nby ").code(&alert.actor);
     let text = match &alert.reason {
         Some(reason) => text.plain(format!("\n{reason}")),
         None => text,
@@ -32,7 +30,14 @@ fn of_stop(alert: &StopAlert) -> Text {
 
 fn stop_headline(alert: &StopAlert) -> Text {
     let (sign, what) = match alert.kind {
-        StopKind::Stopped => ("⛔ ", if alert.scope == StopScope::All { "stopped" } else { "paused" }),
+        StopKind::Stopped => (
+            "⛔ ",
+            if alert.scope == StopScope::All {
+                "stopped"
+            } else {
+                "paused"
+            },
+        ),
         StopKind::Resumed => ("▶️ ", "resumed"),
     };
     let text = Text::default().plain(sign);

@@ -22,11 +22,7 @@ const STOP: &str = concat!(
     stop_columns!(),
     " from devart.emergency_stop($1)"
 );
-const PAUSE: &str = concat!(
-    "select ",
-    stop_columns!(),
-    " from devart.pause($1, $2, $3)"
-);
+const PAUSE: &str = concat!("select ", stop_columns!(), " from devart.pause($1, $2, $3)");
 
 /// What is stopped and paused now.
 pub async fn list(db: &mut PgConnection) -> sqlx::Result<Stops> {

@@ -104,6 +104,7 @@ pub struct HeartbeatAnswer {
     /// The agent is deactivated: it should finish what it has and stop for good.
     pub stop: bool,
     /// What people stopped or paused of what the agent does; it is handed nothing of that.
+    #[serde(default)]
     pub stops: Vec<AgentStop>,
     /// Queues of RabbitMQ in which messages arrive about tasks that the agent can do.
     pub queues: Vec<String>,
