@@ -273,13 +273,12 @@ async fn a_costly_task_waits_for_the_end_of_a_pause_and_not_for_people() -> Resu
     let service_id = service(&db.owner, "model", "10").await?;
     let task_id = costly_task(&db.owner, "costly", service_id, "2").await?;
     pause(&db, "service", service_id).await?;
-    assert!(claim_funded(&db.owner, agent.id).await?.is_none());
+    assert!(claim_funded(&db.owner, agent.id, 1).await?.is_empty());
     assert_eq!(status(&db.owner, task_id).await?, "TODO");
     resume(&db, "service", service_id).await?;
-    let funded = claim_funded(&db.owner, agent.id)
-        .await?
-        .context("it goes on")?;
-    let hold_id = funded.hold_id.context("with its money")?;
+    let funded = claim_funded(&db.owner, agent.id, 1).await?;
+    let hold_id = funded.first().and_then(|task| task.hold_id);
+    let hold_id = hold_id.context("it goes on with its money")?;
     stop(&db).await?;
     let settled = settle(&db.owner, hold_id, "2").await?;
     assert_eq!(amount(&settled, "charged_usd"), usd("2"), "{settled}");
