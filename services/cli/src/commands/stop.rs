@@ -116,7 +116,10 @@ pub async fn resume(it: &Resume) -> Result<()> {
 }
 
 /// Says what is still in force, so that nobody wonders why nothing happens.
-async fn still_stopped(connection: &mut sqlx::PgConnection) -> Result<()> {
+///
+/// # Errors
+/// When the database does not say so.
+pub async fn still_stopped(connection: &mut sqlx::PgConnection) -> Result<()> {
     let stops: Vec<(String, Option<Uuid>)> =
         sqlx::query_as("select scope::text, scope_id from devart.stops order by id limit 100")
             .fetch_all(connection)
