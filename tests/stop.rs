@@ -209,6 +209,26 @@ async fn what_is_paused_is_passed_over_and_comes_when_it_is_resumed() -> Result<
 }
 
 #[tokio::test]
+async fn a_paused_task_that_waits_for_long_lends_its_age_to_nobody() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let titled = async |title: &str, priority: &str| {
+        create(&db.owner, json!({"title": title, "priority": priority})).await
+    };
+    let old = titled("old", "LOW").await?;
+    titled("low", "LOW").await?;
+    let high = titled("high", "HIGH").await?;
+    sqlx::query("update devart.tasks set ready_at = now() - interval '9 hours' where id = $1")
+        .bind(old)
+        .execute(&db.owner)
+        .await?;
+    pause(&db, "task", old).await?;
+    let first = claim(&db.owner, agent.id).await?.context("a claim")?;
+    assert_eq!(first.task_id, high);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_descends_from_a_paused_task_or_run_is_paused_too() -> Result<()> {
     let mut work = Work::create().await?;
     let run = run_of(&work.db, work.own.task_id).await?;

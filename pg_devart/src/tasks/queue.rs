@@ -92,7 +92,7 @@ fn keys(
     ]
 }
 
-/// The oldest waiting task of each queue, locked or not: only to order the queues.
+/// The oldest waiting task of each queue that may begin, locked or not: only to order the queues.
 fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES]) -> Vec<Head> {
     let numbers = 1..=PRIORITIES as i16;
     let queues = search
@@ -102,7 +102,12 @@ fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES
     queues
         .filter_map(|queue| {
             scan.seek(&keys(priorities, queue, (search.start)(queue)));
-            let ready_at = scan.next().map(|found| ready_at(&found))?;
+            let ready_at = loop {
+                let found = scan.next()?;
+                if !is_stopped(&found, search) {
+                    break ready_at(&found);
+                }
+            };
             Some(Head { queue, ready_at })
         })
         .collect()
@@ -129,7 +134,7 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
 }
 
 fn is_unwanted(found: &Found, search: &Search) -> bool {
-    if !search.stops.is_empty() && is_stopped(found, search) {
+    if is_stopped(found, search) {
         return true;
     }
     if search.unwanted_services.is_empty() {
@@ -142,6 +147,9 @@ fn is_unwanted(found: &Found, search: &Search) -> bool {
 
 /// That the agent itself is not is known. Siblings are asked about once.
 fn is_stopped(found: &Found, search: &Search) -> bool {
+    if search.stops.is_empty() {
+        return false;
+    }
     let task: Uuid = found.required(c"id");
     let own = Work {
         agent: None,
