@@ -159,6 +159,17 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"decision": "approve"}"#,
         "--++-",
     ),
+    // "POST /api/stop" would stop what the other lines try: tests/stop_doors.rs.
+    ("GET", "/api/stop", "", "-+++-"),
+    ("POST", "/api/stop/release", "", "--++-"),
+    ("POST", "/api/agents/{other}/pause", "{}", "--++-"),
+    ("POST", "/api/agents/{other}/resume", "", "--++-"),
+    ("POST", "/api/services/{service}/pause", "{}", "--++-"),
+    ("POST", "/api/services/{service}/resume", "", "--++-"),
+    ("POST", "/api/workflow-runs/{run}/pause", "{}", "--++-"),
+    ("POST", "/api/workflow-runs/{run}/resume", "", "--++-"),
+    ("POST", "/api/tasks/{task}/pause", "{}", "--++-"),
+    ("POST", "/api/tasks/{task}/resume", "", "--++-"),
     ("POST", "/api/services", r#"{"name": "{unique}"}"#, "---+-"),
     (
         "PUT",
@@ -217,8 +228,13 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         .bind(service)
         .fetch_one(&mut session)
         .await?;
+    let run = one(
+        "update devart.tasks set workflow_run_id = gen_random_uuid() where id = $1 returning workflow_run_id",
+    )
+    .await?;
     Ok(vec![
         ("{own}", own.to_string()),
+        ("{run}", run.to_string()),
         ("{token}", claim.lease_token.to_string()),
         ("{task}", task.to_string()),
         ("{dead}", dead.to_string()),
@@ -290,12 +306,13 @@ async fn each_caller_of_the_api_may_what_the_table_says_and_nothing_else() -> Re
 
 #[tokio::test]
 async fn every_documented_endpoint_has_its_line_in_the_table_or_a_test_of_its_own() -> Result<()> {
-    const ELSEWHERE: [&str; 11] = [
+    const ELSEWHERE: [&str; 12] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
         "post /auth/v1/token",
         "post /api/webhooks/github",
+        "post /api/stop",
         "get /api/tasks",
         "get /api/agents",
         "get /api/budgets",

@@ -5,7 +5,8 @@
 -- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
 -- lease is over. ask false leaves the task with its agent, which may shrink its request to
 -- max_affordable_units. An unknown price never makes a task wait, nor does what the agent has set
--- aside for others: it is the request that must change, or the agent. Errors: as reserve_charge.
+-- aside for others: it is the request that must change, or the agent; nor does a stop or pause,
+-- which lets it go on by itself. Errors: as reserve_charge.
 -- (Dropped: its forms without ttl or dispatched, beside which calls would be ambiguous.)
 drop function if exists
     devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean),
@@ -34,7 +35,7 @@ begin
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
         dispatch_task.ttl, dispatch_task.dispatched);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
-       or v_answer ->> 'code' in ('price_unknown', 'too_much_held') then
+       or v_answer ->> 'code' in ('price_unknown', 'too_much_held', 'stopped', 'paused') then
         return v_answer;
     end if;
     return v_answer || jsonb_build_object(

@@ -14,6 +14,8 @@ grant execute on all functions in schema devart_private to service_role, devart_
 grant select, insert, update, delete on all tables in schema devart
     to service_role, devart_operator;
 grant execute on all functions in schema devart to service_role, devart_operator;
+-- Stops change by their functions only, which wait for what begins at the same moment.
+revoke insert, update, delete on devart.stops from service_role, devart_operator;
 
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
@@ -31,7 +33,8 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary,
+    devart.user_roles, devart.audit_log, devart.stops, devart.queue_depth,
+    devart.agent_status_summary,
     devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,
@@ -80,7 +83,9 @@ grant execute on function
     devart.delete_budget(uuid), devart.release_charge(uuid),
     devart.correct_charge(uuid, numeric, text),
     devart.end_service_price(uuid, timestamptz),
-    devart.correct_service_price(uuid, numeric, timestamptz)
+    devart.correct_service_price(uuid, numeric, timestamptz),
+    devart.emergency_stop(text), devart.resume_work(),
+    devart.pause(text, uuid, text), devart.resume(text, uuid)
     to authenticated;
 
 -- Agents

@@ -109,6 +109,16 @@ pub const CALLS: &[(&str, &str)] = &[
         join devart.tasks t on t.id = a.subject_id where t.title = 'too costly' and a.status = 'PENDING'"),
     ("service_role", "select devart_private.end_budget_wait(id) from devart.tasks where title = 'too costly'"),
     ("authenticated", "delete from devart.budgets"),
+    // stops
+    ("authenticated", "select devart.emergency_stop('why')"),
+    ("devart_agent", "select devart.agent_heartbeat()"),
+    ("devart_agent", "select devart.charge_service('{service}', 1)"),
+    ("authenticated", "select devart.resume_work()"),
+    ("authenticated", "select devart.pause('task', '{message}')"),
+    ("devart_agent", "select devart.agent_heartbeat()"),
+    ("devart_agent", "select devart.claim_next_task()"),
+    ("devart_agent", "select devart.reserve_charge('{service}', 1)"),
+    ("authenticated", "select devart.resume('task', '{message}')"),
     // outbox
     ("service_role", "select devart_private.enqueue('telegram.alert', 'key ' || n, '{}') from generate_series(1, 6) n"),
     ("service_role", "select devart_private.require_bridge_of('telegram.alert')"),

@@ -42,6 +42,10 @@ const MANAGEMENT: &[&str] = &[
     "select devart.delete_task('{task}')",
     "select devart.retry_task('{dead}')",
     "select devart.release_charge('{others_hold}')",
+    "select devart.emergency_stop('why')",
+    "select devart.resume_work()",
+    "select devart.pause('agent', '{agent}')",
+    "select devart.resume('agent', '{agent}')",
 ];
 
 /// What only operators may do for an agent that they name.

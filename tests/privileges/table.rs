@@ -162,6 +162,15 @@ pub const MAY: &[(&str, &str)] = &[
         "select devart.set_agent_activation('{agent}', false)",
         "--++-",
     ),
+    ("select devart.emergency_stop('why')", "--++-"),
+    ("select devart.resume_work()", "--++-"),
+    ("select devart.pause('agent', '{agent}')", "--++-"),
+    ("select devart.resume('agent', '{agent}')", "--++-"),
+    (
+        "insert into devart.stops (scope, stopped_by) values ('all', 'x')",
+        "-----",
+    ),
+    ("delete from devart.stops", "-----"),
     ("update devart.agents set name = 'x'", "-----"),
     (
         "insert into devart.service_registry (name) values ('new')",

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::gate::{Admission, Refused};
+use crate::stops::Stop;
 
 /// Money, or null for none.
 pub fn usd(amount: Option<Decimal>) -> Value {
@@ -101,6 +102,38 @@ pub fn not_admitted(refused: &Refused) -> Value {
         "needed_usd": usd(Some(refusal.needed)),
         "remaining_usd": usd(Some(refusal.remaining)),
         "max_affordable_units": refusal.affordable.as_ref().map(Usage::to_json),
+        "expires_at": null,
+    })
+}
+
+/// A charge that people stopped.
+pub fn charge_stopped(stop: &Stop) -> Value {
+    json!({
+        "success": false,
+        "charged_service_id": null,
+        "delegated": false,
+        "suspended": false,
+        "spent_usd": null,
+        "remaining_usd": null,
+        "reason": stop.text(),
+        "code": stop.code(),
+    })
+}
+
+/// A hold that people stopped.
+pub fn stopped(stop: &Stop) -> Value {
+    json!({
+        "admitted": false,
+        "hold_id": null,
+        "service_id": null,
+        "delegated_from": null,
+        "reason": stop.text(),
+        "code": stop.code(),
+        "scope": stop.scope.as_str(),
+        "scope_id": id(stop.scope_id),
+        "needed_usd": null,
+        "remaining_usd": null,
+        "max_affordable_units": null,
         "expires_at": null,
     })
 }

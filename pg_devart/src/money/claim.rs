@@ -46,8 +46,8 @@ pub enum Outcome {
     /// Waits for money or for a person, outside of the queue.
     Parked,
     /// Back in the queue as it was: another agent can have it, as it is this one's budget that
-    /// refuses, or another moment, as somebody has locked what must be locked and this claim holds
-    /// money already.
+    /// refuses, or another moment, as people stopped it, or as somebody has locked what must be
+    /// locked and this claim holds money already.
     GivenBack,
 }
 
@@ -142,7 +142,7 @@ impl CostlyTask<'_> {
             }
             Ok(Verdict::Refused(refused)) => Err(Some(answer::not_admitted(&refused))),
             // A task's service exists: its foreign key says so.
-            Ok(Verdict::Busy) | Err(_) => Err(None),
+            Ok(Verdict::Stopped(_) | Verdict::Busy) | Err(_) => Err(None),
         }
     }
 

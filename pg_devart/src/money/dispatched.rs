@@ -9,6 +9,7 @@ use super::payer::Payer;
 use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::spi::{self, Session, statement};
+use crate::stops;
 
 statement!(
     MARK,
@@ -22,7 +23,8 @@ statement!(
 /// does not give the money back: without a settlement, what is held counts as spent. True: it is
 /// so, or was already; false: the hold is over, and the call must not be made with it.
 /// `lease_token`: must be the current lease of the hold's task. Errors: P0002 no such hold, 42501
-/// another agent's, 55P03 not the current lease.
+/// another agent's, 55P03 not the current lease, 55000 stopped or paused (DETAIL
+/// `{"code": "stopped"}`): the hold stays as it is.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn mark_dispatched(
@@ -34,6 +36,7 @@ fn mark_dispatched(
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
         check_lease(session, &hold, agent, lease_token)?;
+        stops::require_none(hold.payer.work(hold.service_id))?;
         let marked = MARK.with(|statement| statement.rows(session, &[hold_id.into()]).len());
         Ok::<_, Error>(marked > 0)
     })?)

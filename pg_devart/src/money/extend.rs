@@ -17,6 +17,7 @@ use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Row, Session, statement};
 use crate::row_reader::RowReader;
+use crate::stops::{self, Stop};
 
 /// How long it lasts from now on unless the caller says so.
 const TTL_SECONDS: i32 = 600;
@@ -60,6 +61,9 @@ fn extend_charge(
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
         idempotency::once(session, agent, idempotency_key, request, || {
+            if let Some(stop) = stops::refusal(hold.payer.work(hold.service_id)) {
+                return Ok((stopped(&hold, &stop), false));
+            }
             Ok(extend(session, &hold, &cost, ttl_seconds))
         })
     })?)
@@ -170,6 +174,17 @@ impl Widened {
         }
         answer
     }
+}
+
+/// A refusal because of people.
+fn stopped(hold: &Hold, stop: &Stop) -> Value {
+    let mut told = answer::stopped(stop);
+    told["hold_id"] = answer::id(Some(hold.id));
+    told["service_id"] = answer::id(Some(hold.service_id));
+    told["delegated_from"] = answer::id(hold.delegated_from);
+    told["held_usd"] = answer::usd(hold.is_open().then_some(hold.amount));
+    told["expires_at"] = answer::moment(hold.expires_at);
+    told
 }
 
 /// A refusal for want of a price, which no limit has a say in.

@@ -27,6 +27,7 @@ use super::take::{self, Deltas, Taken};
 use crate::error::Error;
 use crate::pg::spi::{Session, statement};
 use crate::pg::subtransaction;
+use crate::stops::{self, Stop, Work};
 
 statement!(
     LOCK,
@@ -86,6 +87,8 @@ pub struct Admission {
 pub enum Verdict {
     Admitted(Admission),
     Refused(Refused),
+    /// By people, whatever the money.
+    Stopped(Stop),
     /// Only for those who are not patient.
     Busy,
 }
@@ -106,6 +109,9 @@ impl Ask<'_> {
     /// # Errors
     /// [`Error::NotFound`] for no such service.
     pub fn decide(&self) -> Result<Verdict, Error> {
+        if let Some(stop) = stops::refusal(self.payer.work(self.service_id)) {
+            return Ok(Verdict::Stopped(stop));
+        }
         let limits_held = self.purpose == Purpose::Hold && held_limit::is_set(self.session);
         if !limits_held && let Some(admission) = self.take_at_once() {
             return Ok(Verdict::Admitted(admission));
@@ -117,7 +123,7 @@ impl Ask<'_> {
             return Ok(Verdict::Busy);
         };
         budgets.held = self.held_limit();
-        let candidates = candidate::chain(self.session, self.service_id)?;
+        let candidates = self.chain()?;
         match self.choose(&candidates, &budgets) {
             Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
                 if let Some(admission) = self.take_unlocked(&candidates, offer, &budgets) {
@@ -185,7 +191,7 @@ impl Ask<'_> {
                     .len()
             });
         }
-        let candidates = candidate::chain(self.session, self.service_id)?;
+        let candidates = self.chain()?;
         let budgets = Budgets {
             held: self.held_limit(),
             ..budgets.again(self.session)
@@ -199,6 +205,21 @@ impl Ask<'_> {
                 Verdict::Admitted(self.admission(service_id, offer, taken, budgets))
             }
         })
+    }
+
+    /// The services that could be billed, without substitutes that are paused.
+    fn chain(&self) -> Result<Vec<Candidate>, Error> {
+        let mut chain = candidate::chain(self.session, self.service_id)?;
+        let stops = stops::current();
+        chain.retain(|candidate| {
+            let service = Some(candidate.id);
+            let work = Work {
+                service,
+                ..Work::default()
+            };
+            candidate.id == self.service_id || stops.refuses(&work).is_none()
+        });
+        Ok(chain)
     }
 
     fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
@@ -252,6 +273,9 @@ impl Ask<'_> {
     ) -> Admission {
         budgets.take(self.session, self.deltas(offer.amount));
         let budgets = budgets.after(offer.amount);
+        if service_id != self.service_id {
+            stops::began_unasked(self.payer.work(service_id));
+        }
         Admission {
             service_id,
             window_id: taken.window_id,

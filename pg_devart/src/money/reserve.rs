@@ -16,6 +16,7 @@ use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session, statement};
 use crate::settings;
+use crate::stops;
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
@@ -84,6 +85,9 @@ fn reserve_charge(
     Ok(spi::connect(|session| {
         let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
+            if let Some(stop) = stops::refusal(payer.work(service_id)) {
+                return Ok((answer::stopped(&stop), false));
+            }
             give_granted_back(session, &payer, service_id);
             let ask = Ask {
                 session,
@@ -127,6 +131,7 @@ fn reserve(ask: &Ask, terms: Terms) -> Result<(Value, bool), Error> {
             ))
         }
         Verdict::Refused(refused) => Ok((answer::not_admitted(&refused), false)),
+        Verdict::Stopped(stop) => Ok((answer::stopped(&stop), false)),
         Verdict::Busy => unreachable!("a patient request waits"),
     }
 }

@@ -13,6 +13,7 @@ use super::set_aside::{self, Handed};
 use super::worker::Worker;
 use crate::pg::spi::{Session, statement};
 use crate::row_reader::RowReader;
+use crate::stops::Lines;
 
 statement!(
     CLAIM,
@@ -33,6 +34,7 @@ pub struct Round {
     /// What left its queue, and from where.
     pub taken: Vec<(Queue, Position)>,
     tally: Tally<Uuid>,
+    stopped_lines: Lines,
 }
 
 impl Round {
@@ -42,6 +44,7 @@ impl Round {
             claimed: Vec::new(),
             taken: Vec::new(),
             tally: Tally::new(wanted.max_tasks),
+            stopped_lines: Lines::default(),
         }
     }
 
@@ -61,6 +64,8 @@ impl Round {
                 wanted: self.tally.missing(),
                 unwanted_services: self.tally.unwanted(),
                 aging_us: worker.aging_us,
+                stops: &worker.stops,
+                stopped_lines: &self.stopped_lines,
             },
         );
         if picks.overtaken && picks.tasks.is_empty() {

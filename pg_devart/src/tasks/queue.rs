@@ -10,6 +10,7 @@ use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
+use crate::stops::{InForce, Lines, Work};
 
 /// The waiting tasks by lane, priority and the time at which they became ready.
 const WAITING: Index = Index {
@@ -32,6 +33,9 @@ pub struct Search<'a> {
     pub unwanted_services: &'a [Uuid],
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
+    /// What is passed over, too.
+    pub stops: &'a InForce,
+    pub stopped_lines: &'a Lines,
 }
 
 /// A task that was found and locked.
@@ -88,7 +92,7 @@ fn keys(
     ]
 }
 
-/// The oldest waiting task of each queue, locked or not: only to order the queues.
+/// The oldest waiting task of each queue that may begin, locked or not: only to order the queues.
 fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES]) -> Vec<Head> {
     let numbers = 1..=PRIORITIES as i16;
     let queues = search
@@ -98,7 +102,12 @@ fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES
     queues
         .filter_map(|queue| {
             scan.seek(&keys(priorities, queue, (search.start)(queue)));
-            let ready_at = scan.next().map(|found| ready_at(&found))?;
+            let ready_at = loop {
+                let found = scan.next()?;
+                if !is_stopped(&found, search) {
+                    break ready_at(&found);
+                }
+            };
             Some(Head { queue, ready_at })
         })
         .collect()
@@ -125,12 +134,36 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
 }
 
 fn is_unwanted(found: &Found, search: &Search) -> bool {
+    if is_stopped(found, search) {
+        return true;
+    }
     if search.unwanted_services.is_empty() {
         return false;
     }
     let service: Option<Uuid> = found.get(c"service_id");
     let costs_money = found.get::<AnyNumeric>(c"estimated_cost_usd").is_some();
     costs_money && service.is_some_and(|service| search.unwanted_services.contains(&service))
+}
+
+/// That the agent itself is not is known. Siblings are asked about once.
+fn is_stopped(found: &Found, search: &Search) -> bool {
+    if search.stops.is_empty() {
+        return false;
+    }
+    let task: Uuid = found.required(c"id");
+    let own = Work {
+        agent: None,
+        service: found.get(c"service_id"),
+        run: found.get(c"workflow_run_id"),
+        task: Some(task),
+    };
+    if search.stops.names(&own) {
+        return true;
+    }
+    let parent: Option<Uuid> = found.get(c"parent_task_id");
+    search
+        .stopped_lines
+        .of(parent.unwrap_or(task), search.stops)
 }
 
 fn ready_at(found: &Found) -> Position {

@@ -47,6 +47,7 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::prices::router())
         .merge(routes::budgets::router())
         .merge(routes::settings::router())
+        .merge(routes::stops::router())
         .merge(routes::approvals::router())
         .merge(routes::me::router())
         .merge(routes::auth::router())
@@ -142,6 +143,16 @@ mod tests {
             ("/api/budgets/{id}", "put delete"),
             ("/api/settings", "get"),
             ("/api/settings/{key}", "get put"),
+            ("/api/stop", "get post"),
+            ("/api/stop/release", "post"),
+            ("/api/agents/{id}/pause", "post"),
+            ("/api/agents/{id}/resume", "post"),
+            ("/api/services/{id}/pause", "post"),
+            ("/api/services/{id}/resume", "post"),
+            ("/api/workflow-runs/{id}/pause", "post"),
+            ("/api/workflow-runs/{id}/resume", "post"),
+            ("/api/tasks/{id}/pause", "post"),
+            ("/api/tasks/{id}/resume", "post"),
             ("/api/approvals", "get"),
             ("/api/approvals/{id}/decision", "post"),
             ("/api/me", "get"),

@@ -13,5 +13,6 @@ pub mod page;
 pub mod prices;
 pub mod services;
 pub mod settings;
+pub mod stops;
 pub mod tasks;
 pub mod webhooks;

@@ -98,7 +98,8 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// price_unknown, too_much_held; of an extension also hold_over and reserve_anew.
+    /// price_unknown, too_much_held, stopped, paused; of an extension also hold_over and
+    /// reserve_anew.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,

@@ -14,6 +14,7 @@ pub mod scalar;
 pub mod service;
 pub mod session;
 pub mod setting;
+pub mod stop;
 pub mod task;
 mod validate;
 

@@ -229,7 +229,8 @@ pub struct ChargeOutcome {
     pub remaining_usd: Option<Usd>,
     /// Why it was refused or delegated.
     pub reason: Option<String>,
-    /// With a refusal: budget_exceeded, service_suspended or service_disabled.
+    /// With a refusal: budget_exceeded, service_suspended, service_disabled, stopped or
+    /// paused.
     #[serde(default)]
     pub code: Option<String>,
 }

@@ -33,7 +33,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 ///
 /// Sets it aside, with this service or a substitute, and answers the hold. Refused with 402,
 /// `reason`, `remaining_usd` and `max_affordable_units`; the task, if one was named, then waits for
-/// budget unless `ask` is false.
+/// budget unless `ask` is false. What people stopped or paused is refused with 402 too, `code`
+/// `stopped` or `paused`, and the task stays as it is.
 #[utoipa::path(
     post, path = "/api/tasks/dispatch", tag = "agent work", request_body = Dispatch,
     responses(
@@ -62,10 +63,16 @@ async fn dispatch(change: Change<Dispatch>) -> ApiResult<Response> {
 ///
 /// For a claim's hold, or one that was made with `dispatched` false. From then on the end of its
 /// time does not give the money back. `dispatched` is false in the answer when the hold is over.
+/// What people stopped or paused is refused with 402, `code` `stopped` or `paused`.
 #[utoipa::path(
     post, path = "/api/charges/{hold_id}/dispatched", tag = "agent work",
     params(("hold_id" = Uuid, Path)), request_body = DispatchedRequest,
-    responses((status = 200, body = Dispatched), Problems),
+    responses(
+        (status = 200, body = Dispatched),
+        (status = 402, description = "Stopped or paused", body = Problem,
+         content_type = "application/problem+json"),
+        Problems,
+    ),
 )]
 async fn mark_dispatched(
     HoldId(id): HoldId,
@@ -166,6 +173,8 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         Some("too_much_held") => "too_much_held",
         Some("hold_over") => "hold_over",
         Some("reserve_anew") => "reserve_anew",
+        Some("stopped") => "stopped",
+        Some("paused") => "paused",
         _ => "budget_exceeded",
     };
     ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)

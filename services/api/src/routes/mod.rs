@@ -12,5 +12,6 @@ pub mod me;
 pub mod prices;
 pub mod services;
 pub mod settings;
+pub mod stops;
 pub mod tasks;
 pub mod webhooks;

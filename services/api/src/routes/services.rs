@@ -169,7 +169,12 @@ fn refusal(outcome: &ChargeOutcome) -> ApiError {
         .reason
         .as_deref()
         .unwrap_or("the budget does not allow this");
-    ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", reason)
+    let code = match outcome.code.as_deref() {
+        Some("stopped") => "stopped",
+        Some("paused") => "paused",
+        _ => "budget_exceeded",
+    };
+    ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)
         .with("reason", reason)
         .with("remaining_usd", json!(outcome.remaining_usd))
         .with("spent_usd", json!(outcome.spent_usd))

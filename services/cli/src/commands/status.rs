@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 
+use super::stop;
 use crate::health;
+use crate::installation::Installation;
 use crate::layout::Layout;
 
 /// Prints one line per part; an error when a part is not well.
@@ -13,6 +15,10 @@ pub async fn run(layout: &Layout) -> Result<()> {
             Ok(what) => say!("  {:<15} ok      {what}", part.name),
             Err(error) => say!("  {:<15} FAILED  {error:#}", part.name),
         }
+    }
+    // A database that cannot be asked has its line above.
+    if let Ok(mut connection) = Installation::open(layout)?.connect().await {
+        let _ = stop::still_stopped(&mut connection).await;
     }
     if parts.iter().any(|part| part.outcome.is_err()) {
         bail!("not everything is well; `devart doctor` says what to do");
