@@ -50,3 +50,10 @@ CREATE OR REPLACE FUNCTION devart_private."try_lock"(
 STRICT VOLATILE PARALLEL UNSAFE
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'try_lock_wrapper';
+
+CREATE OR REPLACE FUNCTION devart_private."service_waits_until"(
+	"service_id" uuid
+) RETURNS timestamp with time zone
+STRICT STABLE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'service_waits_until_wrapper';

@@ -73,7 +73,7 @@ grant execute on function
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric),
+    devart.increase_budget(uuid, numeric, numeric), devart.defer_service(uuid, timestamptz, text),
     devart.set_service_price(uuid, text, numeric, timestamptz),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
     devart.delete_budget(uuid), devart.release_charge(uuid)
@@ -95,7 +95,7 @@ grant execute on function
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
     devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
     devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid),
+    devart.release_charge(uuid), devart.defer_service(uuid, timestamptz, text),
     devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
     to devart_agent;
 
@@ -166,7 +166,7 @@ grant select (service_id, task_id, kind, amount_usd, created_at)
     on devart.charges to devart_grafana;
 grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
               substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
-              window_end)
+              window_end, deferred_until)
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
     on devart.budgets to devart_grafana;

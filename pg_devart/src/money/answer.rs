@@ -85,6 +85,13 @@ pub fn admitted(
     })
 }
 
+/// Until when the service that was asked for is deferred, when that is why.
+fn deferred_until(refused: &Refused) -> Option<TimestampWithTimeZone> {
+    let until = refused.asked.deferred_until?;
+    (refused.refusal.reason == Reason::Deferred)
+        .then(|| until.try_into().expect("it was a timestamp"))
+}
+
 /// A hold that was refused. `scope_id`: what refused, a service or a budget.
 pub fn not_admitted(refused: &Refused) -> Value {
     let refusal = &refused.refusal;
@@ -101,5 +108,6 @@ pub fn not_admitted(refused: &Refused) -> Value {
         "remaining_usd": usd(Some(refusal.remaining)),
         "max_affordable_units": refusal.affordable.as_ref().map(Usage::to_json),
         "expires_at": null,
+        "deferred_until": deferred_until(refused).map(moment),
     })
 }

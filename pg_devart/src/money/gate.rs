@@ -47,7 +47,18 @@ statement!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Spend,
+    /// For a call that is about to be made.
     Hold,
+    /// For a task that is to be claimed later.
+    Promise,
+}
+
+impl Purpose {
+    /// Whether a service that is deferred refuses it: a call, but not money that is spent already,
+    /// or that nothing is bought with yet.
+    fn waits_for_the_provider(self) -> bool {
+        self == Purpose::Hold
+    }
 }
 
 /// A request for money.
@@ -110,7 +121,7 @@ impl Ask<'_> {
         let Some(budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
             return Ok(Verdict::Busy);
         };
-        let candidates = candidate::chain(self.session, self.service_id)?;
+        let candidates = self.chain()?;
         match self.choose(&candidates, &budgets) {
             Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
                 if let Some(admission) = self.take_unlocked(&candidates, offer, &budgets) {
@@ -178,10 +189,7 @@ impl Ask<'_> {
                     .len()
             });
         }
-        let (candidates, budgets) = (
-            candidate::chain(self.session, self.service_id)?,
-            budgets.again(self.session),
-        );
+        let (candidates, budgets) = (self.chain()?, budgets.again(self.session));
         Ok(match self.choose(&candidates, &budgets) {
             Choice::Refuse(refusal) => refused(refusal, &candidates),
             Choice::Bill(offer) => {
@@ -191,6 +199,17 @@ impl Ask<'_> {
                 Verdict::Admitted(self.admission(service_id, offer, taken, budgets))
             }
         })
+    }
+
+    /// The service and its substitutes, as they stand for this purpose.
+    fn chain(&self) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = candidate::chain(self.session, self.service_id)?;
+        if !self.purpose.waits_for_the_provider() {
+            for candidate in &mut candidates {
+                candidate.deferred_until = None;
+            }
+        }
+        Ok(candidates)
     }
 
     fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
@@ -216,7 +235,7 @@ impl Ask<'_> {
         let zero = Decimal::ZERO;
         let (spent, held) = match self.purpose {
             Purpose::Spend => (amount, zero),
-            Purpose::Hold => (zero, amount),
+            Purpose::Hold | Purpose::Promise => (zero, amount),
         };
         Deltas { spent, held }
     }
@@ -224,7 +243,15 @@ impl Ask<'_> {
     /// `looked`: budgets and substitutes are seen to.
     fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
         let deltas = self.deltas(amount);
-        take::on_condition(self.session, service_id, deltas, &self.payer, looked)
+        let waits = self.purpose.waits_for_the_provider();
+        take::on_condition(
+            self.session,
+            service_id,
+            deltas,
+            &self.payer,
+            looked,
+            waits,
+        )
     }
 
     fn admission(

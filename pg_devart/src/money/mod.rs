@@ -20,4 +20,5 @@ mod settle;
 mod take;
 
 pub mod claim;
+pub mod deferrals;
 pub mod usd;

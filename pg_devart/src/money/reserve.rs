@@ -46,6 +46,8 @@ pub struct Terms<'a> {
 /// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
 /// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
 /// a refusal is not remembered.
+/// A service that is deferred (`defer_service`) refuses with the code service_deferred and says until
+/// when (deferred_until), unless a substitute serves.
 /// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
 /// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -186,7 +188,7 @@ mod devart_private {
                 service_id,
                 cost: &cost,
                 payer,
-                purpose: Purpose::Hold,
+                purpose: Purpose::Promise,
                 with_prices: false,
                 patient: true,
             };

@@ -128,6 +128,7 @@ mod tests {
             ("/api/services/{id}", "put"),
             ("/api/services/{id}/charges", "post"),
             ("/api/services/{id}/increase-budget", "post"),
+            ("/api/services/{id}/defer", "post"),
             ("/api/services/{id}/prices", "get post"),
             ("/api/tasks/dispatch", "post"),
             ("/api/charges/{hold_id}/settle", "post"),

@@ -7,15 +7,17 @@ use uuid::Uuid;
 
 use super::page::{Limit, Listed, Page, page};
 use crate::model::service::{
-    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
-    ServiceFilter, ServicePrice, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, Deferral, NewCharge, NewService, NewServicePrice, Service,
+    ServiceChanges, ServiceFilter, ServicePrice, ServiceStatus,
 };
 
 macro_rules! service_columns {
     () => {
         "id, name, description, status::text as status, budget_usd, period::text as period,
          time_zone, spent_usd, held_usd, substitute_service_id, alert_thresholds,
-         hard_limit, created_at"
+         hard_limit, created_at,
+         case when deferred_until > now() then deferred_until end as deferred_until,
+         case when deferred_until > now() then deferred_reason end as deferred_reason"
     };
 }
 
@@ -37,6 +39,14 @@ const INCREASE_BUDGET: &str = concat!(
     "select ",
     service_columns!(),
     " from devart.increase_budget(service_id => $1, amount_usd => $2, budget_usd => $3)"
+);
+
+const DEFER: &str = concat!(
+    "select ",
+    service_columns!(),
+    " from devart.defer_service(
+        service_id => $1, until => coalesce($2, clock_timestamp() + make_interval(secs => $3)),
+        reason => $4)"
 );
 
 macro_rules! price_columns {
@@ -96,7 +106,10 @@ pub async fn status(
         "select ",
         service_columns!(),
         ", remaining_usd, used_percent, substitute_name, window_start, window_end
-          from devart.service_status where true"
+          from (
+              select v.*, r.deferred_reason from devart.service_status v
+              join devart.service_registry r using (id)
+          ) s where true"
     );
     page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
@@ -139,6 +152,17 @@ pub async fn increase_budget(
         .bind(id)
         .bind(increase.amount_usd)
         .bind(increase.budget_usd)
+        .fetch_one(db)
+        .await
+}
+
+/// Puts a service off until its provider serves again.
+pub async fn defer(db: &mut PgConnection, id: Uuid, deferral: &Deferral) -> sqlx::Result<Service> {
+    sqlx::query_as(DEFER)
+        .bind(id)
+        .bind(deferral.until)
+        .bind(deferral.seconds)
+        .bind(&deferral.reason)
         .fetch_one(db)
         .await
 }

@@ -58,7 +58,7 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// price_unknown.
+    /// service_deferred, price_unknown.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,
@@ -72,6 +72,9 @@ pub struct DispatchOutcome {
     pub scope: Option<String>,
     #[serde(default)]
     pub needed_usd: Option<Usd>,
+    /// With service_deferred: when its provider serves again (RFC 3339).
+    #[serde(default)]
+    pub deferred_until: Option<String>,
     /// With a refusal of a task that waits now: AWAITING_APPROVAL.
     #[serde(default)]
     pub task_status: Option<String>,

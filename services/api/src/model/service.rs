@@ -1,5 +1,6 @@
 //! Services that cost money.
 
+use devart_core::moment::LONGEST_DELAY_SECONDS;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
@@ -54,6 +55,10 @@ pub struct Service {
     /// A hard limit refuses and suspends; a soft one only alerts.
     pub hard_limit: bool,
     pub created_at: Timestamp,
+    /// Its provider serves again then; null: it does.
+    pub deferred_until: Option<Timestamp>,
+    /// Why, in the words of whoever put it off.
+    pub deferred_reason: Option<String>,
 }
 
 /// A service and how much of its budget is left.
@@ -79,6 +84,23 @@ pub struct ServiceStatus {
     pub window_start: Timestamp,
     /// When the budget starts again; null: never.
     pub window_end: Option<Timestamp>,
+    /// Its provider serves again then; null: it does.
+    pub deferred_until: Option<Timestamp>,
+    /// Why, in the words of whoever put it off.
+    pub deferred_reason: Option<String>,
+}
+
+/// Until when a service is put off: a moment or a delay, one of the two. A moment that is past ends
+/// it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deferral {
+    pub until: Option<Timestamp>,
+    /// From now on; 0 ends it.
+    #[schema(minimum = 0, maximum = 31536000)]
+    pub seconds: Option<f64>,
+    /// For people; cut at 1000 characters.
+    pub reason: Option<String>,
 }
 
 /// A service to create.
@@ -265,6 +287,21 @@ impl Validate for BudgetIncrease {
         }
         let detail = "amount_usd or budget_usd must be given, and only one of them";
         Err(ApiError::invalid("amount_usd", detail))
+    }
+}
+
+impl Validate for Deferral {
+    fn validate(&self) -> ApiResult<()> {
+        if self.until.is_some() == self.seconds.is_some() {
+            let detail = "until or seconds must be given, and only one of them";
+            return Err(ApiError::invalid("until", detail));
+        }
+        let longest = LONGEST_DELAY_SECONDS as f64;
+        if self.seconds.is_some_and(|seconds| !(0.0..=longest).contains(&seconds)) {
+            let detail = "seconds must be 0 to 31536000, which is a year";
+            return Err(ApiError::invalid("seconds", detail));
+        }
+        Ok(())
     }
 }
 

@@ -27,7 +27,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 ///
 /// Sets it aside, with this service or a substitute, and answers the hold. Refused with 402,
 /// `reason`, `remaining_usd` and `max_affordable_units`; the task, if one was named, then waits for
-/// budget unless `ask` is false.
+/// budget unless `ask` is false. One whose service is deferred (`service_deferred`) stays with its
+/// agent; `deferred_until` says until when.
 #[utoipa::path(
     post, path = "/api/tasks/dispatch", tag = "agent work", request_body = Dispatch,
     responses(
@@ -90,6 +91,7 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         .unwrap_or("the budget does not allow this");
     let code = match outcome.code.as_deref() {
         Some("price_unknown") => "price_unknown",
+        Some("service_deferred") => "service_deferred",
         _ => "budget_exceeded",
     };
     ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)
@@ -98,6 +100,7 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         .with("needed_usd", json!(outcome.needed_usd))
         .with("remaining_usd", json!(outcome.remaining_usd))
         .with("max_affordable_units", json!(outcome.max_affordable_units))
+        .with("deferred_until", outcome.deferred_until.clone())
         .with("task_status", outcome.task_status.clone())
         .with("approval_id", json!(outcome.approval_id))
 }

@@ -1,0 +1,25 @@
+-- Services that are put off until their provider serves again, and the tasks that wait for that.
+
+set local role devart_owner;
+
+alter table devart.service_registry
+    -- Over when it is past.
+    add column deferred_until timestamptz
+        constraint service_registry_deferred_until_check check (
+            deferred_until >= '1970-01-01 00:00+00' and deferred_until < '3000-01-01 00:00+00'),
+    add column deferred_reason text
+        constraint service_registry_deferred_reason_check
+            check (char_length(deferred_reason) between 1 and 1000);
+create index service_registry_deferred_idx on devart.service_registry (deferred_until)
+    where deferred_until is not null;
+
+-- Tasks in their queues that a deferral takes out of them.
+create index tasks_waiting_service_idx on devart.tasks (service_id)
+    where status = 'TODO' and service_id is not null;
+
+-- Deferrals that ended before their time: tasks that were put off to held_until come back.
+create table devart_private.ended_deferrals (
+    service_id uuid not null,
+    held_until timestamptz not null,
+    primary key (service_id, held_until)
+);
