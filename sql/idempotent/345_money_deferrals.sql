@@ -53,12 +53,15 @@ declare
     v_put_off uuid[] := devart_private.put_off('defer_tasks');
 begin
     return devart_private.do_rows('defer_tasks', array(
-        select t.id from devart.service_registry s
-        join devart.tasks t on t.service_id = s.id and t.status = 'TODO'
-        where s.deferred_until > clock_timestamp() and t.id <> all (v_put_off)
+        select w.id from devart.service_registry s
+        cross join lateral (
+            select t.id from devart.tasks t
+            where t.service_id = s.id and t.status = 'TODO' and t.id <> all (v_put_off)
+            limit p_limit
+            for no key update skip locked) w
+        where s.deferred_until > clock_timestamp()
           and devart_private.service_waits_until(s.id) is not null
-        limit p_limit
-        for no key update of t skip locked));
+        limit p_limit));
 end
 $$;
 
@@ -85,18 +88,22 @@ declare
     v_put_off uuid[] := devart_private.put_off('resume_deferred');
     v_count int;
 begin
-    if not exists (select from devart_private.ended_deferrals) then
+    delete from devart_private.deferral_times e where e.held_until <= now();
+    if not exists (select from devart_private.deferral_times e where e.has_ended) then
         return 0;
     end if;
     v_count := devart_private.do_rows('resume_deferred', array(
-        select t.id from devart_private.ended_deferrals e
-        join devart.tasks t
-            on t.status = 'SCHEDULED' and t.run_at = e.held_until and t.service_id = e.service_id
-        where t.id <> all (v_put_off)
-        limit p_limit
-        for no key update of t skip locked));
-    delete from devart_private.ended_deferrals e
-    where e.held_until <= now() or not exists (
+        select w.id from devart_private.deferral_times e
+        cross join lateral (
+            select t.id from devart.tasks t
+            where t.status = 'SCHEDULED' and t.run_at = e.held_until
+              and t.service_id = e.service_id and t.id <> all (v_put_off)
+            limit p_limit
+            for no key update skip locked) w
+        where e.has_ended
+        limit p_limit));
+    delete from devart_private.deferral_times e
+    where e.has_ended and not exists (
         select from devart.tasks t
         where t.status = 'SCHEDULED' and t.run_at = e.held_until and t.service_id = e.service_id);
     return v_count;
@@ -152,22 +159,22 @@ declare
     v_service devart.service_registry;
     v_served uuid[] := array(
         select a from devart_private.services_served_by(p_service_id) a order by a);
-    v_waited timestamptz[] := array(
-        select devart_private.service_waits_until(u.id)
-        from unnest(v_served) with ordinality as u (id, n) order by u.n);
 begin
     update devart.service_registry s
     set deferred_until = p_until,
         deferred_reason = case when p_until is not null then p_reason end
     where s.id = p_service_id
     returning s.* into v_service;
-    insert into devart_private.ended_deferrals (service_id, held_until)
-    select u.id, u.waited
-    from unnest(v_served, v_waited) as u (id, waited)
-    where u.waited > coalesce(devart_private.service_waits_until(u.id), '-infinity')
-    on conflict do nothing;
-    perform devart_private.resume_deferred_tasks(1000);
-    perform devart_private.defer_waiting_tasks(1000);
+    insert into devart_private.deferral_times as e (service_id, held_until)
+    select u.id, devart_private.service_waits_until(u.id) from unnest(v_served) as u (id)
+    where devart_private.service_waits_until(u.id) is not null
+    on conflict (service_id, held_until) do update set has_ended = false;
+    update devart_private.deferral_times e set has_ended = true
+    where e.service_id = any (v_served) and e.held_until
+        > coalesce(devart_private.service_waits_until(e.service_id), '-infinity');
+    -- Few, since the service is locked meanwhile.
+    perform devart_private.resume_deferred_tasks(100);
+    perform devart_private.defer_waiting_tasks(100);
     return v_service;
 end
 $$;

@@ -260,8 +260,8 @@ declare
         -- First: it takes longest, and holds no lock of a task.
         'titles_indexed', 'index_titles(3000)',
         'promoted', 'promote_due_tasks(1000)',
-        'deferrals_ended', 'resume_deferred_tasks(5000)',
-        'deferred', 'defer_waiting_tasks(5000)',
+        'deferrals_ended', 'resume_deferred_tasks(2000)',
+        'deferred', 'defer_waiting_tasks(2000)',
         'unblocked', 'promote_stuck_tasks(1000)',
         'set_aside', 'set_endless_tasks_aside(1000)',
         'timed_out', 'end_overdue_tasks(1000)',

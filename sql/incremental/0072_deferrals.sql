@@ -17,9 +17,12 @@ create index service_registry_deferred_idx on devart.service_registry (deferred_
 create index tasks_waiting_service_idx on devart.tasks (service_id)
     where status = 'TODO' and service_id is not null;
 
--- Deferrals that ended before their time: tasks that were put off to held_until come back.
-create table devart_private.ended_deferrals (
+-- The moments to come until which tasks of a service were put off; has_ended: they come back now.
+create table devart_private.deferral_times (
     service_id uuid not null,
     held_until timestamptz not null,
+    has_ended boolean not null default false,
     primary key (service_id, held_until)
 );
+create index deferral_times_ended_idx on devart_private.deferral_times (service_id)
+    where has_ended;
