@@ -40,6 +40,7 @@ mod creation;
 mod dashboards;
 mod database_urls;
 mod dead_connections;
+mod deferrals;
 mod dependencies;
 mod dependency_races;
 mod failure;

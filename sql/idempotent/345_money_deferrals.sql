@@ -168,10 +168,14 @@ begin
     insert into devart_private.deferral_times as e (service_id, held_until)
     select u.id, devart_private.service_waits_until(u.id) from unnest(v_served) as u (id)
     where devart_private.service_waits_until(u.id) is not null
+    union
+    -- Also where a substitute serves: who finds it without money waits, too.
+    select p_service_id, p_until where p_until is not null
     on conflict (service_id, held_until) do update set has_ended = false;
     update devart_private.deferral_times e set has_ended = true
     where e.service_id = any (v_served) and e.held_until
-        > coalesce(devart_private.service_waits_until(e.service_id), '-infinity');
+        > coalesce(devart_private.service_waits_until(e.service_id), '-infinity')
+      and (e.service_id, e.held_until) is distinct from (p_service_id, p_until);
     -- Few, since the service is locked meanwhile.
     perform devart_private.resume_deferred_tasks(100);
     perform devart_private.defer_waiting_tasks(100);

@@ -48,7 +48,9 @@ impl<Id: Copy + Eq + Hash> Deferrals<Id> {
 mod tests {
     use super::*;
 
-    fn deferrals(services: &[(&'static str, i64, Option<&'static str>)]) -> Deferrals<&'static str> {
+    fn deferrals(
+        services: &[(&'static str, i64, Option<&'static str>)],
+    ) -> Deferrals<&'static str> {
         let of = |&(id, until, substitute)| (id, Deferred { until, substitute });
         Deferrals::new(services.iter().map(of))
     }
@@ -69,7 +71,11 @@ mod tests {
 
     #[test]
     fn of_a_chain_the_first_that_serves_again_ends_the_wait() {
-        let chain = deferrals(&[("one", 30, Some("two")), ("two", 10, Some("three")), ("three", 20, None)]);
+        let chain = deferrals(&[
+            ("one", 30, Some("two")),
+            ("two", 10, Some("three")),
+            ("three", 20, None),
+        ]);
         assert_eq!(chain.waits_until("one", 5), Some(10));
         assert_eq!(chain.waits_until("one", 10), None, "two serves");
         assert_eq!(chain.waits_until("three", 10), Some(20));

@@ -41,8 +41,6 @@ fn read(row: &Row) -> Candidate {
         limit: usd::optional(&mut columns),
         next_alert: usd::optional(&mut columns),
         window_ended: columns.required(),
-        deferred_until: columns
-            .optional::<TimestampWithTimeZone>()
-            .map(i64::from),
+        deferred_until: columns.optional::<TimestampWithTimeZone>().map(i64::from),
     }
 }

@@ -244,14 +244,7 @@ impl Ask<'_> {
     fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
         let deltas = self.deltas(amount);
         let waits = self.purpose.waits_for_the_provider();
-        take::on_condition(
-            self.session,
-            service_id,
-            deltas,
-            &self.payer,
-            looked,
-            waits,
-        )
+        take::on_condition(self.session, service_id, deltas, &self.payer, looked, waits)
     }
 
     fn admission(

@@ -200,6 +200,14 @@ fn a_deferred_service_is_not_billed_and_its_substitute_is() {
     };
     let alone = choose(&[deferred.clone()], &dollars(0), &[], &|_| None);
     assert_eq!(refused(alone).reason, Reason::Deferred, "what is free, too");
-    let offer = billed(choose(&[deferred, service("two", 100)], &dollars(1), &[], &|_| None));
-    assert_eq!((offer.index, offer.instead_because), (1, Some(Reason::Deferred)));
+    let offer = billed(choose(
+        &[deferred, service("two", 100)],
+        &dollars(1),
+        &[],
+        &|_| None,
+    ));
+    assert_eq!(
+        (offer.index, offer.instead_because),
+        (1, Some(Reason::Deferred))
+    );
 }

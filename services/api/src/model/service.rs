@@ -297,7 +297,10 @@ impl Validate for Deferral {
             return Err(ApiError::invalid("until", detail));
         }
         let longest = LONGEST_DELAY_SECONDS as f64;
-        if self.seconds.is_some_and(|seconds| !(0.0..=longest).contains(&seconds)) {
+        if self
+            .seconds
+            .is_some_and(|seconds| !(0.0..=longest).contains(&seconds))
+        {
             let detail = "seconds must be 0 to 31536000, which is a year";
             return Err(ApiError::invalid("seconds", detail));
         }
