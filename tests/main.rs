@@ -65,6 +65,7 @@ mod native_source;
 mod outbox;
 mod planner_switches;
 mod pooler;
+mod price_thresholds;
 mod privileges;
 mod rabbitmq;
 mod readable_json;

@@ -74,7 +74,7 @@ grant execute on function
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
     devart.increase_budget(uuid, numeric, numeric), devart.defer_service(uuid, timestamptz, text),
-    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.set_service_price(uuid, text, numeric, timestamptz, numeric, numeric),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
     devart.delete_budget(uuid), devart.release_charge(uuid)
     to authenticated;

@@ -1,4 +1,5 @@
--- Services that are put off until their provider serves again, and the tasks that wait for that.
+-- Services that are put off until their provider serves again, and the tasks that wait for that;
+-- and prices that are dearer for large calls.
 
 set local role devart_owner;
 
@@ -26,3 +27,13 @@ create table devart_private.deferral_times (
 );
 create index deferral_times_ended_idx on devart_private.deferral_times (service_id)
     where has_ended;
+
+-- What one of a unit costs in a call that uses more than so many of it: a long context.
+alter table devart.service_prices
+    add column above_units numeric(24, 6)
+        constraint service_prices_above_units_check check (above_units >= 0 and above_units < 1e15),
+    add column usd_per_unit_above numeric(24, 12)
+        constraint service_prices_usd_per_unit_above_check
+            check (usd_per_unit_above >= usd_per_unit and usd_per_unit_above < 1e12),
+    add constraint service_prices_threshold_check
+        check ((above_units is null) = (usd_per_unit_above is null));

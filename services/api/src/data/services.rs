@@ -51,7 +51,8 @@ const DEFER: &str = concat!(
 
 macro_rules! price_columns {
     () => {
-        "id, service_id, unit, usd_per_unit, effective_from, effective_to, created_by, created_at"
+        "id, service_id, unit, usd_per_unit, effective_from, effective_to, created_by, created_at,
+         above_units, usd_per_unit_above"
     };
 }
 
@@ -59,7 +60,8 @@ const SET_PRICE: &str = concat!(
     "select ",
     price_columns!(),
     " from devart.set_service_price(
-        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
+        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4,
+        above_units => $5, usd_per_unit_above => $6)"
 );
 
 const CHARGE: &str = "
@@ -202,6 +204,8 @@ pub async fn set_price(
         .bind(&price.unit)
         .bind(price.usd_per_unit)
         .bind(price.effective_from)
+        .bind(price.above_units)
+        .bind(price.usd_per_unit_above)
         .fetch_one(db)
         .await
 }

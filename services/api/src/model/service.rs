@@ -196,6 +196,9 @@ pub struct ServicePrice {
     pub effective_to: Option<Timestamp>,
     pub created_by: Option<Uuid>,
     pub created_at: Timestamp,
+    /// A call that uses more than so many pays `usd_per_unit_above` for each of them.
+    pub above_units: Option<Usd>,
+    pub usd_per_unit_above: Option<Usd>,
 }
 
 /// A price to set; it ends the one before it.
@@ -209,6 +212,13 @@ pub struct NewServicePrice {
     pub usd_per_unit: Usd,
     /// Left out: now.
     pub effective_from: Option<Timestamp>,
+    /// A call that uses more than so many pays `usd_per_unit_above` for each of them: a long
+    /// context. Both or neither.
+    #[schema(minimum = 0)]
+    pub above_units: Option<Usd>,
+    /// Not less than `usd_per_unit`.
+    #[schema(minimum = 0)]
+    pub usd_per_unit_above: Option<Usd>,
 }
 
 /// Which services to list, newest first.
