@@ -43,6 +43,7 @@ mod dead_connections;
 mod deferrals;
 mod dependencies;
 mod dependency_races;
+mod estimates;
 mod failure;
 mod history;
 mod holds;

@@ -5,7 +5,8 @@
 -- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
 -- lease is over. ask false leaves the task with its agent, which may shrink its request to
 -- max_affordable_units. An unknown price never makes a task wait: it is the request that must
--- change. Nor does a service that is deferred: it comes back by itself (deferred_until). Errors: as reserve_charge.
+-- change. Nor does a missing estimate, or a service that is deferred: it comes back by itself
+-- (deferred_until). Errors: as reserve_charge.
 -- (Dropped: its form without ttl, beside which calls would be ambiguous.)
 drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
 create or replace function devart.dispatch_task(
@@ -31,7 +32,7 @@ begin
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
         dispatch_task.ttl);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
-       or v_answer ->> 'code' in ('price_unknown', 'service_deferred') then
+       or v_answer ->> 'code' in ('price_unknown', 'service_deferred', 'no_estimate') then
         return v_answer;
     end if;
     return v_answer || jsonb_build_object(

@@ -271,6 +271,7 @@ declare
         'approvals_expired', 'expire_approvals()',
         'holds_expired', 'expire_holds(1000)',
         'tasks_resumed', 'resume_waiting_tasks()',
+        'estimates_reckoned', 'refresh_estimates(5)',
         'requests_forgotten', 'forget_old_requests()'];
     v_done jsonb := '{}';
     v_failed jsonb := '{}';

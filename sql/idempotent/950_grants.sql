@@ -45,10 +45,10 @@ grant update (title, description, priority, payload, service_id, required_capabi
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
 grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
     on devart.budgets to authenticated;

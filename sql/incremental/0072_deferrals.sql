@@ -1,5 +1,5 @@
 -- Services that are put off until their provider serves again, and the tasks that wait for that;
--- and prices that are dearer for large calls.
+-- prices that are dearer for large calls; and what calls cost lately.
 
 set local role devart_owner;
 
@@ -37,3 +37,24 @@ alter table devart.service_prices
             check (usd_per_unit_above >= usd_per_unit and usd_per_unit_above < 1e12),
     add constraint service_prices_threshold_check
         check ((above_units is null) = (usd_per_unit_above is null));
+
+-- At least so much is held for a call whose cost nobody estimated.
+alter table devart.service_registry
+    add column estimate_floor_usd numeric(28, 6)
+        constraint service_registry_estimate_floor_usd_check
+            check (estimate_floor_usd >= 0 and estimate_floor_usd < 1e12);
+
+-- What calls of a service cost lately, by the kind of their task; '': all of them.
+create table devart_private.cost_estimates (
+    service_id uuid not null,
+    kind text not null,
+    p95_usd numeric(28, 6) not null,
+    calls int not null,
+    primary key (service_id, kind)
+);
+
+-- When that was last reckoned.
+create table devart_private.estimate_runs (
+    service_id uuid primary key,
+    reckoned_at timestamptz not null default now()
+);

@@ -8,6 +8,7 @@ mod budgets;
 mod candidate;
 mod charge;
 mod cost;
+mod estimate;
 mod gate;
 mod hold;
 mod idempotency;

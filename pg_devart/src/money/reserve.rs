@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, cost, idempotency, usd};
+use super::{answer, candidate, cost, estimate, idempotency, usd};
 use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
@@ -35,7 +35,9 @@ pub struct Terms<'a> {
 }
 
 /// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
-/// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
+/// as in `{"input_token": 1200}`) costs at the prices in force; or, with neither, what such calls
+/// of the task's kind cost lately (the 95th percentile of 30 days), at least the service's
+/// `estimate_floor_usd`, and without both it refuses with the code no_estimate. Admits only what every hard limit
 /// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
 /// of the agent, the task, its run and its creator, and of what the task descends from. An agent
 /// that names no task reserves for all that it has in hand: the budgets of all of them apply.
@@ -62,19 +64,24 @@ fn reserve_charge(
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Option<Interval>, "'10 minutes'"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let cost = cost::given("estimate_usd", estimate_usd, usage)?;
     let service_id = given("service_id", service_id)?;
     let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
     let agent = caller::calling_agent()?;
     let request = json!({
         "reserve": service_id.to_string(),
-        "cost": cost.to_json(),
+        "cost": cost.as_ref().map(Cost::to_json),
         "task_id": answer::id(task_id),
         "ttl_seconds": ttl_seconds,
     });
     Ok(spi::connect(|session| {
         let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
+            let estimate = || estimate::of(session, service_id, task_id).map(Cost::of_amount);
+            let Some(cost) = cost.or_else(estimate) else {
+                candidate::chain(session, service_id)?;
+                return Ok((answer::no_estimate(service_id), false));
+            };
             give_granted_back(session, &payer, service_id);
             let ask = Ask {
                 session,

@@ -17,7 +17,8 @@ macro_rules! service_columns {
          time_zone, spent_usd, held_usd, substitute_service_id, alert_thresholds,
          hard_limit, created_at,
          case when deferred_until > now() then deferred_until end as deferred_until,
-         case when deferred_until > now() then deferred_reason end as deferred_reason"
+         case when deferred_until > now() then deferred_reason end as deferred_reason,
+         estimate_floor_usd"
     };
 }
 
@@ -109,7 +110,7 @@ pub async fn status(
         service_columns!(),
         ", remaining_usd, used_percent, substitute_name, window_start, window_end
           from (
-              select v.*, r.deferred_reason from devart.service_status v
+              select v.*, r.deferred_reason, r.estimate_floor_usd from devart.service_status v
               join devart.service_registry r using (id)
           ) s where true"
     );

@@ -12,7 +12,8 @@ use crate::http::json::SmallJson;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 
-/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price.
+/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price;
+/// with neither, what such calls cost lately.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dispatch {
@@ -58,7 +59,7 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// service_deferred, price_unknown.
+    /// service_deferred, price_unknown, no_estimate.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,
@@ -125,7 +126,7 @@ impl Validate for Dispatch {
             let range = "ttl_seconds must be 1 to 2592000, which is 30 days";
             return Err(ApiError::invalid("ttl_seconds", range));
         }
-        check_cost("estimate_usd", self.estimate_usd, self.usage.as_ref())
+        Ok(())
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Service {
     pub deferred_until: Option<Timestamp>,
     /// Why, in the words of whoever put it off.
     pub deferred_reason: Option<String>,
+    /// Held at least for a call whose cost nobody estimated; null: such calls need a history.
+    pub estimate_floor_usd: Option<Usd>,
 }
 
 /// A service and how much of its budget is left.
@@ -88,6 +90,8 @@ pub struct ServiceStatus {
     pub deferred_until: Option<Timestamp>,
     /// Why, in the words of whoever put it off.
     pub deferred_reason: Option<String>,
+    /// Held at least for a call whose cost nobody estimated; null: such calls need a history.
+    pub estimate_floor_usd: Option<Usd>,
 }
 
 /// Until when a service is put off: a moment or a delay, one of the two. A moment that is past ends
@@ -171,6 +175,14 @@ pub struct ServiceChanges {
     pub alert_thresholds: Option<Vec<i32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_limit: Option<bool>,
+    /// Held at least for a call whose cost nobody estimated.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Usd>, minimum = 0)]
+    pub estimate_floor_usd: Option<Option<Usd>>,
 }
 
 /// More budget: by an amount, or to an amount; one of the two.

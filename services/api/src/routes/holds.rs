@@ -92,6 +92,7 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
     let code = match outcome.code.as_deref() {
         Some("price_unknown") => "price_unknown",
         Some("service_deferred") => "service_deferred",
+        Some("no_estimate") => "no_estimate",
         _ => "budget_exceeded",
     };
     ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)
