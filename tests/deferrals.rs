@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::support::api::Api;
 use crate::support::budget::{
-    audit, charge, claim_funded, costly_task, hold_of, reserve, service, service_with, settle,
+    audit, charge, claim_funded, costly_task, hold_of, release, reserve, reserve_with, service,
+    service_with, settle,
 };
-use crate::support::queue::{claim, create, start, status};
+use crate::support::queue::{claim, complete, create, start, status};
 use crate::support::{Database, sqlstate};
 
 /// `defer_service` so many seconds from now; gives until when the service is put off.
@@ -229,6 +230,27 @@ async fn an_agent_puts_off_only_what_it_works_with_and_only_for_longer() -> Resu
     .fetch_one(&db.owner)
     .await?;
     assert_eq!(audited, 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_whose_hold_is_given_back_still_works_with_the_service_until_its_task_ends()
+-> Result<()> {
+    let db = Database::create().await?;
+    let (agent, id) = (
+        db.agent(&[]).await?,
+        service(&db.owner, "model", "10").await?,
+    );
+    let task = create(&db.owner, json!({"title": "t"})).await?;
+    let claimed = claim(&db.owner, agent.id).await?.context("the task")?;
+    let mut session = db.session_as(agent.caller()).await?;
+    let request = json!({"estimate_usd": 1, "task_id": task});
+    let hold = hold_of(&reserve_with(&mut session, id, request).await?);
+    assert!(release(&mut session, hold).await?);
+    assert!(defer(&mut session, id, 60.0).await?.is_some());
+    complete(&mut session, &claimed).await?;
+    assert_eq!(sqlstate(&defer(&mut session, id, 600.0).await), "42501");
+    audit(&db.owner).await;
     Ok(())
 }
 

@@ -110,14 +110,17 @@ begin
 end
 $$;
 
--- Whether the calling agent has a task in hand that names this service, or money of it set aside.
+-- Whether the calling agent has a task in hand that names this service or for which money of it was
+-- set aside (and may be given back by now), or money of it set aside.
 create or replace function devart_private.works_with_service(p_service_id uuid)
 returns boolean language sql stable
 set search_path = pg_catalog, pg_temp as $$
     select exists (
         select from devart.tasks t
         where t.agent_id = devart.my_agent_id() and t.status = 'IN_PROGRESS'
-          and t.service_id = p_service_id)
+          and (t.service_id = p_service_id or exists (
+              select from devart.charges c
+              where c.task_id = t.id and c.service_id = p_service_id)))
     or exists (
         select from devart.holds h
         where h.service_id = p_service_id and h.status = 'HELD'
@@ -188,7 +191,7 @@ $$;
 -- by itself, and is at most max_defer_seconds away: what is later counts as that. reason: for
 -- people; cut at 1000 characters. Gives the service.
 -- Supervisors put off until any moment, and end it with one that is past. An agent that works with
--- the service (a task in hand, or money set aside) only makes it longer: what would end sooner, or
+-- the service (by a task in hand, or money set aside) only makes it longer: what would end sooner, or
 -- less than a second later, changes nothing.
 -- Errors: P0002 no such service, 22023 until is missing or no sensible time, 42501 neither a
 -- supervisor nor such an agent.
