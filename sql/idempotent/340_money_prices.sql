@@ -2,8 +2,8 @@
 
 -- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals;
 -- null: now) until further notice. Holds that are already made keep the price that they were made
--- with. above_units, usd_per_unit_above: in a call (a hold, a settlement or a charge) that uses more
--- than so many, each of them costs that, which is not less; both or neither.
+-- with. above_units, usd_per_unit_above: in a call (one hold or settlement) that uses more than so
+-- many, each of them costs that, which is not less; both or neither.
 -- Errors: P0002 no such service, 22023 effective_from is no sensible time or not after the price
 -- before it, or a price or threshold is no number, one of the two is missing or not dearer, 23514
 -- unit or price, 42501 not an admin.

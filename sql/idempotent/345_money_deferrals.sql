@@ -191,8 +191,8 @@ $$;
 -- by itself, and is at most max_defer_seconds away: what is later counts as that. reason: for
 -- people; cut at 1000 characters. Gives the service.
 -- Supervisors put off until any moment, and end it with one that is past. An agent that works with
--- the service (by a task in hand, or money set aside) only makes it longer: what would end sooner, or
--- less than a second later, changes nothing.
+-- the service (by a task in hand, or money set aside) only makes it longer: what would end sooner,
+-- or less than a second later, changes nothing.
 -- Errors: P0002 no such service, 22023 until is missing or no sensible time, 42501 neither a
 -- supervisor nor such an agent.
 create or replace function devart.defer_service(
