@@ -101,6 +101,12 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "--++-",
     ),
     (
+        "POST",
+        "/api/services/{service}/defer",
+        r#"{"seconds": 0}"#,
+        "--+++",
+    ),
+    (
         "PUT",
         "/api/services/{service}",
         r#"{"hard_limit": false}"#,

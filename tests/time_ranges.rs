@@ -82,6 +82,10 @@ async fn a_time_without_sense_is_refused_at_every_door_by_its_name() -> Result<(
                 "select devart.end_service_price(id, '{at}') from devart.service_prices",
                 "effective_to",
             ),
+            (
+                "select devart.defer_service(id, '{at}') from devart.service_registry",
+                "until",
+            ),
         ] {
             let statement = door.replace("{at}", at);
             assert_eq!(

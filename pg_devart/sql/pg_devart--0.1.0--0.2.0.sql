@@ -87,3 +87,10 @@ VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'extend_charge_wrapper';
+
+CREATE OR REPLACE FUNCTION devart_private."service_waits_until"(
+	"service_id" uuid
+) RETURNS timestamp with time zone
+STRICT STABLE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'service_waits_until_wrapper';

@@ -4,9 +4,9 @@
 -- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
 -- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
 -- lease is over. ask false leaves the task with its agent, which may shrink its request to
--- max_affordable_units. An unknown price never makes a task wait, nor does what the agent has set
--- aside for others: it is the request that must change, or the agent; nor does a stop or pause,
--- which lets it go on by itself. Errors: as reserve_charge.
+-- max_affordable_units. An unknown price or a missing estimate never makes a task wait, nor does what
+-- the agent has set aside for others: it is the request that must change, or the agent. Nor does a
+-- stop, a pause or a service that is deferred: they end by themselves. Errors: as reserve_charge.
 -- (Dropped: its forms without ttl or dispatched, beside which calls would be ambiguous.)
 drop function if exists
     devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean),
@@ -35,7 +35,9 @@ begin
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
         dispatch_task.ttl, dispatch_task.dispatched);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
-       or v_answer ->> 'code' in ('price_unknown', 'too_much_held', 'stopped', 'paused') then
+       or v_answer ->> 'code' in (
+           'price_unknown', 'no_estimate', 'too_much_held', 'stopped', 'paused',
+           'service_deferred') then
         return v_answer;
     end if;
     return v_answer || jsonb_build_object(

@@ -48,10 +48,10 @@ grant update (title, description, priority, payload, service_id, required_capabi
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
 grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
     on devart.budgets to authenticated;
@@ -77,8 +77,8 @@ grant execute on function
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric),
-    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.increase_budget(uuid, numeric, numeric), devart.defer_service(uuid, timestamptz, text),
+    devart.set_service_price(uuid, text, numeric, timestamptz, numeric, numeric),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
     devart.delete_budget(uuid), devart.release_charge(uuid),
     devart.correct_charge(uuid, numeric, text),
@@ -107,7 +107,7 @@ grant execute on function
     devart.mark_dispatched(uuid, uuid),
     devart.extend_charge(uuid, numeric, jsonb, int, text),
     devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid),
+    devart.release_charge(uuid), devart.defer_service(uuid, timestamptz, text),
     devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval, boolean)
     to devart_agent;
 
@@ -179,7 +179,7 @@ grant select (service_id, task_id, kind, amount_usd, created_at)
     on devart.charges to devart_grafana;
 grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
               substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
-              window_end)
+              window_end, deferred_until)
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
     on devart.budgets to devart_grafana;

@@ -25,6 +25,7 @@ async fn forget(world: &World, session: PgConnection, name: &str) -> Result<()> 
 const MANAGEMENT: &[&str] = &[
     "select devart.set_setting('max_rescues', '5')",
     "select devart.increase_budget((select id from devart.service_registry limit 1), 1)",
+    "select devart.defer_service('{service}', now() + interval '1 hour')",
     "select devart.update_service('{service}', '{\"hard_limit\": false}')",
     "select devart.set_service_price('{service}', 'second', 1)",
     "select devart.correct_charge((select id from devart.charges where kind = 'settle' limit 1), 1, 'wrong')",

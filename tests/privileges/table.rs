@@ -186,6 +186,10 @@ pub const MAY: &[(&str, &str)] = &[
         "--++-",
     ),
     (
+        "select devart.defer_service((select id from devart.service_registry limit 1), now() + interval '1 hour')",
+        "--+++",
+    ),
+    (
         "select devart.set_service_price((select id from devart.service_registry limit 1), 'second', 1)",
         "---+-",
     ),

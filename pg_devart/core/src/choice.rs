@@ -12,6 +12,8 @@ use crate::status::BudgetScope;
 pub enum Reason {
     Suspended,
     Disabled,
+    /// Its provider asked to be left alone for a while.
+    Deferred,
     BudgetExceeded,
     /// The budget of an agent, task, run or user.
     BudgetOfScopeExceeded(BudgetScope),
@@ -26,6 +28,7 @@ impl Reason {
         match self {
             Reason::Suspended => "service_suspended",
             Reason::Disabled => "service_disabled",
+            Reason::Deferred => "service_deferred",
             Reason::BudgetExceeded | Reason::BudgetOfScopeExceeded(_) => "budget_exceeded",
             Reason::PriceUnknown(_) => "price_unknown",
             Reason::TooMuchHeld => "too_much_held",
@@ -37,6 +40,7 @@ impl Reason {
         match self {
             Reason::Suspended => "service is suspended".to_owned(),
             Reason::Disabled => "service is disabled".to_owned(),
+            Reason::Deferred => "service is deferred: its provider asked to wait".to_owned(),
             Reason::BudgetExceeded => "budget exceeded".to_owned(),
             Reason::BudgetOfScopeExceeded(scope) => format!("budget of the {scope} exceeded"),
             Reason::PriceUnknown(unit) => {
@@ -157,6 +161,9 @@ impl<Id: Copy> Look<'_, Id> {
         // What is free stays free at a spent limit.
         if self.candidate.is_suspended() && !amount.is_zero() {
             return Err(Reason::Suspended);
+        }
+        if self.candidate.is_deferred() {
+            return Err(Reason::Deferred);
         }
         if self
             .candidate

@@ -87,6 +87,32 @@ pub fn admitted(
     })
 }
 
+/// Until when the service that was asked for is deferred, when that is why.
+fn deferred_until(refused: &Refused) -> Option<TimestampWithTimeZone> {
+    let until = refused.asked.deferred_until?;
+    (refused.refusal.reason == Reason::Deferred)
+        .then(|| until.try_into().expect("it was a timestamp"))
+}
+
+/// A hold that was refused since nobody knows what it would cost.
+pub fn no_estimate(service_id: Uuid) -> Value {
+    json!({
+        "admitted": false,
+        "hold_id": null,
+        "service_id": null,
+        "delegated_from": null,
+        "reason": "no estimate: give estimate_usd or usage; the service has no history and no floor",
+        "code": "no_estimate",
+        "scope": "service",
+        "scope_id": id(Some(service_id)),
+        "needed_usd": null,
+        "remaining_usd": null,
+        "max_affordable_units": null,
+        "expires_at": null,
+        "deferred_until": null,
+    })
+}
+
 /// A hold that was refused. `scope_id`: what refused, a service or a budget.
 pub fn not_admitted(refused: &Refused) -> Value {
     let refusal = &refused.refusal;
@@ -103,6 +129,7 @@ pub fn not_admitted(refused: &Refused) -> Value {
         "remaining_usd": usd(Some(refusal.remaining)),
         "max_affordable_units": refusal.affordable.as_ref().map(Usage::to_json),
         "expires_at": null,
+        "deferred_until": deferred_until(refused).map(moment),
     })
 }
 

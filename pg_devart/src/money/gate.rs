@@ -50,7 +50,18 @@ statement!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Spend,
+    /// For a call that is about to be made.
     Hold,
+    /// For a task that is to be claimed later.
+    Promise,
+}
+
+impl Purpose {
+    /// Whether a service that is deferred refuses it: a call, but not money that is spent already,
+    /// or that nothing is bought with yet.
+    fn waits_for_the_provider(self) -> bool {
+        self == Purpose::Hold
+    }
 }
 
 /// A request for money.
@@ -207,7 +218,8 @@ impl Ask<'_> {
         })
     }
 
-    /// The services that could be billed, without substitutes that are paused.
+    /// The services that could be billed, as they stand for this purpose: without substitutes that
+    /// are paused.
     fn chain(&self) -> Result<Vec<Candidate>, Error> {
         let mut chain = candidate::chain(self.session, self.service_id)?;
         let stops = stops::current();
@@ -219,6 +231,11 @@ impl Ask<'_> {
             };
             candidate.id == self.service_id || stops.refuses(&work).is_none()
         });
+        if !self.purpose.waits_for_the_provider() {
+            for candidate in &mut chain {
+                candidate.deferred_until = None;
+            }
+        }
         Ok(chain)
     }
 
@@ -253,7 +270,7 @@ impl Ask<'_> {
         let zero = Decimal::ZERO;
         let (spent, held) = match self.purpose {
             Purpose::Spend => (amount, zero),
-            Purpose::Hold => (zero, amount),
+            Purpose::Hold | Purpose::Promise => (zero, amount),
         };
         Deltas { spent, held }
     }
@@ -261,7 +278,8 @@ impl Ask<'_> {
     /// `looked`: budgets and substitutes are seen to.
     fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
         let deltas = self.deltas(amount);
-        take::on_condition(self.session, service_id, deltas, &self.payer, looked)
+        let waits = self.purpose.waits_for_the_provider();
+        take::on_condition(self.session, service_id, deltas, &self.payer, looked, waits)
     }
 
     fn admission(

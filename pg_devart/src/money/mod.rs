@@ -10,6 +10,7 @@ mod candidate;
 mod charge;
 mod cost;
 mod dispatched;
+mod estimate;
 mod extend;
 mod gate;
 mod held_limit;
@@ -24,4 +25,5 @@ mod settle;
 mod take;
 
 pub mod claim;
+pub mod deferrals;
 pub mod usd;

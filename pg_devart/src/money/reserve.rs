@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, cost, idempotency, usd};
+use super::{answer, candidate, cost, estimate, idempotency, usd};
 use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
@@ -39,7 +39,9 @@ pub struct Terms<'a> {
 }
 
 /// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
-/// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
+/// as in `{"input_token": 1200}`) costs at the prices in force; or, with neither, what such calls
+/// of the task's kind cost lately (the 95th percentile of 30 days), at least the service's
+/// `estimate_floor_usd`, and without both it refuses with the code no_estimate. Admits only what every hard limit
 /// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
 /// of the agent, the task, its run and its creator, and of what the task descends from. An agent
 /// that names no task reserves for all that it has in hand: the budgets of all of them apply.
@@ -52,6 +54,8 @@ pub struct Terms<'a> {
 /// as spent, since an agent that died after its call has spent it, and a settlement that comes late
 /// corrects it; with `dispatched` false, until `mark_dispatched`, it is given back. The same
 /// `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
+/// A service that is deferred (`defer_service`) refuses with the code service_deferred and says until
+/// when (deferred_until), unless a substitute serves.
 /// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
 /// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -67,14 +71,14 @@ fn reserve_charge(
     ttl: default!(Option<Interval>, "'10 minutes'"),
     dispatched: default!(Option<bool>, "true"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let cost = cost::given("estimate_usd", estimate_usd, usage)?;
     let service_id = given("service_id", service_id)?;
     let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
     let dispatched = given("dispatched", dispatched)?;
     let agent = caller::calling_agent()?;
     let mut request = json!({
         "reserve": service_id.to_string(),
-        "cost": cost.to_json(),
+        "cost": cost.as_ref().map(Cost::to_json),
         "task_id": answer::id(task_id),
         "ttl_seconds": ttl_seconds,
     });
@@ -88,6 +92,11 @@ fn reserve_charge(
             if let Some(stop) = stops::refusal(payer.work(service_id)) {
                 return Ok((answer::stopped(&stop), false));
             }
+            let estimate = || estimate::of(session, service_id, task_id).map(Cost::of_amount);
+            let Some(cost) = cost.or_else(estimate) else {
+                candidate::chain(session, service_id)?;
+                return Ok((answer::no_estimate(service_id), false));
+            };
             give_granted_back(session, &payer, service_id);
             let ask = Ask {
                 session,
@@ -206,7 +215,7 @@ mod devart_private {
                 service_id,
                 cost: &cost,
                 payer,
-                purpose: Purpose::Hold,
+                purpose: Purpose::Promise,
                 with_prices: false,
                 patient: true,
             };

@@ -156,6 +156,11 @@ impl Index {
         self.find(self.table) != pg_sys::InvalidOid
     }
 
+    /// Whether there is such an index, as there may not be in an older devart.
+    pub fn exists(&self) -> bool {
+        self.find(self.name) != pg_sys::InvalidOid
+    }
+
     fn find(&self, relation: &CStr) -> pg_sys::Oid {
         // SAFETY: look-ups in the catalog's caches.
         unsafe {

@@ -6,6 +6,7 @@ use devart_core::status::TaskPriority;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use crate::money::deferrals::Deferrals;
 use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
@@ -18,6 +19,9 @@ const WAITING: Index = Index {
     table: c"tasks",
     name: c"tasks_claim_idx",
 };
+/// One look takes at most so many tasks out of their queues whose services are deferred; maintain()
+/// takes out the rest.
+const MAX_DEFERRED: usize = 100;
 /// How many priorities there are; they are numbered from 1 on.
 const PRIORITIES: usize = TaskPriority::ALL.len();
 
@@ -31,6 +35,8 @@ pub struct Search<'a> {
     pub wanted: usize,
     /// Services whose costly tasks are passed over.
     pub unwanted_services: &'a [Uuid],
+    /// Services that nobody works with for a while.
+    pub deferrals: &'a Deferrals,
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
     /// What is passed over, too.
@@ -50,8 +56,19 @@ pub struct Picked {
 pub struct Picks {
     /// In the order in which they are due.
     pub tasks: Vec<Picked>,
+    /// Locked, to be taken out of their queues, as their services are deferred.
+    pub deferred: Vec<Picked>,
     /// Somebody changed a task meanwhile, so another look may find more.
     pub overtaken: bool,
+}
+
+impl Picks {
+    fn put(&mut self, is_deferred: bool, picked: Picked) {
+        match is_deferred {
+            true => self.deferred.push(picked),
+            false => self.tasks.push(picked),
+        }
+    }
 }
 
 /// Locks the most urgent tasks. What others have locked is passed over.
@@ -121,12 +138,19 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
         if is_unwanted(&found, search) {
             continue;
         }
+        let is_deferred = is_deferred(&found, search);
+        if is_deferred && picks.deferred.len() >= MAX_DEFERRED {
+            continue;
+        }
         match found.try_lock() {
-            Locked::Yes => picks.tasks.push(Picked {
-                task_id: found.required(c"id"),
-                queue,
-                ready_at: ready_at(&found),
-            }),
+            Locked::Yes => picks.put(
+                is_deferred,
+                Picked {
+                    task_id: found.required(c"id"),
+                    queue,
+                    ready_at: ready_at(&found),
+                },
+            ),
             Locked::Busy => (),
             Locked::Overtaken => picks.overtaken = true,
         }
@@ -164,6 +188,15 @@ fn is_stopped(found: &Found, search: &Search) -> bool {
     search
         .stopped_lines
         .of(parent.unwrap_or(task), search.stops)
+}
+
+fn is_deferred(found: &Found, search: &Search) -> bool {
+    if search.deferrals.is_empty() {
+        return false;
+    }
+    let service: Option<Uuid> = found.get(c"service_id");
+    let waits = |service| search.deferrals.waits_until(service, clock::now_us());
+    service.and_then(waits).is_some()
 }
 
 fn ready_at(found: &Found) -> Position {

@@ -130,6 +130,7 @@ mod tests {
             ("/api/services/{id}", "put"),
             ("/api/services/{id}/charges", "post"),
             ("/api/services/{id}/increase-budget", "post"),
+            ("/api/services/{id}/defer", "post"),
             ("/api/services/{id}/prices", "get post"),
             ("/api/services/{id}/prices/{price_id}", "put"),
             ("/api/services/{id}/prices/{price_id}/end", "post"),

@@ -12,7 +12,8 @@ use crate::http::json::SmallJson;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 
-/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price.
+/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price;
+/// with neither, what such calls cost lately.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dispatch {
@@ -98,8 +99,8 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// price_unknown, too_much_held, stopped, paused; of an extension also hold_over and
-    /// reserve_anew.
+    /// service_deferred, price_unknown, no_estimate, too_much_held, stopped, paused; of an extension
+    /// also hold_over and reserve_anew.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,
@@ -113,6 +114,9 @@ pub struct DispatchOutcome {
     pub scope: Option<String>,
     #[serde(default)]
     pub needed_usd: Option<Usd>,
+    /// With service_deferred: when its provider serves again (RFC 3339).
+    #[serde(default)]
+    pub deferred_until: Option<String>,
     /// With a refusal of a task that waits now: AWAITING_APPROVAL.
     #[serde(default)]
     pub task_status: Option<String>,
@@ -185,8 +189,7 @@ pub struct Release {
 
 impl Validate for Dispatch {
     fn validate(&self) -> ApiResult<()> {
-        check_ttl(self.ttl_seconds)?;
-        check_cost("estimate_usd", self.estimate_usd, self.usage.as_ref())
+        check_ttl(self.ttl_seconds)
     }
 }
 

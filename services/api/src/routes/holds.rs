@@ -35,6 +35,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// `reason`, `remaining_usd` and `max_affordable_units`; the task, if one was named, then waits for
 /// budget unless `ask` is false. What people stopped or paused is refused with 402 too, `code`
 /// `stopped` or `paused`, and the task stays as it is.
+/// One whose service is deferred (`service_deferred`) stays with its agent; `deferred_until` says
+/// until when.
 #[utoipa::path(
     post, path = "/api/tasks/dispatch", tag = "agent work", request_body = Dispatch,
     responses(
@@ -175,6 +177,8 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         Some("reserve_anew") => "reserve_anew",
         Some("stopped") => "stopped",
         Some("paused") => "paused",
+        Some("service_deferred") => "service_deferred",
+        Some("no_estimate") => "no_estimate",
         _ => "budget_exceeded",
     };
     ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)
@@ -183,6 +187,7 @@ fn refusal(outcome: &DispatchOutcome) -> ApiError {
         .with("needed_usd", json!(outcome.needed_usd))
         .with("remaining_usd", json!(outcome.remaining_usd))
         .with("max_affordable_units", json!(outcome.max_affordable_units))
+        .with("deferred_until", outcome.deferred_until.clone())
         .with("task_status", outcome.task_status.clone())
         .with("approval_id", json!(outcome.approval_id))
 }

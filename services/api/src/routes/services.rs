@@ -15,8 +15,8 @@ use crate::http::change::Change;
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::service::{
-    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
-    ServiceFilter, ServicePrice, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, Deferral, NewCharge, NewService, NewServicePrice, Service,
+    ServiceChanges, ServiceFilter, ServicePrice, ServiceStatus,
 };
 use crate::openapi::{Problem, Problems};
 use crate::state::AppState;
@@ -27,6 +27,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(status))
         .routes(routes!(update))
         .routes(routes!(increase_budget))
+        .routes(routes!(defer))
         .routes(routes!(prices, set_price))
         .routes(routes!(charge))
 }
@@ -103,6 +104,22 @@ async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResul
         .run(async |db, increase| {
             Reply::ok(&data::services::increase_budget(db, id, &increase).await?)
         })
+        .await
+}
+
+/// Put a service off
+///
+/// Until its provider serves again (a 429 with Retry-After, say). Until then none of its tasks is
+/// handed out and no money is set aside for it, unless a substitute serves. It ends by itself, at
+/// the latest after `max_defer_seconds`. Supervisors end it sooner, too; an agent that works with
+/// the service only makes it longer.
+#[utoipa::path(
+    post, path = "/api/services/{id}/defer", tag = "agent work", params(("id" = Uuid, Path)),
+    request_body = Deferral, responses((status = 200, body = Service), Problems),
+)]
+async fn defer(Id(id): Id, change: Change<Deferral>) -> ApiResult<Response> {
+    change
+        .run(async |db, deferral| Reply::ok(&data::services::defer(db, id, &deferral).await?))
         .await
 }
 
