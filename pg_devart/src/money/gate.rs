@@ -248,7 +248,7 @@ impl Ask<'_> {
     fn held_limit(&self) -> Option<HeldLimit> {
         match self.purpose {
             Purpose::Hold => held_limit::of(self.session, self.payer.agent_id),
-            Purpose::Spend => None,
+            Purpose::Spend | Purpose::Promise => None,
         }
     }
 
