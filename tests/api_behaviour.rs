@@ -58,21 +58,22 @@ async fn waiting_claims_of_an_agent_that_may_take_no_more_keep_others_from_nothi
     full.post("/api/tasks/claim", claim.clone())
         .await?
         .expect(200);
-    let wait = async |http: &Http, already: f64| {
+    let wait = |http: &Http| {
         let (http, claim) = (http.clone(), claim.clone());
-        let waiting = tokio::spawn(async move { http.post("/api/tasks/claim", claim).await });
-        eventually("it waits", async || {
-            (api.metric("devart_waiting_claims").await.ok()? > already).then_some(())
+        tokio::spawn(async move { http.post("/api/tasks/claim", claim).await })
+    };
+    let all_wait = async |count: f64| {
+        eventually("they wait", async || {
+            (api.metric("devart_waiting_claims").await.ok()? >= count).then_some(())
         })
         .await;
-        waiting
     };
-    let mut stuck = Vec::new();
-    for number in 0..20 {
-        stuck.push(wait(&full, f64::from(number)).await);
-    }
+    // Before the other: who came first is called first.
+    let stuck: Vec<_> = (0..20).map(|_| wait(&full)).collect();
+    all_wait(20.0).await;
     let other = api.agent(&db.agent(&[]).await?);
-    let free = wait(&other, 20.0).await;
+    let free = wait(&other);
+    all_wait(21.0).await;
     create_many(&db.owner, 1).await?;
     free.await??.expect(200);
     assert!(

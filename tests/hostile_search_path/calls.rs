@@ -155,5 +155,7 @@ pub const CALLS: &[(&str, &str)] = &[
     ("authenticator", "select devart_private.is_ready()"),
     ("authenticator", "select devart_private.can_grow()"),
     ("authenticated", "select devart.find_tasks('task')"),
+    ("authenticated", "select devart.find_approvals('PENDING')"),
+    ("devart_agent", "select devart.room_for_tasks()"),
     ("authenticator", "select devart_private.maintain()"),
 ];

@@ -19,7 +19,7 @@ async fn a_copied_clone_leaves_the_servers_of_the_original_alone() -> Result<()>
         for command in [
             "devart agent register from-the-copy",
             "devart migrate",
-            "devart token",
+            "devart token --role viewer",
         ] {
             let output = clone.shell_in(&copy, command)?;
             assert!(!output.status.success(), "{command}: {}", text(&output));
