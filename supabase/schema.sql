@@ -1657,6 +1657,141 @@ reset role;
 insert into devart_private.migrations (name, sha256) values ('0063_numbers_and_arrays.sql', 'a1ea35ccac8c5ffe09b01e33b213e4a0795f4443e720751eacc490dca162cbfd');
 commit;
 
+-- ---- sql/incremental/0070_presumed_spend.sql ----
+
+begin;
+-- Spending that nobody told of: which holds' calls may have gone out, which amounts are presumed,
+-- and what a row of the ledger corrects.
+
+set local role devart_owner;
+
+alter table devart.holds
+    -- Whether the call can have gone out. Then the end of its time does not give the money back: it
+    -- is presumed to be spent.
+    add column dispatched boolean not null default false,
+    -- Settled at what was held, since nobody said what it cost; a later settlement says so.
+    add column presumed boolean not null default false;
+-- What was reserved by itself was reserved for a call; what a claim holds waits for one.
+update devart.holds h set dispatched = true where h.status = 'HELD' and not h.follows_lease;
+
+-- Expiry asks for the one kind or the other, the longest due first.
+drop index devart.holds_expiry_idx;
+create index holds_expiry_idx on devart.holds (dispatched, expires_at) where status = 'HELD';
+
+-- What an agent has set aside.
+create index holds_agent_idx on devart.holds (agent_id) where status = 'HELD';
+
+alter table devart.charges
+    -- Of an adjustment: the row that it corrects. Their sum is what that one comes to.
+    add column corrects uuid,
+    -- Why the row is there, where its kind does not say so.
+    add column reason text constraint charges_reason_check check (char_length(reason) <= 1000);
+create index charges_corrects_idx on devart.charges (corrects) where corrects is not null;
+comment on column devart.charges.kind is
+    'hold: set aside. settle: spent, out of the hold when there is one (reason presumed: nobody '
+    'said what it cost). release: given back. overage: spent beyond what was still held. '
+    'adjustment: what the row that it corrects differs by from the truth.';
+comment on table devart.service_prices is
+    'A new price ends the one before it. Admins end and correct them; the audit log tells of each.';
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0070_presumed_spend.sql', '88f89a9329bc648b66e445e8d91939407764f51721acc26f3028a03eb5e48649');
+commit;
+
+-- ---- sql/incremental/0071_stops.sql ----
+
+begin;
+-- Stops: what people keep from beginning, until they resume it.
+
+set local role devart_owner;
+
+create type devart.stop_scope as enum ('all', 'agent', 'service', 'run', 'task');
+
+create table devart.stops (
+    id uuid primary key default devart.uuid_v7(),
+    scope devart.stop_scope not null,
+    -- Of the agent, service, run or task. No foreign key: a pause ends when people say so.
+    scope_id uuid,
+    reason text constraint stops_reason_check check (char_length(reason) between 1 and 1000),
+    -- agent:<uuid>, user:<uuid> or role:<name>, as in the audit log.
+    stopped_by text not null,
+    stopped_at timestamptz not null default now(),
+    constraint stops_scope_id_check check ((scope = 'all') = (scope_id is null))
+);
+comment on table devart.stops is
+    'A row for each stop and pause in force. Changed by its functions only: emergency_stop, pause.';
+create unique index stops_scope_idx
+    on devart.stops (scope, coalesce(scope_id, '00000000-0000-0000-0000-000000000000'));
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0071_stops.sql', '150560da63d244810679a99becdf5a6e6e4795766b6a88a30fd4fea894de08b7');
+commit;
+
+-- ---- sql/incremental/0072_service_terms.sql ----
+
+begin;
+-- Services that are put off until their provider serves again, and the tasks that wait for that;
+-- prices that are dearer for large calls; and what calls cost lately.
+
+set local role devart_owner;
+
+alter table devart.service_registry
+    -- Over when it is past.
+    add column deferred_until timestamptz
+        constraint service_registry_deferred_until_check check (
+            deferred_until >= '1970-01-01 00:00+00' and deferred_until < '3000-01-01 00:00+00'),
+    add column deferred_reason text
+        constraint service_registry_deferred_reason_check
+            check (char_length(deferred_reason) between 1 and 1000);
+create index service_registry_deferred_idx on devart.service_registry (deferred_until)
+    where deferred_until is not null;
+
+-- Tasks in their queues that a deferral takes out of them.
+create index tasks_waiting_service_idx on devart.tasks (service_id)
+    where status = 'TODO' and service_id is not null;
+
+-- The moments to come until which tasks of a service were put off; has_ended: they come back now.
+create table devart_private.deferral_times (
+    service_id uuid not null,
+    held_until timestamptz not null,
+    has_ended boolean not null default false,
+    primary key (service_id, held_until)
+);
+create index deferral_times_ended_idx on devart_private.deferral_times (service_id)
+    where has_ended;
+
+-- What one of a unit costs in a call that uses more than so many of it: a long context.
+alter table devart.service_prices
+    add column above_units numeric(24, 6)
+        constraint service_prices_above_units_check check (above_units >= 0 and above_units < 1e15),
+    add column usd_per_unit_above numeric(24, 12)
+        constraint service_prices_usd_per_unit_above_check
+            check (usd_per_unit_above >= usd_per_unit and usd_per_unit_above < 1e12),
+    add constraint service_prices_threshold_check
+        check ((above_units is null) = (usd_per_unit_above is null));
+
+-- At least so much is held for a call whose cost nobody estimated.
+alter table devart.service_registry
+    add column estimate_floor_usd numeric(28, 6)
+        constraint service_registry_estimate_floor_usd_check
+            check (estimate_floor_usd >= 0 and estimate_floor_usd < 1e12);
+
+-- What calls of a service cost lately, by the kind of their task; '': all of them.
+create table devart_private.cost_estimates (
+    service_id uuid not null,
+    kind text not null,
+    p95_usd numeric(28, 6) not null,
+    calls int not null,
+    primary key (service_id, kind)
+);
+
+-- When that was last reckoned.
+create table devart_private.estimate_runs (
+    service_id uuid primary key,
+    reckoned_at timestamptz not null default now()
+);
+reset role;
+insert into devart_private.migrations (name, sha256) values ('0072_service_terms.sql', '36d962cde88dcaeb3a445d1c46671787529eb1226d7ab7cbb99b028e5f86920a');
+commit;
+
 -- ---- sql/idempotent/100_identity.sql ----
 
 begin;
@@ -1784,6 +1919,9 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
      '{"type": "number", "minimum": 0, "maximum": 86400}'),
     ('retry_max_seconds', '3600', 'The longest delay before a retry, in seconds, without jitter.',
      '{"type": "number", "minimum": 0, "maximum": 604800}'),
+    ('max_defer_seconds', '86400',
+     'How long a service can be put off until its provider serves again, in seconds.',
+     '{"type": "number", "minimum": 1, "maximum": 31536000}'),
     ('agent_offline_seconds', '90', 'An agent not heard of for so long is OFFLINE, in seconds.',
      '{"type": "number", "minimum": 5, "maximum": 86400}'),
     ('approval_quorum', '1', 'How many people must approve.',
@@ -1799,6 +1937,12 @@ insert into devart_private.setting_defaults as d (key, value, description, schem
     ('max_lanes_per_caller', '250',
      'How many of the sets of required capabilities (lanes) there are one caller may have made.',
      '{"type": "integer", "minimum": 1, "maximum": 100000}'),
+    ('max_hold_seconds', '2592000',
+     'How long money may be set aside at once, extensions included, in seconds.',
+     '{"type": "number", "minimum": 1, "maximum": 2592000}'),
+    ('max_held_usd_per_agent', '1000000000',
+     'How much an agent may have set aside at once, over all services, in US dollars.',
+     '{"type": "number", "minimum": 0, "maximum": 1000000000}'),
     ('outbox_topics', '[]',
      'Topics that some sidecar delivers. Others write no rows, so that nothing piles up.',
      '{"type": "array", "maxItems": 100, "items": {"type": "string",
@@ -1970,14 +2114,17 @@ create or replace trigger service_registry_audit after insert or delete on devar
     for each row execute function devart_private.audit();
 create or replace trigger service_registry_update_audit
     after update of name, description, status, budget_usd, period, time_zone, substitute_service_id,
-        alert_thresholds, hard_limit
+        alert_thresholds, hard_limit, deferred_until, deferred_reason,
+        estimate_floor_usd
     on devart.service_registry
     for each row when (
         (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
-         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
+         old.substitute_service_id, old.alert_thresholds, old.hard_limit,
+         old.deferred_until, old.deferred_reason, old.estimate_floor_usd)
         is distinct from
         (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
-         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+         new.substitute_service_id, new.alert_thresholds, new.hard_limit,
+         new.deferred_until, new.deferred_reason, new.estimate_floor_usd)
     )
     execute function devart_private.audit();
 
@@ -3246,8 +3393,9 @@ begin
             coalesce(create_task.payload, '{}'), create_task.parent_task_id,
             create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
             create_task.run_at, coalesce(create_task.max_retries, 3),
-            create_task.estimated_cost_usd, create_task.idempotency_key, create_task.traceparent,
-            create_task.timeout_seconds, v_digest,
+            -- Rounded up to a millionth: what costs something is never free.
+            ceil(create_task.estimated_cost_usd * 1e6) / 1e6, create_task.idempotency_key,
+            create_task.traceparent, create_task.timeout_seconds, v_digest,
             case
                 when create_task.needs_approval then 'AWAITING_APPROVAL'
                 when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
@@ -3370,7 +3518,8 @@ begin
     select
         n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id,
         n.service_id, coalesce(n.required_capabilities, '{}'), n.run_at,
-        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.traceparent, n.timeout_seconds
+        coalesce(n.max_retries, 3), ceil(n.estimated_cost_usd * 1e6) / 1e6, n.traceparent,
+        n.timeout_seconds
     from jsonb_to_recordset(create_tasks.tasks) as n (
         title text, description text, priority devart.task_priority, payload jsonb,
         parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
@@ -3395,6 +3544,10 @@ begin
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
+    if update_task.changes ? 'estimated_cost_usd' then
+        v_task.estimated_cost_usd :=
+            ceil((update_task.changes ->> 'estimated_cost_usd')::numeric * 1e6) / 1e6;
+    end if;
     update devart.tasks t
     set title = v_task.title, description = v_task.description, priority = v_task.priority,
         payload = v_task.payload, required_capabilities = v_task.required_capabilities,
@@ -3920,7 +4073,7 @@ alter table devart.agents enable always trigger agents_forget_cached;
 alter table devart_private.agent_api_keys enable always trigger agent_api_keys_forget_cached;
 
 -- An agent that was taken out of service settles nothing any more: what it holds is due at once,
--- and maintain() gives it back. Not what people granted to a task, which the next agent takes up.
+-- and maintain() ends it. Not what people granted to a task, which the next agent takes up.
 create or replace function devart_private.agents_after_deactivation()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -3941,6 +4094,260 @@ create constraint trigger agents_after_deactivation after update of status on de
     deferrable initially deferred
     for each row when (new.status = 'DEACTIVATED' and old.status <> 'DEACTIVATED')
     execute function devart_private.agents_after_deactivation();
+reset role;
+commit;
+
+-- ---- sql/idempotent/270_stops.sql ----
+
+begin;
+-- Stop and pause: one switch for everything, and one each for an agent, a service, a run and a
+-- task. The gate that asks them is native (pg_devart/src/stops.rs); a run and a task stop what
+-- descends from them, too.
+--
+-- Lock order: devart.stops (EXCLUSIVE) before anything else. Whoever begins something takes its
+-- ROW SHARE as the last lock before committing, so a stop waits for commits only
+-- (docs/decisions/stops.md).
+
+-- Whoever changes stops by hand waits as the functions below do.
+create or replace function devart_private.stops_before_change()
+returns trigger language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    lock table devart.stops in exclusive mode;
+    return null;
+end
+$$;
+create or replace trigger stops_before_change before insert or update or delete or truncate
+    on devart.stops for each statement execute function devart_private.stops_before_change();
+create or replace trigger stops_forget_cached after insert or update or delete or truncate
+    on devart.stops for each statement execute function devart_private.forget_cached();
+-- Always: also for what replication brings.
+alter table devart.stops enable always trigger stops_before_change;
+alter table devart.stops enable always trigger stops_forget_cached;
+create or replace trigger stops_audit after insert or update or delete on devart.stops
+    for each row execute function devart_private.audit();
+
+-- The tasks and runs that stand above what an agent does for a task, the task and its run
+-- included; without a task, above all that the agent has in hand (as budgets_of).
+create or replace function devart_private.line_of_work(
+    p_agent_id uuid, p_task_id uuid, out task_ids uuid[], out run_ids uuid[]
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    with recursive work (id, run_id) as (
+        select t.id, t.workflow_run_id from devart.tasks t
+        where t.id = p_task_id
+        union all
+        select t.id, t.workflow_run_id from devart.tasks t
+        where p_task_id is null and t.agent_id = p_agent_id and t.status = 'IN_PROGRESS'
+    ),
+    line (continues_at, task_ids, run_ids) as (
+        select l.continues_at, l.task_ids, l.run_ids
+        from work w join devart_private.task_lines l on l.task_id = w.id
+        union
+        select l.continues_at, l.task_ids, l.run_ids
+        from line n join devart_private.task_lines l on l.task_id = n.continues_at
+    )
+    select
+        array(select w.id from work w union select u from line l, unnest(l.task_ids) u),
+        array(select w.run_id from work w where w.run_id is not null
+              union select u from line l, unnest(l.run_ids) u)
+    into line_of_work.task_ids, line_of_work.run_ids;
+end
+$$;
+
+-- What an agent is told with its heartbeat: the stops that apply to it, as a JSON array of scope,
+-- reason and task_id; task_id null stops everything, another the task that it has in hand. At most
+-- 1000.
+create or replace function devart_private.stops_of_agent(p_agent_id uuid)
+returns jsonb language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from devart.stops) then
+        return '[]';
+    end if;
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object('scope', a.scope, 'reason', a.reason, 'task_id', a.task_id)
+                order by a.scope, a.task_id),
+            '[]')
+        from (
+            select s.scope, s.reason, null::uuid as task_id from devart.stops s
+            where s.scope = 'all' or s.scope = 'agent' and s.scope_id = p_agent_id
+            union all
+            select s.scope, s.reason, t.id
+            from devart.tasks t
+            cross join lateral devart_private.line_of_work(null, t.id) l
+            join devart.stops s
+                on s.scope = 'service' and s.scope_id = t.service_id
+                or s.scope = 'run' and s.scope_id = any (l.run_ids)
+                or s.scope = 'task' and s.scope_id = any (l.task_ids)
+            where t.agent_id = p_agent_id and t.status = 'IN_PROGRESS'
+            order by scope, task_id nulls first
+            limit 1000
+        ) a
+    );
+end
+$$;
+
+-- Refuses an id that names nothing that could be paused. Errors: P0002, 22023.
+create or replace function devart_private.check_stoppable(p_scope devart.stop_scope, p_id uuid)
+returns void language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_id is null then
+        perform devart_private.refuse_argument('id', 'must be given');
+    end if;
+    if not (case p_scope
+        when 'agent' then exists (select from devart.agents a where a.id = p_id)
+        when 'service' then exists (select from devart.service_registry s where s.id = p_id)
+        when 'run' then exists (select from devart.tasks t where t.workflow_run_id = p_id)
+        when 'task' then exists (select from devart.tasks t where t.id = p_id)
+    end) then
+        perform devart_private.refuse_argument(
+            'id', format('names no %s: %s', p_scope, p_id), 'P0002');
+    end if;
+end
+$$;
+
+-- What pause and resume call the scope. Errors: 22023.
+create or replace function devart_private.stop_scope_of(p_kind text)
+returns devart.stop_scope language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_kind is null or p_kind not in ('agent', 'service', 'run', 'task') then
+        perform devart_private.refuse_argument('kind', 'must be agent, service, run or task');
+    end if;
+    return p_kind::devart.stop_scope;
+end
+$$;
+
+-- Tells people that something was stopped or resumed.
+create or replace function devart_private.alert_stop(p_kind text, p_stop devart.stops)
+returns void language sql
+set search_path = pg_catalog, pg_temp as $$
+    select devart_private.alert(p_kind, 'stop', jsonb_build_object(
+        'scope', p_stop.scope, 'scope_id', p_stop.scope_id, 'reason', p_stop.reason,
+        'actor', devart_private.actor(),
+        'name', case p_stop.scope
+            when 'agent' then (select a.name from devart.agents a where a.id = p_stop.scope_id)
+            when 'service' then
+                (select s.name from devart.service_registry s where s.id = p_stop.scope_id)
+            when 'task' then
+                (select left(t.title, 200) from devart.tasks t where t.id = p_stop.scope_id)
+        end))
+$$;
+
+-- Puts a stop in force; for one that is in force already only its reason changes, if one is given.
+create or replace function devart_private.put_stop(
+    p_scope devart.stop_scope, p_id uuid, p_reason text
+)
+returns devart.stops language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_stop devart.stops;
+begin
+    perform devart_private.check_length('reason', p_reason, 1000);
+    lock table devart.stops in exclusive mode;
+    update devart.stops s
+    set reason = p_reason, stopped_by = devart_private.actor(), stopped_at = now()
+    where s.scope = p_scope and s.scope_id is not distinct from p_id
+      and p_reason is not null and s.reason is distinct from p_reason;
+    insert into devart.stops (scope, scope_id, reason, stopped_by)
+    values (p_scope, p_id, p_reason, devart_private.actor())
+    on conflict (scope, coalesce(scope_id, '00000000-0000-0000-0000-000000000000')) do nothing
+    returning * into v_stop;
+    if found then
+        perform devart_private.alert_stop('stopped', v_stop);
+        return v_stop;
+    end if;
+    select s.* into v_stop from devart.stops s
+    where s.scope = p_scope and s.scope_id is not distinct from p_id;
+    return v_stop;
+end
+$$;
+
+-- Ends a stop. Whether there was one.
+create or replace function devart_private.end_stop(p_scope devart.stop_scope, p_id uuid)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_stop devart.stops;
+begin
+    lock table devart.stops in exclusive mode;
+    delete from devart.stops s
+    where s.scope = p_scope and s.scope_id is not distinct from p_id
+    returning s.* into v_stop;
+    if not found then
+        return false;
+    end if;
+    perform devart_private.alert_stop('resumed', v_stop);
+    perform devart_private.wake('tasks');
+    return true;
+end
+$$;
+
+-- Stops everything: from the commit on nothing is claimed, started, reserved, charged, extended or
+-- dispatched. What was dispatched may settle, what is in hand may complete. Agents are told with
+-- their next heartbeat. Repeated: a new reason. For supervisors.
+-- Errors: 22023 reason is missing, empty or longer than 1,000 characters, 42501.
+create or replace function devart.emergency_stop(reason text)
+returns devart.stops language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.require_supervisor();
+    if emergency_stop.reason is null then
+        perform devart_private.refuse_argument('reason', 'must be given');
+    end if;
+    return devart_private.put_stop('all', null, emergency_stop.reason);
+end
+$$;
+
+-- Ends the stop of everything; what is paused by itself stays so. Whether there was one.
+-- Errors: 42501.
+create or replace function devart.resume_work()
+returns boolean language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.require_supervisor();
+    return devart_private.end_stop('all', null);
+end
+$$;
+
+-- As emergency_stop, for one agent, service, run or task (kind); a run and a task pause what
+-- descends from them, too, and a service is not billed in place of another. For supervisors.
+-- Errors: P0002 nothing of that kind has this id, 22023 kind, id or reason, 42501.
+create or replace function devart.pause(kind text, id uuid, reason text default null)
+returns devart.stops language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_scope devart.stop_scope;
+begin
+    perform devart_private.require_supervisor();
+    v_scope := devart_private.stop_scope_of(pause.kind);
+    perform devart_private.check_stoppable(v_scope, pause.id);
+    return devart_private.put_stop(v_scope, pause.id, pause.reason);
+end
+$$;
+
+-- Ends a pause. Whether there was one; also of what is deleted by now.
+-- Errors: 22023 kind or id, 42501.
+create or replace function devart.resume(kind text, id uuid)
+returns boolean language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_scope devart.stop_scope;
+begin
+    perform devart_private.require_supervisor();
+    v_scope := devart_private.stop_scope_of(resume.kind);
+    if resume.id is null then
+        perform devart_private.refuse_argument('id', 'must be given');
+    end if;
+    return devart_private.end_stop(v_scope, resume.id);
+end
+$$;
 reset role;
 commit;
 
@@ -4003,10 +4410,10 @@ begin;
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
 -- a service carries its own limit, the others are rows of devart.budgets. Whether a window has
--- ended is asked where limits are locked (320_money_scopes.sql).
--- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
--- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
--- So nobody waits in a circle.
+-- ended is asked where limits are locked (320_money_scopes.sql). Lock order of everything that
+-- touches money: task, hold, what an agent holds (only where that is limited), budgets by id,
+-- services by id, closed windows by id. Who needs a lock outside of this order takes it only if it
+-- is free (skip locked). So nobody waits in a circle.
 
 -- The window of the local calendar that contains p_at. Windows follow each other without gaps, also
 -- where a day begins at a time that the clocks skip or have twice. Weeks begin on Monday.
@@ -4178,7 +4585,32 @@ begin
 end
 $$;
 
--- The same by id, for charges (pg_devart/src/money/gate.rs).
+-- What follows when less was spent than was thought: the suspension of a service ends when its
+-- limit is not reached any more. What people were told of in this window they are not told of
+-- again. The row is locked.
+create or replace function devart_private.limit_relieved(p_limit devart_private.money_limit)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_limit.status = 'SUSPENDED' and not devart_private.is_exhausted(p_limit) then
+        p_limit.status := 'ACTIVE';
+        p_limit.next_alert_usd := devart_private.next_alert(p_limit);
+        perform devart_private.write_limit(p_limit);
+    end if;
+end
+$$;
+
+-- The same by id, for late settlements (pg_devart/src/money/settle.rs).
+create or replace function devart_private.service_relieved(p_service_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.limit_relieved(devart_private.limit_of(s))
+    from devart.service_registry s where s.id = p_service_id;
+end
+$$;
+
+-- What limit_reached does, by id, for charges (pg_devart/src/money/gate.rs).
 create or replace function devart_private.service_reached(p_service_id uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -4532,17 +4964,42 @@ commit;
 -- ---- sql/idempotent/330_money_holds.sql ----
 
 begin;
--- Giving held money back: when it is released, and when it expires. (Reserving and settling are
--- native: pg_devart/src/money.)
+-- Giving held money back: when it is released, and when it expires. And presuming it spent, where
+-- the call may have gone out and nobody says what it cost. (Reserving and settling are native:
+-- pg_devart/src/money.)
 
--- Closes holds that the caller has locked and that are still HELD, and gives their money back to
--- the windows that admitted them. Lets waiting tasks go that can now be paid. Returns how many.
-create or replace function devart_private.release_holds(p_ids uuid[], p_status devart.hold_status)
-returns int language plpgsql
+-- Whether a hold can still be used or widened: open, and its time is not up. That of a claim lasts
+-- as long as the lease.
+create or replace function devart_private.hold_is_alive(p_hold devart.holds)
+returns boolean language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
-declare
-    v_scope_id uuid;
-    v_count int;
+begin
+    return p_hold.status = 'HELD' and (
+        p_hold.expires_at > clock_timestamp()
+        or devart_private.lease_keeps_hold(p_hold));
+end
+$$;
+
+-- Locks what an agent has set aside against its other reservations, where the setting
+-- max_held_usd_per_agent limits it. Before budgets. False when somebody else has it and p_patient
+-- is false.
+create or replace function devart_private.lock_holds_of_agent(p_agent_id uuid, p_patient boolean)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if not p_patient then
+        return devart_private.try_lock(hashtextextended('devart holds ' || p_agent_id, 0));
+    end if;
+    perform devart_private.take_lock(hashtextextended('devart holds ' || p_agent_id, 0));
+    return true;
+end
+$$;
+
+-- Locks what admitted these holds: budgets, services and closed windows, each by id. The caller has
+-- locked the holds.
+create or replace function devart_private.lock_scopes_of_holds(p_ids uuid[])
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
 begin
     perform b.id from devart.budgets b
     where b.id in (select unnest(h.budget_ids) from devart.holds h where h.id = any (p_ids))
@@ -4555,7 +5012,19 @@ begin
         select u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u
         where h.id = any (p_ids))
     order by w.id for no key update;
+end
+$$;
 
+-- Closes holds that the caller has locked and that are still HELD, and gives their money back to
+-- the windows that admitted them. Lets waiting tasks go that can now be paid. Returns how many.
+create or replace function devart_private.release_holds(p_ids uuid[], p_status devart.hold_status)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_scope_id uuid;
+    v_count int;
+begin
+    perform devart_private.lock_scopes_of_holds(p_ids);
     update devart.holds h set status = p_status, closed_at = clock_timestamp()
     where h.id = any (p_ids) and h.status = 'HELD';
     get diagnostics v_count = row_count;
@@ -4566,7 +5035,7 @@ begin
     select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id,
            h.agent_id, h.attempt, h.amount_usd, 'release', h.delegated_from
     from devart.holds h where h.id = any (p_ids);
-    perform devart_private.unhold(p_ids);
+    perform devart_private.unhold(p_ids, false);
 
     for v_scope_id in
         select distinct u from devart.holds h, unnest(h.service_id || h.budget_ids) u
@@ -4578,22 +5047,70 @@ begin
 end
 $$;
 
--- Subtracts the amounts of these holds from the windows that admitted them, open or closed. All are
--- locked.
-create or replace function devart_private.unhold(p_ids uuid[])
+-- Settles holds that the caller has locked and that are still HELD at what they hold, as nobody has
+-- said what their calls cost: an agent that died after its call has spent the money. Whoever
+-- settles one later says so, and the difference is adjusted. Returns how many.
+create or replace function devart_private.presume_holds(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    perform devart_private.lock_scopes_of_holds(p_ids);
+    update devart.holds h
+    set status = 'SETTLED', presumed = true, closed_at = clock_timestamp()
+    where h.id = any (p_ids) and h.status = 'HELD';
+    get diagnostics v_count = row_count;
+    insert into devart.charges (
+        service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd,
+        kind, delegated_from, reason
+    )
+    select h.service_id, h.window_id, nullif(h.budget_window_ids, '{}'), h.id, h.task_id,
+           h.agent_id, h.attempt, h.amount_usd, 'settle', h.delegated_from, 'presumed'
+    from devart.holds h where h.id = any (p_ids);
+    perform devart_private.unhold(p_ids, true);
+    perform devart_private.tell_of_windows(array(
+        select distinct u from devart.holds h, unnest(h.window_id || h.budget_window_ids) u
+        where h.id = any (p_ids) and h.amount_usd > 0));
+    return v_count;
+end
+$$;
+
+-- What follows from spending in these windows, those that are still open: alerts and suspensions.
+-- The limits are locked. Budgets first.
+create or replace function devart_private.tell_of_windows(p_window_ids uuid[])
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 begin
-    update devart.budgets b set held_usd = b.held_usd - f.freed
+    perform devart_private.limit_reached(devart_private.limit_of(b)) from devart.budgets b
+    where b.window_id = any (p_window_ids) and b.spent_usd >= b.next_alert_usd;
+    perform devart_private.limit_reached(devart_private.limit_of(s))
+    from devart.service_registry s
+    where s.window_id = any (p_window_ids) and s.spent_usd >= s.next_alert_usd;
+end
+$$;
+
+drop function if exists devart_private.unhold(uuid[]);
+
+-- Subtracts the amounts of these holds from what the windows that admitted them hold, open or
+-- closed, and adds them to what is spent if they are (p_spent). All are locked.
+create or replace function devart_private.unhold(p_ids uuid[], p_spent boolean)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.budgets b
+    set held_usd = b.held_usd - f.freed, spent_usd = b.spent_usd + f.freed * p_spent::int
     from (select u.window_id, sum(h.amount_usd) as freed
           from devart.holds h, unnest(h.budget_window_ids) as u (window_id)
           where h.id = any (p_ids) group by u.window_id) f
     where b.window_id = f.window_id;
-    update devart.service_registry s set held_usd = s.held_usd - f.freed
+    update devart.service_registry s
+    set held_usd = s.held_usd - f.freed, spent_usd = s.spent_usd + f.freed * p_spent::int
     from (select h.window_id, sum(h.amount_usd) as freed from devart.holds h
           where h.id = any (p_ids) group by h.window_id) f
     where s.window_id = f.window_id;
-    update devart.budget_windows w set held_usd = w.held_usd - f.freed
+    update devart.budget_windows w
+    set held_usd = w.held_usd - f.freed, spent_usd = w.spent_usd + f.freed * p_spent::int
     from (select u.window_id, sum(h.amount_usd) as freed
           from devart.holds h, unnest(h.window_id || h.budget_window_ids) as u (window_id)
           where h.id = any (p_ids) group by u.window_id) f
@@ -4601,9 +5118,10 @@ begin
 end
 $$;
 
--- Releases due holds of these services and budgets because somebody needs the money now. Takes only
--- what it can lock without waiting; the rest is maintain()'s. One that meets an error is put off:
--- whoever needs the money has nothing to do with it.
+-- Releases due holds of these services and budgets because somebody needs the money now: those
+-- whose call did not go out, since no other gives money back. Takes only what it can lock without
+-- waiting; the rest is maintain()'s. One that meets an error is put off: whoever needs the money
+-- has nothing to do with it.
 create or replace function devart_private.expire_holds_of(p_service_ids uuid[], p_budget_ids uuid[])
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -4616,7 +5134,8 @@ begin
     perform devart_private.keep_holds_of_live_leases(100);
     v_due := array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+        where h.status = 'HELD' and not h.dispatched and h.expires_at <= clock_timestamp()
+          and h.id <> all (v_put_off)
           and not devart_private.lease_keeps_hold(h)
           and (h.service_id = any (p_service_ids) or h.budget_ids && p_budget_ids)
         order by h.expires_at limit 100
@@ -4647,7 +5166,7 @@ begin
     return p_hold.follows_lease and exists (
         select from devart.tasks t
         where t.id = p_hold.task_id and t.status = 'IN_PROGRESS' and t.attempt = p_hold.attempt
-          and t.lease_expires_at > now());
+          and t.lease_expires_at > clock_timestamp());
 end
 $$;
 
@@ -4660,7 +5179,8 @@ set search_path = pg_catalog, pg_temp as $$
     from devart.tasks t
     where h.id in (
         select d.id from devart.holds d
-        where d.status = 'HELD' and d.follows_lease and d.expires_at <= clock_timestamp()
+        where d.status = 'HELD' and d.dispatched = any ('{false,true}') and d.follows_lease
+          and d.expires_at <= clock_timestamp()
         order by d.expires_at limit p_limit
         for no key update skip locked
     )
@@ -4668,28 +5188,56 @@ set search_path = pg_catalog, pg_temp as $$
       and t.lease_expires_at > now()
 $$;
 
--- Releases these holds, whose time is up.
+-- Ends these holds, whose time is up: what cannot have been spent is given back, what can have been
+-- is presumed spent. Budgets, services and windows of all are locked first, in their order.
 create or replace function devart_private.expire_these_holds(p_ids uuid[])
-returns int language sql
+returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
-    select devart_private.release_holds(p_ids, 'EXPIRED')
+declare
+    v_dispatched uuid[] := array(
+        select h.id from devart.holds h where h.id = any (p_ids) and h.dispatched);
+    v_others uuid[] := array(
+        select h.id from devart.holds h where h.id = any (p_ids) and not h.dispatched);
+    v_count int := 0;
+begin
+    perform devart_private.lock_scopes_of_holds(p_ids);
+    if v_dispatched <> '{}' then
+        v_count := devart_private.presume_holds(v_dispatched);
+    end if;
+    if v_others <> '{}' then
+        v_count := v_count + devart_private.release_holds(v_others, 'EXPIRED');
+    end if;
+    return v_count;
+end
 $$;
 
--- Releases holds whose time is up.
-create or replace function devart_private.expire_holds(p_limit int)
-returns int language plpgsql
+-- The holds whose time is up, up to p_limit of them, locked as far as nobody else has them.
+create or replace function devart_private.due_holds(p_dispatched boolean, p_limit int)
+returns uuid[] language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_put_off uuid[] := devart_private.put_off('expire_these_holds');
 begin
-    perform devart_private.keep_holds_of_live_leases(p_limit);
-    return devart_private.do_rows('expire_these_holds', array(
+    return array(
         select h.id from devart.holds h
-        where h.status = 'HELD' and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
+        where h.status = 'HELD' and h.dispatched = p_dispatched
+          and h.expires_at <= clock_timestamp() and h.id <> all (v_put_off)
           and not devart_private.lease_keeps_hold(h)
         order by h.expires_at limit p_limit
-        for no key update skip locked
-    ));
+        for no key update skip locked);
+end
+$$;
+
+-- Ends holds whose time is up: up to p_limit of those whose call went out, and as many of the
+-- others.
+create or replace function devart_private.expire_holds(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.keep_holds_of_live_leases(p_limit);
+    return devart_private.do_rows(
+        'expire_these_holds',
+        devart_private.due_holds(true, p_limit) || devart_private.due_holds(false, p_limit));
 end
 $$;
 
@@ -4722,9 +5270,9 @@ begin
 end
 $$;
 
--- The money of a task that left its worker is free at once for whoever needs it: expire_holds and
--- reserve_charge give it back. Not given back here: a completion would have to lock the service's
--- row, which others charge.
+-- The hold of a task that left its worker is over at once; expire_holds, and for whoever needs its
+-- money reserve_charge, do what follows. Not done here: a completion would have to lock the
+-- service's row, which others charge.
 create or replace function devart_private.end_holds_of_task(p_task_id uuid)
 returns void language sql
 set search_path = pg_catalog, pg_temp as $$
@@ -4734,18 +5282,235 @@ $$;
 reset role;
 commit;
 
+-- ---- sql/idempotent/332_money_extensions.sql ----
+
+begin;
+-- Widening an open hold, for work that takes longer or costs more than was thought. (Who may, what
+-- usage costs and what is answered is native: pg_devart/src/money/extend.rs.)
+
+-- Why a hold cannot be widened as it is: its service is out of service, or a window that admitted
+-- it has ended, or a limit applies by now that it does not count in. Null when it can. What it
+-- counts in is locked.
+create or replace function devart_private.extension_hindrance(
+    p_hold devart.holds, out code text, out reason text
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    select s.* into v_service from devart.service_registry s where s.id = p_hold.service_id;
+    if v_service.status = 'DISABLED' then
+        code := 'service_disabled';
+        reason := 'service is disabled';
+    elsif v_service.status = 'SUSPENDED' and v_service.window_id = p_hold.window_id then
+        code := 'service_suspended';
+        reason := 'service is suspended';
+    elsif v_service.window_id <> p_hold.window_id or exists (
+        select from devart.budgets b
+        where b.id = any (p_hold.budget_ids) and b.window_id <> all (p_hold.budget_window_ids)
+    ) then
+        code := 'reserve_anew';
+        reason := 'the window that admitted the hold has ended: reserve anew';
+    elsif exists (
+        select from devart.budgets b
+        where b.id = any (devart_private.budgets_of(p_hold.agent_id, p_hold.task_id))
+          and b.hard_limit and b.id <> all (p_hold.budget_ids)
+    ) then
+        code := 'reserve_anew';
+        reason := 'a limit applies that the hold does not count in: reserve anew';
+    end if;
+end
+$$;
+
+-- The limit with the least room of those that a hold counts in, and that room; infinity without a
+-- hard one. They are locked.
+create or replace function devart_private.tightest_limit_of(
+    p_hold devart.holds, out scope devart.budget_scope, out scope_id uuid, out room numeric
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    select l.scope, l.id, l.room into scope, scope_id, room
+    from (
+        select 'service'::devart.budget_scope as scope, s.id,
+               devart_private.limit_room(devart_private.limit_of(s)) as room
+        from devart.service_registry s where s.id = p_hold.service_id
+        union all
+        select b.scope, b.id, devart_private.limit_room(devart_private.limit_of(b))
+        from devart.budgets b where b.id = any (p_hold.budget_ids)
+    ) l
+    order by l.room, l.scope limit 1;
+end
+$$;
+
+-- Adds p_more to what the windows of a hold hold. All are locked; that of a budget which was
+-- deleted is among the closed ones.
+create or replace function devart_private.hold_more(p_hold devart.holds, p_more numeric)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.budgets b set held_usd = b.held_usd + p_more
+    where b.id = any (p_hold.budget_ids) and b.window_id = any (p_hold.budget_window_ids);
+    update devart.service_registry s set held_usd = s.held_usd + p_more
+    where s.id = p_hold.service_id and s.window_id = p_hold.window_id;
+    update devart.budget_windows w set held_usd = w.held_usd + p_more
+    where w.id = any (p_hold.budget_window_ids);
+end
+$$;
+
+-- Locks what an open hold counts in, opens the windows of this moment, and says what stands in the
+-- way of p_more US dollars: code and reason, both null when nothing does, and the tightest limit.
+create or replace function devart_private.judge_extension(
+    p_hold devart.holds, p_more numeric,
+    out code text, out reason text, out scope devart.budget_scope, out scope_id uuid,
+    out room numeric
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_most_held numeric;
+    v_has_closed boolean;
+    v_may_hold numeric;
+begin
+    v_most_held := devart_private.setting_number('max_held_usd_per_agent');
+    if v_most_held < 1e9 and p_hold.agent_id is not null then
+        perform devart_private.lock_holds_of_agent(p_hold.agent_id, true);
+    end if;
+    perform devart_private.lock_budgets(p_hold.budget_ids, true);
+    perform devart_private.lock_services(array[p_hold.service_id], true);
+    perform w.id from devart.budget_windows w where w.id = any (p_hold.budget_window_ids)
+    order by w.id for no key update;
+    v_has_closed := found;
+    select t.scope, t.scope_id, t.room into scope, scope_id, room
+    from devart_private.tightest_limit_of(p_hold) t;
+    select h.code, h.reason into code, reason
+    from devart_private.extension_hindrance(p_hold) h;
+    if code is not null then
+        return;
+    end if;
+    -- Who has closed windows locked takes no others: those of the holds that would be given back.
+    -- So that is left to maintain() then.
+    if p_more > room and not v_has_closed then
+        perform devart_private.expire_holds_of(array[p_hold.service_id], p_hold.budget_ids);
+        select t.scope, t.scope_id, t.room into scope, scope_id, room
+        from devart_private.tightest_limit_of(p_hold) t;
+    end if;
+    if p_hold.amount_usd + p_more >= 1e12 then
+        code := 'budget_exceeded';
+        reason := 'a hold must be less than a trillion dollars';
+    elsif p_more > greatest(room, 0) then
+        code := 'budget_exceeded';
+        reason := case scope when 'service' then 'budget exceeded'
+                  else format('budget of the %s exceeded', scope) end;
+    elsif v_most_held < 1e9 then
+        v_may_hold := v_most_held - (
+            select sum(h.amount_usd) from devart.holds h
+            where h.agent_id = p_hold.agent_id and h.status = 'HELD');
+        if p_more > v_may_hold then
+            code := 'too_much_held';
+            reason := 'the agent has too much set aside already';
+            scope := 'agent';
+            scope_id := p_hold.agent_id;
+            room := v_may_hold;
+        end if;
+    end if;
+end
+$$;
+
+-- Widens a hold that the caller has locked by p_more US dollars, and lets it last for at least
+-- p_ttl_seconds from now. Answers code and reason (null: it is done), the limit that decided, what
+-- is left of it (null: no hard limit), and the hold as it is now. Refused, it stays as it was.
+create or replace function devart_private.extend_hold(
+    p_hold_id uuid, p_more numeric, p_usage jsonb, p_ttl_seconds int,
+    out code text, out reason text, out scope text, out scope_id uuid, out remaining_usd numeric,
+    out held_usd numeric, out expires_at timestamptz
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_hold devart.holds;
+    v_judged record;
+begin
+    select h.* into v_hold from devart.holds h where h.id = p_hold_id;
+    scope := 'service';
+    scope_id := v_hold.service_id;
+    held_usd := case when v_hold.status = 'HELD' then v_hold.amount_usd else 0 end;
+    expires_at := v_hold.expires_at;
+    if not devart_private.hold_is_alive(v_hold) then
+        code := 'hold_over';
+        reason := 'the hold is over: reserve anew';
+        return;
+    end if;
+    if p_more > 0 then
+        select * into v_judged from devart_private.judge_extension(v_hold, p_more);
+        code := v_judged.code;
+        reason := v_judged.reason;
+        scope := v_judged.scope;
+        scope_id := v_judged.scope_id;
+        if v_judged.room <> 'infinity' then
+            remaining_usd := greatest(v_judged.room, 0);
+        end if;
+        if code is not null then
+            return;
+        end if;
+        remaining_usd := remaining_usd - p_more;
+        perform devart_private.hold_more(v_hold, p_more);
+        insert into devart.charges (
+            service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt,
+            amount_usd, usage, kind, delegated_from, reason
+        ) values (
+            v_hold.service_id, v_hold.window_id, nullif(v_hold.budget_window_ids, '{}'), v_hold.id,
+            v_hold.task_id, v_hold.agent_id, v_hold.attempt, p_more, p_usage, 'hold',
+            v_hold.delegated_from, 'extended'
+        );
+    end if;
+    update devart.holds h
+    set amount_usd = h.amount_usd + p_more,
+        expires_at = greatest(
+            h.expires_at, least(
+                clock_timestamp() + make_interval(secs => p_ttl_seconds),
+                h.created_at + make_interval(
+                    secs => devart_private.setting_number('max_hold_seconds')::float8)))
+    where h.id = p_hold_id
+    returning h.amount_usd, h.expires_at into held_usd, expires_at;
+end
+$$;
+reset role;
+commit;
+
 -- ---- sql/idempotent/340_money_prices.sql ----
 
 begin;
--- Prices: an admin sets one from a moment on, which ends the one before.
+-- Prices: an admin sets one from a moment on, which ends the one before; ends one; or corrects one
+-- that is wrong, its start as well. What was charged at a wrong price, correct_charge corrects.
+
+-- Refuses what is no price: no number, too much, or more than nothing and yet rounded to nothing,
+-- since what costs something is never free. Errors: 22023.
+create or replace function devart_private.check_price(p_price numeric)
+returns void language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.check_amount('usd_per_unit', p_price, 1e12);
+    if p_price <> 0 and round(p_price, 12) = 0 then
+        perform devart_private.refuse_argument(
+            'usd_per_unit', 'must be 0 or at least 0.000000000001');
+    end if;
+end
+$$;
 
 -- Sets what a unit of a service costs from effective_from (US dollars, at most twelve decimals;
 -- null: now) until further notice. Holds that are already made keep the price that they were made
--- with.
+-- with. above_units, usd_per_unit_above: in a call (one hold or settlement) that uses more than so
+-- many, each of them costs that, which is not less; both or neither.
 -- Errors: P0002 no such service, 22023 effective_from is no sensible time or not after the price
--- before it, or the price is no number, 23514 unit or price, 42501 not an admin.
+-- before it, or a price or threshold is no number, one of the two is missing or not dearer, 23514
+-- unit or price, 42501 not an admin.
+-- (Dropped: its form without a threshold, beside which calls would be ambiguous.)
+drop function if exists devart.set_service_price(uuid, text, numeric, timestamptz);
 create or replace function devart.set_service_price(
-    service_id uuid, unit text, usd_per_unit numeric, effective_from timestamptz default null
+    service_id uuid, unit text, usd_per_unit numeric, effective_from timestamptz default null,
+    above_units numeric default null, usd_per_unit_above numeric default null
 )
 returns devart.service_prices language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -4755,7 +5520,21 @@ declare
 begin
     perform devart_private.require_admin();
     perform devart_private.check_moment('effective_from', v_from);
-    perform devart_private.check_amount('usd_per_unit', set_service_price.usd_per_unit, 1e12);
+    perform devart_private.check_price(set_service_price.usd_per_unit);
+    perform devart_private.check_amount('above_units', set_service_price.above_units, 1e15);
+    perform devart_private.check_amount(
+        'usd_per_unit_above', set_service_price.usd_per_unit_above, 1e12);
+    if num_nonnulls(set_service_price.above_units, set_service_price.usd_per_unit_above) = 1 then
+        perform devart_private.refuse_argument(
+            'above_units', 'and usd_per_unit_above must be given together');
+    end if;
+    if set_service_price.usd_per_unit_above < set_service_price.usd_per_unit then
+        perform devart_private.refuse_argument(
+            'usd_per_unit_above', 'must not be less than usd_per_unit');
+    end if;
+    if set_service_price.above_units < 0 then
+        perform devart_private.refuse_argument('above_units', 'must be 0 or more');
+    end if;
     perform s.id from devart.service_registry s
     where s.id = set_service_price.service_id for key share;
     if not found then
@@ -4774,13 +5553,596 @@ begin
     where p.service_id = set_service_price.service_id and p.unit = set_service_price.unit
       and coalesce(p.effective_to > v_from, true);
     insert into devart.service_prices as p (
-        service_id, unit, usd_per_unit, effective_from, created_by
+        service_id, unit, usd_per_unit, effective_from, created_by, above_units,
+        usd_per_unit_above
     ) values (
         set_service_price.service_id, set_service_price.unit, set_service_price.usd_per_unit,
-        v_from, devart.my_user_id()
+        v_from, devart.my_user_id(), set_service_price.above_units,
+        set_service_price.usd_per_unit_above
     )
     returning p.* into v_price;
     return v_price;
+end
+$$;
+
+-- The price, with its service locked against other changes of prices. Errors: P0002.
+create or replace function devart_private.price_to_change(p_price_id uuid)
+returns devart.service_prices language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_price devart.service_prices;
+begin
+    perform s.id from devart.service_registry s
+    where s.id = (select p.service_id from devart.service_prices p where p.id = p_price_id)
+    for no key update;
+    select p.* into v_price from devart.service_prices p where p.id = p_price_id for update;
+    if not found then
+        perform devart_private.refuse_argument(
+            'price_id', format('names no price: %s', p_price_id), 'P0002');
+    end if;
+    return v_price;
+end
+$$;
+
+-- Ends a price at effective_to (null: now), after which its unit has none and is refused until
+-- another is set. One that would end before it begins is taken back: the price before it goes on
+-- as if it had never been set. Gives the price that was ended or taken back.
+-- Errors: P0002 no such price, 22023 effective_to is no sensible time, or later than its end, 42501
+-- not an admin.
+create or replace function devart.end_service_price(
+    price_id uuid, effective_to timestamptz default null
+)
+returns devart.service_prices language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_to timestamptz := coalesce(end_service_price.effective_to, clock_timestamp());
+    v_price devart.service_prices;
+begin
+    perform devart_private.require_admin();
+    perform devart_private.check_moment('effective_to', v_to);
+    v_price := devart_private.price_to_change(end_service_price.price_id);
+    if v_price.effective_to < v_to then
+        perform devart_private.refuse_argument(
+            'effective_to', 'must not be later than the end that the price has');
+    end if;
+    if v_to > v_price.effective_from then
+        update devart.service_prices p set effective_to = v_to
+        where p.id = v_price.id returning p.* into v_price;
+        return v_price;
+    end if;
+    delete from devart.service_prices p where p.id = v_price.id;
+    update devart.service_prices p set effective_to = v_price.effective_to
+    where p.service_id = v_price.service_id and p.unit = v_price.unit
+      and p.effective_to = v_price.effective_from;
+    return v_price;
+end
+$$;
+
+-- Corrects a price that was set wrongly: what a unit costs, from when on, or both (null: as it is).
+-- The price before it ends when it begins. Holds that are already made keep the price that they
+-- were made with. Errors: P0002 no such price, 22023 nothing to correct, no sensible price or time,
+-- or a start that is not between those of its neighbours, 42501 not an admin.
+create or replace function devart.correct_service_price(
+    price_id uuid, usd_per_unit numeric default null, effective_from timestamptz default null
+)
+returns devart.service_prices language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_old devart.service_prices;
+    v_from timestamptz;
+    v_price devart.service_prices;
+begin
+    perform devart_private.require_admin();
+    if num_nonnulls(
+        correct_service_price.usd_per_unit, correct_service_price.effective_from) = 0 then
+        perform devart_private.refuse_argument('usd_per_unit', 'or effective_from must be given');
+    end if;
+    perform devart_private.check_price(correct_service_price.usd_per_unit);
+    v_old := devart_private.price_to_change(correct_service_price.price_id);
+    v_from := coalesce(correct_service_price.effective_from, v_old.effective_from);
+    perform devart_private.check_moment('effective_from', v_from);
+    if v_from >= v_old.effective_to or exists (
+        select from devart.service_prices p
+        where p.service_id = v_old.service_id and p.unit = v_old.unit and p.id <> v_old.id
+          and p.effective_from < v_old.effective_from and p.effective_from >= v_from
+    ) then
+        perform devart_private.refuse_argument(
+            'effective_from', 'must be after the price before it and before its own end');
+    end if;
+    update devart.service_prices p set effective_to = v_from
+    where p.service_id = v_old.service_id and p.unit = v_old.unit
+      and p.effective_from < v_old.effective_from
+      and (p.effective_to = v_old.effective_from or p.effective_to > v_from);
+    update devart.service_prices p
+    set usd_per_unit = coalesce(correct_service_price.usd_per_unit, p.usd_per_unit),
+        effective_from = v_from
+    where p.id = v_old.id
+    returning p.* into v_price;
+    return v_price;
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/344_money_deferrals.sql ----
+
+begin;
+-- A provider says when to come back (429 with Retry-After, a quota's reset): until then nobody
+-- works with its service. A task that waits for that is SCHEDULED, so that no claim looks at it; it
+-- gets there when it would come into its queue (pg_devart/src/tasks/runnable.rs), when a claim
+-- finds it, or by maintain(), in batches.
+
+-- Sessions keep who is deferred (pg_devart/src/money/deferrals.rs). By column: charges touch none
+-- of these. Always: also for what replication brings.
+create or replace trigger service_registry_forget_cached_update
+    after update of deferred_until, substitute_service_id on devart.service_registry
+    for each statement execute function devart_private.forget_cached();
+create or replace trigger service_registry_forget_cached
+    after insert or delete on devart.service_registry
+    for each statement execute function devart_private.forget_cached();
+alter table devart.service_registry
+    enable always trigger service_registry_forget_cached_update,
+    enable always trigger service_registry_forget_cached;
+
+-- This service and those that it stands in for, however far away.
+create or replace function devart_private.services_served_by(p_service_id uuid)
+returns setof uuid language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with recursive above (id, depth) as (
+        select p_service_id, 0
+        union
+        select s.id, a.depth + 1
+        from above a join devart.service_registry s on s.substitute_service_id = a.id
+        where a.depth < 5
+    )
+    select distinct a.id from above a
+$$;
+
+-- Takes these tasks out of their queues until their services serve again. Returns how many.
+create or replace function devart_private.defer_tasks(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.tasks t
+    set status = 'SCHEDULED', run_at = devart_private.service_waits_until(t.service_id)
+    where t.id = any (p_ids) and t.status = 'TODO'
+      and devart_private.service_waits_until(t.service_id) is not null;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- The same of those that are still in their queues, so many at most.
+create or replace function devart_private.defer_waiting_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('defer_tasks');
+begin
+    return devart_private.do_rows('defer_tasks', array(
+        select w.id from devart.service_registry s
+        cross join lateral (
+            select t.id from devart.tasks t
+            where t.service_id = s.id and t.status = 'TODO' and t.id <> all (v_put_off)
+            limit p_limit
+            for no key update skip locked) w
+        where s.deferred_until > clock_timestamp()
+          and devart_private.service_waits_until(s.id) is not null
+        limit p_limit));
+end
+$$;
+
+-- Lets these tasks go that were put off. Returns how many.
+create or replace function devart_private.resume_deferred(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.tasks t set status = 'TODO', run_at = now()
+    where t.id = any (p_ids) and t.status = 'SCHEDULED';
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Lets tasks go whose deferral ended before its time, so many at most. Those that somebody has
+-- locked come with the next call.
+create or replace function devart_private.resume_deferred_tasks(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('resume_deferred');
+    v_count int;
+begin
+    delete from devart_private.deferral_times e where e.held_until <= now();
+    if not exists (select from devart_private.deferral_times e where e.has_ended) then
+        return 0;
+    end if;
+    v_count := devart_private.do_rows('resume_deferred', array(
+        select w.id from devart_private.deferral_times e
+        cross join lateral (
+            select t.id from devart.tasks t
+            where t.status = 'SCHEDULED' and t.run_at = e.held_until
+              and t.service_id = e.service_id and t.id <> all (v_put_off)
+            limit p_limit
+            for no key update skip locked) w
+        where e.has_ended
+        limit p_limit));
+    delete from devart_private.deferral_times e
+    where e.has_ended and not exists (
+        select from devart.tasks t
+        where t.status = 'SCHEDULED' and t.run_at = e.held_until and t.service_id = e.service_id);
+    return v_count;
+end
+$$;
+
+-- Whether the calling agent has a task in hand that names this service or for which money of it was
+-- set aside (and may be given back by now), or money of it set aside.
+create or replace function devart_private.works_with_service(p_service_id uuid)
+returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from devart.tasks t
+        where t.agent_id = devart.my_agent_id() and t.status = 'IN_PROGRESS'
+          and (t.service_id = p_service_id or exists (
+              select from devart.charges c
+              where c.task_id = t.id and c.service_id = p_service_id)))
+    or exists (
+        select from devart.holds h
+        where h.service_id = p_service_id and h.status = 'HELD'
+          and h.agent_id = devart.my_agent_id())
+$$;
+
+-- The service, locked, for whoever may say when it serves again. Errors: P0002, 42501.
+create or replace function devart_private.service_to_defer(p_service_id uuid, p_manages boolean)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+begin
+    if not p_manages and devart.my_agent_id() is null then
+        raise exception 'only supervisors and agents may do this' using errcode = '42501';
+    end if;
+    if not p_manages and not devart_private.works_with_service(p_service_id) then
+        raise exception 'only agents that work with this service may do this'
+            using errcode = '42501';
+    end if;
+    select s.* into v_service from devart.service_registry s
+    where s.id = p_service_id for no key update;
+    if not found then
+        perform devart_private.refuse_argument(
+            'service_id', format('names no service: %s', p_service_id), 'P0002');
+    end if;
+    return v_service;
+end
+$$;
+
+-- Writes until when a service is put off (null: no more), and lets its tasks wait or go: so many at
+-- once, the others with maintain().
+create or replace function devart_private.put_service_off(
+    p_service_id uuid, p_until timestamptz, p_reason text
+)
+returns devart.service_registry language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_service devart.service_registry;
+    v_served uuid[] := array(
+        select a from devart_private.services_served_by(p_service_id) a order by a);
+begin
+    update devart.service_registry s
+    set deferred_until = p_until,
+        deferred_reason = case when p_until is not null then p_reason end
+    where s.id = p_service_id
+    returning s.* into v_service;
+    insert into devart_private.deferral_times as e (service_id, held_until)
+    select u.id, devart_private.service_waits_until(u.id) from unnest(v_served) as u (id)
+    where devart_private.service_waits_until(u.id) is not null
+    union
+    -- Also where a substitute serves: who finds it without money waits, too.
+    select p_service_id, p_until where p_until is not null
+    on conflict (service_id, held_until) do update set has_ended = false;
+    update devart_private.deferral_times e set has_ended = true
+    where e.service_id = any (v_served) and e.held_until
+        > coalesce(devart_private.service_waits_until(e.service_id), '-infinity')
+      and (e.service_id, e.held_until) is distinct from (p_service_id, p_until);
+    -- Few, since the service is locked meanwhile.
+    perform devart_private.resume_deferred_tasks(100);
+    perform devart_private.defer_waiting_tasks(100);
+    return v_service;
+end
+$$;
+
+-- Puts a service off until its provider serves again: until then none of its tasks is handed out
+-- and no money is set aside for it, unless a substitute serves; what is under way goes on. It ends
+-- by itself, and is at most max_defer_seconds away: what is later counts as that. reason: for
+-- people; cut at 1000 characters. Gives the service.
+-- Supervisors put off until any moment, and end it with one that is past. An agent that works with
+-- the service (by a task in hand, or money set aside) only makes it longer: what would end sooner,
+-- or less than a second later, changes nothing.
+-- Errors: P0002 no such service, 22023 until is missing or no sensible time, 42501 neither a
+-- supervisor nor such an agent.
+create or replace function devart.defer_service(
+    service_id uuid, until timestamptz, reason text default null
+)
+returns devart.service_registry language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_manages boolean := not devart_private.is_api_caller() or devart.is_supervisor();
+    v_longest interval := make_interval(
+        secs => devart_private.setting_number('max_defer_seconds')::float8);
+    v_until timestamptz;
+    v_service devart.service_registry;
+begin
+    if defer_service.until is null then
+        perform devart_private.refuse_argument('until', 'must be given');
+    end if;
+    perform devart_private.check_moment('until', defer_service.until);
+    v_service := devart_private.service_to_defer(defer_service.service_id, v_manages);
+    v_until := least(defer_service.until, clock_timestamp() + v_longest);
+    if v_until <= clock_timestamp() then
+        v_until := null;
+    end if;
+    if not v_manages and v_until is null then
+        return v_service;
+    end if;
+    if not v_manages and v_service.deferred_until > clock_timestamp()
+        and v_until < v_service.deferred_until + interval '1 second' then
+        return v_service;
+    end if;
+    return devart_private.put_service_off(
+        defer_service.service_id, v_until, nullif(left(defer_service.reason, 1000), ''));
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/345_money_corrections.sql ----
+
+begin;
+-- Correcting what was charged wrongly: an adjustment in the windows of the charge.
+
+-- Locks these windows with their limits: budgets, the service, closed windows, each by id. Returns
+-- the budgets whose window is open.
+create or replace function devart_private.lock_windows(p_service_id uuid, p_window_ids uuid[])
+returns uuid[] language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_budget_ids uuid[];
+begin
+    v_budget_ids := array(
+        select b.id from devart.budgets b where b.window_id = any (p_window_ids)
+        order by b.id for no key update);
+    perform s.id from devart.service_registry s where s.id = p_service_id for no key update;
+    perform w.id from devart.budget_windows w where w.id = any (p_window_ids)
+    order by w.id for no key update;
+    return v_budget_ids;
+end
+$$;
+
+-- Adds p_by to what these windows have spent, which are locked with their limits; and lets follow
+-- what follows: alerts and suspensions when it is more; when it is less, the end of a suspension,
+-- and that tasks go which wait for money.
+create or replace function devart_private.adjust_windows(
+    p_service_id uuid, p_budget_ids uuid[], p_window_ids uuid[], p_by numeric
+)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    update devart.budgets b set spent_usd = b.spent_usd + p_by
+    where b.id = any (p_budget_ids);
+    update devart.service_registry s set spent_usd = s.spent_usd + p_by
+    where s.id = p_service_id and s.window_id = any (p_window_ids);
+    update devart.budget_windows w set spent_usd = w.spent_usd + p_by
+    where w.id = any (p_window_ids);
+    if p_by > 0 then
+        perform devart_private.tell_of_windows(p_window_ids);
+    else
+        perform devart_private.service_relieved(p_service_id);
+        perform devart_private.wake_waiting(u.id)
+        from unnest(p_budget_ids || p_service_id) as u (id);
+    end if;
+end
+$$;
+
+-- What a row of the ledger comes to with its corrections.
+create or replace function devart_private.corrected_amount(p_charge_id uuid)
+returns numeric language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select sum(c.amount_usd) from devart.charges c
+    where c.id = p_charge_id or c.corrects = p_charge_id
+$$;
+
+-- An amount of money that people say, rounded up to a millionth. Errors: 22023.
+create or replace function devart_private.said_amount(p_field text, p_amount numeric)
+returns numeric language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_amount is null then
+        perform devart_private.refuse_argument(p_field, 'must be given');
+    end if;
+    perform devart_private.check_amount(p_field, p_amount, 1e12);
+    if p_amount < 0 then
+        perform devart_private.refuse_argument(p_field, 'must not be negative');
+    end if;
+    if p_amount > 999999999999.999999 then
+        perform devart_private.refuse_argument(p_field, 'must be less than a trillion');
+    end if;
+    return round(ceil(p_amount * 1000000) / 1000000, 6);
+end
+$$;
+
+-- The row of the ledger to correct, with its hold locked. Errors: P0002, 55000.
+create or replace function devart_private.charge_to_correct(p_charge_id uuid)
+returns devart.charges language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_charge devart.charges;
+begin
+    select c.* into v_charge from devart.charges c where c.id = p_charge_id;
+    if not found then
+        perform devart_private.refuse_argument(
+            'charge_id', format('names no charge: %s', p_charge_id), 'P0002');
+    end if;
+    if v_charge.kind not in ('settle', 'overage') then
+        perform devart_private.refuse_argument(
+            'charge_id',
+            format('names a row of kind %s, not one of what was spent', v_charge.kind), '55000');
+    end if;
+    perform h.id from devart.holds h where h.id = v_charge.hold_id for no key update;
+    return v_charge;
+end
+$$;
+
+-- Appends the adjustment of a charge by p_by, and its note in the audit log. Returns its id.
+create or replace function devart_private.record_correction(
+    p_charge devart.charges, p_before numeric, p_by numeric, p_reason text
+)
+returns uuid language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id uuid;
+begin
+    insert into devart.charges as a (
+        service_id, window_id, budget_window_ids, hold_id, task_id, agent_id, attempt, amount_usd,
+        kind, delegated_from, corrects, reason
+    ) values (
+        p_charge.service_id, p_charge.window_id, p_charge.budget_window_ids, p_charge.hold_id,
+        p_charge.task_id, p_charge.agent_id, p_charge.attempt, p_by, 'adjustment',
+        p_charge.delegated_from, p_charge.id, p_reason
+    )
+    returning a.id into v_id;
+    insert into devart.audit_log (actor, action, table_name, row_id, before, after)
+    values (devart_private.actor(), 'correct', 'charges', p_charge.id::text,
+            jsonb_build_object('amount_usd', p_before),
+            jsonb_build_object('amount_usd', p_before + p_by, 'reason', p_reason));
+    return v_id;
+end
+$$;
+
+-- Says what a charge (a row of devart.charges of kind settle or overage) really came to: the
+-- difference is an adjustment in the windows of the charge, and a service that the wrong amount
+-- suspended is in service again. reason: 1 to 1000 characters. What was presumed of a hold and is
+-- corrected so stays as people said, also when the agent settles it after all. Said again, it
+-- changes nothing.
+-- Answers charge_id, before_usd, amount_usd, adjustment_id (null: nothing changed), service_id,
+-- suspended, remaining_usd (of the service; null: no hard limit).
+-- Errors: P0002 no such charge, 55000 not one of what was spent, 22023 an argument makes no sense,
+-- 42501 not an admin.
+create or replace function devart.correct_charge(charge_id uuid, amount_usd numeric, reason text)
+returns jsonb language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_amount numeric;
+    v_charge devart.charges;
+    v_windows uuid[];
+    v_budgets uuid[];
+    v_before numeric;
+    v_adjustment_id uuid;
+begin
+    perform devart_private.require_admin();
+    v_amount := devart_private.said_amount('amount_usd', correct_charge.amount_usd);
+    if coalesce(char_length(btrim(correct_charge.reason)), 0) not between 1 and 1000 then
+        perform devart_private.refuse_argument('reason', 'must be 1 to 1000 characters long');
+    end if;
+    v_charge := devart_private.charge_to_correct(correct_charge.charge_id);
+    v_windows := v_charge.window_id || coalesce(v_charge.budget_window_ids, '{}');
+    v_budgets := devart_private.lock_windows(v_charge.service_id, v_windows);
+    v_before := devart_private.corrected_amount(v_charge.id);
+    if v_amount <> v_before then
+        v_adjustment_id := devart_private.record_correction(
+            v_charge, v_before, v_amount - v_before, btrim(correct_charge.reason));
+        perform devart_private.adjust_windows(
+            v_charge.service_id, v_budgets, v_windows, v_amount - v_before);
+    end if;
+    update devart.holds h
+    set presumed = false, settlement = jsonb_build_object('corrected_usd', v_amount)
+    where h.id = v_charge.hold_id and h.status = 'SETTLED'
+      and (h.presumed or h.settlement ? 'corrected_usd');
+    return (
+        select jsonb_build_object(
+            'charge_id', v_charge.id, 'before_usd', v_before, 'amount_usd', v_amount,
+            'adjustment_id', v_adjustment_id, 'service_id', s.id,
+            'suspended', s.status = 'SUSPENDED',
+            'remaining_usd', case when s.hard_limit and s.budget_usd is not null
+                then greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) end)
+        from devart.service_registry s where s.id = v_charge.service_id);
+end
+$$;
+reset role;
+commit;
+
+-- ---- sql/idempotent/346_money_estimates.sql ----
+
+begin;
+-- What calls cost lately, for those whose caller gives no estimate: kept by maintain(), never
+-- reckoned while reserving.
+
+-- The kind of a task, of which each call is thought to cost alike: its template, or else the set of
+-- capabilities that it requires.
+create or replace function devart_private.cost_kind(p_template_id uuid, p_lane_id int)
+returns text language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+    select coalesce('template ' || p_template_id, 'lane ' || p_lane_id)
+$$;
+
+-- The 95th percentile of what a call of this service cost in the last 30 days (its latest 10,000
+-- rows of the ledger, at most), for each kind of task and, as '', for all together.
+create or replace function devart_private.recent_costs(p_service_id uuid)
+returns table (kind text, p95_usd numeric, calls int) language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    with recent as (
+        select coalesce(c.hold_id, c.id) as call_id, c.task_id, c.amount_usd
+        from devart.charges c
+        where c.service_id = p_service_id and c.created_at > now() - interval '30 days'
+          and c.kind in ('settle', 'overage', 'adjustment')
+        order by c.created_at desc
+        limit 10000
+    ), calls as (
+        select (array_agg(r.task_id))[1] as task_id, greatest(sum(r.amount_usd), 0) as cost
+        from recent r group by r.call_id
+    )
+    select k.kind, percentile_disc(0.95) within group (order by c.cost), count(*)::int
+    from calls c
+    left join devart.tasks t on t.id = c.task_id
+    cross join lateral (
+        values (''), (devart_private.cost_kind(t.template_id, t.lane_id))) as k (kind)
+    where k.kind is not null
+    group by k.kind
+$$;
+
+-- Reckons anew for these services. Returns how many.
+create or replace function devart_private.refresh_estimates_of(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from devart_private.cost_estimates e where e.service_id = any (p_ids);
+    insert into devart_private.cost_estimates (service_id, kind, p95_usd, calls)
+    select u.id, r.kind, r.p95_usd, r.calls
+    from unnest(p_ids) as u (id) cross join lateral devart_private.recent_costs(u.id) r;
+    insert into devart_private.estimate_runs as r (service_id) select unnest(p_ids)
+    on conflict (service_id) do update set reckoned_at = now();
+    return cardinality(p_ids);
+end
+$$;
+
+-- The same for so many services for which it was last done ten minutes ago or more.
+create or replace function devart_private.refresh_estimates(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('refresh_estimates_of');
+begin
+    return devart_private.do_rows('refresh_estimates_of', array(
+        select s.id
+        from devart.service_registry s
+        left join devart_private.estimate_runs r on r.service_id = s.id
+        where coalesce(r.reckoned_at < now() - interval '10 minutes', true)
+          and s.id <> all (v_put_off)
+        order by r.reckoned_at nulls first
+        limit p_limit));
 end
 $$;
 reset role;
@@ -4891,6 +6253,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = new.id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and not h.dispatched
         for no key update);
     if v_granted <> '{}' then
         perform devart_private.release_holds(v_granted, 'RELEASED');
@@ -5094,10 +6457,13 @@ begin;
 -- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
 -- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
 -- lease is over. ask false leaves the task with its agent, which may shrink its request to
--- max_affordable_units. An unknown price never makes a task wait: it is the request that must
--- change. Errors: as reserve_charge.
--- (Dropped: its form without ttl, beside which calls would be ambiguous.)
-drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
+-- max_affordable_units. An unknown price or a missing estimate never makes a task wait, nor does what
+-- the agent has set aside for others: it is the request that must change, or the agent. Nor does a
+-- stop, a pause or a service that is deferred: they end by themselves. Errors: as reserve_charge.
+-- (Dropped: its forms without ttl or dispatched, beside which calls would be ambiguous.)
+drop function if exists
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval);
 create or replace function devart.dispatch_task(
     service_id uuid,
     estimate_usd numeric default null,
@@ -5106,7 +6472,8 @@ create or replace function devart.dispatch_task(
     lease_token uuid default null,
     idempotency_key text default null,
     ask boolean default true,
-    ttl interval default '10 minutes'
+    ttl interval default '10 minutes',
+    dispatched boolean default true
 )
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -5119,9 +6486,11 @@ begin
     v_answer := devart.reserve_charge(
         dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
-        dispatch_task.ttl);
+        dispatch_task.ttl, dispatch_task.dispatched);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
-       or v_answer ->> 'code' = 'price_unknown' then
+       or v_answer ->> 'code' in (
+           'price_unknown', 'no_estimate', 'too_much_held', 'stopped', 'paused',
+           'service_deferred') then
         return v_answer;
     end if;
     return v_answer || jsonb_build_object(
@@ -5148,6 +6517,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = p_task_id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and not h.dispatched
           and coalesce(h.delegated_from, h.service_id) = p_service_id
         for no key update);
     if v_granted <> '{}' then
@@ -5253,16 +6623,19 @@ begin
     perform devart_private.require_admin();
     perform devart_private.check_changes(update_service.changes, array[
         'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
-        'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+        'substitute_service_id', 'alert_thresholds', 'hard_limit', 'estimate_floor_usd']);
     perform devart_private.check_amount(
         'budget_usd', (update_service.changes ->> 'budget_usd')::numeric, 1e21);
+    perform devart_private.check_amount(
+        'estimate_floor_usd', (update_service.changes ->> 'estimate_floor_usd')::numeric, 1e12);
     v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
     set name = v_service.name, description = v_service.description, status = v_service.status,
         budget_usd = v_service.budget_usd, period = v_service.period,
         time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
-        alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit
+        alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit,
+        estimate_floor_usd = v_service.estimate_floor_usd
     where s.id = update_service.service_id
     returning s.* into v_service;
     return v_service;
@@ -5332,8 +6705,11 @@ begin;
 
 -- The rows that break rule 12 of the budgets: for every window, open or closed, of every scope,
 --   spent_usd = settle + overage + adjustment, and
---   held_usd = hold - release - (settle rows that have a hold) = what its open holds amount to.
--- Empty when all is well.
+--   held_usd = hold - release - (settle rows that have a hold) = what its open holds amount to;
+-- for every hold,
+--   what it holds while it is open, else nothing = hold - release - settle of its own rows,
+--   what is presumed of it = what was held, and no dispatched one expired without;
+-- and no row of what was spent is corrected to less than nothing. Empty when all is well.
 create or replace function devart_private.audit_budgets()
 returns table (
     scope devart.budget_scope, scope_id uuid, window_id uuid, problem text, recorded_usd numeric,
@@ -5368,7 +6744,41 @@ set search_path = pg_catalog, pg_temp as $$
         from devart.holds h, unnest(h.window_id || h.budget_window_ids) as u (window_id)
         where h.status = 'HELD'
         group by u.window_id
+    ),
+    holds as (
+        select h.id, h.service_id, h.window_id, h.status, h.dispatched, h.presumed, h.amount_usd,
+            coalesce(sum(case
+                when c.kind = 'hold' then c.amount_usd
+                when c.kind in ('release', 'settle') then -c.amount_usd
+            end), 0) as open_usd,
+            coalesce(sum(c.amount_usd) filter (where c.kind not in ('hold', 'release')), 0)
+                as spent_usd
+        from devart.holds h left join devart.charges c on c.hold_id = h.id
+        group by h.id
+    ),
+    corrected as (
+        select c.service_id, c.window_id, c.id, c.amount_usd + sum(a.amount_usd) as amount_usd
+        from devart.charges a join devart.charges c on c.id = a.corrects
+        group by c.id
     )
+    select 'service'::devart.budget_scope, h.service_id, h.window_id,
+           format('hold %s %s', h.id, v.problem), v.recorded_usd, v.expected_usd
+    from holds h
+    cross join lateral (values
+        ('is not what the ledger says',
+         case when h.status = 'HELD' then h.amount_usd else 0 end, h.open_usd),
+        ('is presumed to have cost something else than was held',
+         case when h.presumed then h.spent_usd end, case when h.presumed then h.amount_usd end),
+        ('was dispatched and expired as if it had cost nothing',
+         case when h.status = 'EXPIRED' and h.dispatched then 0 end,
+         case when h.status = 'EXPIRED' and h.dispatched then h.amount_usd end)
+    ) as v (problem, recorded_usd, expected_usd)
+    where v.recorded_usd is distinct from v.expected_usd
+    union all
+    select 'service', c.service_id, c.window_id,
+           format('charge %s is corrected to less than nothing', c.id), c.amount_usd, 0
+    from corrected c where c.amount_usd < 0
+    union all
     select w.scope, w.scope_id, coalesce(w.window_id, l.window_id, o.window_id), v.problem,
            v.recorded_usd, v.expected_usd
     from windows w
@@ -6539,9 +7949,12 @@ begin
 end
 $$;
 
+drop function if exists devart_private.dispatch_task_as(
+    text, text, uuid, numeric, jsonb, uuid, uuid, text, boolean, interval);
 create or replace function devart_private.dispatch_task_as(
     caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
-    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
+    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval,
+    dispatched boolean default true
 )
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -6550,7 +7963,35 @@ begin
     caller_role := set_config('role', caller_role, true);
     return devart.dispatch_task(
         service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
-        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
+        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl,
+        dispatched => dispatched);
+end
+$$;
+
+create or replace function devart_private.mark_dispatched_as(
+    caller_role text, caller_claims text, hold_id uuid, lease_token uuid
+)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.mark_dispatched(hold_id => hold_id, lease_token => lease_token);
+end
+$$;
+
+create or replace function devart_private.extend_charge_as(
+    caller_role text, caller_claims text, hold_id uuid, more_usd numeric, usage jsonb,
+    ttl_seconds int, idempotency_key text
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.extend_charge(
+        hold_id => hold_id, more_usd => more_usd, usage => usage, ttl_seconds => ttl_seconds,
+        idempotency_key => idempotency_key);
 end
 $$;
 
@@ -6929,6 +8370,8 @@ declare
         -- First: it takes longest, and holds no lock of a task.
         'titles_indexed', 'index_titles(3000)',
         'promoted', 'promote_due_tasks(1000)',
+        'deferrals_ended', 'resume_deferred_tasks(2000)',
+        'deferred', 'defer_waiting_tasks(2000)',
         'unblocked', 'promote_stuck_tasks(1000)',
         'set_aside', 'set_endless_tasks_aside(1000)',
         'timed_out', 'end_overdue_tasks(1000)',
@@ -6939,6 +8382,7 @@ declare
         'holds_ended', 'end_orphaned_holds(1000)',
         'holds_expired', 'expire_holds(1000)',
         'tasks_resumed', 'resume_waiting_tasks()',
+        'estimates_reckoned', 'refresh_estimates(5)',
         'requests_forgotten', 'forget_old_requests()'];
     v_done jsonb := '{}';
     v_failed jsonb := '{}';
@@ -7044,7 +8488,8 @@ select
     s.held_usd, greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) as remaining_usd,
     round(100 * s.spent_usd / nullif(s.budget_usd, 0), 1) as used_percent,
     s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit,
-    s.created_at, s.window_start, nullif(s.window_end, 'infinity') as window_end
+    s.created_at, s.window_start, nullif(s.window_end, 'infinity') as window_end,
+    case when s.deferred_until > now() then s.deferred_until end as deferred_until
 from devart.service_registry s
 left join devart.service_registry u on u.id = s.substitute_service_id;
 reset role;
@@ -7204,6 +8649,10 @@ create policy agents_read on devart.agents for select to authenticated
 create policy agents_read_self on devart.agents for select to devart_agent
     using (id = (select devart.my_agent_id()));
 
+-- stops
+create policy stops_read on devart.stops for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+
 -- service_registry
 create policy service_registry_read on devart.service_registry for select to authenticated
     using ((select devart.get_my_role()) is not null);
@@ -7274,6 +8723,8 @@ grant execute on all functions in schema devart_private to service_role, devart_
 grant select, insert, update, delete on all tables in schema devart
     to service_role, devart_operator;
 grant execute on all functions in schema devart to service_role, devart_operator;
+-- Stops change by their functions only, which wait for what begins at the same moment.
+revoke insert, update, delete on devart.stops from service_role, devart_operator;
 
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
@@ -7291,7 +8742,8 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary,
+    devart.user_roles, devart.audit_log, devart.stops, devart.queue_depth,
+    devart.agent_status_summary,
     devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,
@@ -7305,10 +8757,10 @@ grant update (title, description, priority, payload, service_id, required_capabi
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
 grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
     on devart.budgets to authenticated;
@@ -7334,10 +8786,15 @@ grant execute on function
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric),
-    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.increase_budget(uuid, numeric, numeric), devart.defer_service(uuid, timestamptz, text),
+    devart.set_service_price(uuid, text, numeric, timestamptz, numeric, numeric),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
-    devart.delete_budget(uuid), devart.release_charge(uuid)
+    devart.delete_budget(uuid), devart.release_charge(uuid),
+    devart.correct_charge(uuid, numeric, text),
+    devart.end_service_price(uuid, timestamptz),
+    devart.correct_service_price(uuid, numeric, timestamptz),
+    devart.emergency_stop(text), devart.resume_work(),
+    devart.pause(text, uuid, text), devart.resume(text, uuid)
     to authenticated;
 
 -- Agents
@@ -7355,10 +8812,12 @@ grant execute on function
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
-    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval, boolean),
+    devart.mark_dispatched(uuid, uuid),
+    devart.extend_charge(uuid, numeric, jsonb, int, text),
     devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid),
-    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
+    devart.release_charge(uuid), devart.defer_service(uuid, timestamptz, text),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval, boolean)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role
@@ -7377,7 +8836,8 @@ grant execute on function
     devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
-    devart_private.release_charge_as
+    devart_private.release_charge_as, devart_private.mark_dispatched_as,
+    devart_private.extend_charge_as
     to authenticator;
 
 -- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
@@ -7428,7 +8888,7 @@ grant select (service_id, task_id, kind, amount_usd, created_at)
     on devart.charges to devart_grafana;
 grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
               substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
-              window_end)
+              window_end, deferred_until)
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
     on devart.budgets to devart_grafana;

@@ -25,6 +25,8 @@ const ACTS: &[&str] = &[
     "select devart.reserve_charge('{service}', 1)",
     "select devart.dispatch_task('{service}', 1)",
     "select devart.dispatch_task('{service}', 1, task_id => '{own}')",
+    "select devart.mark_dispatched('{hold}')",
+    "select devart.extend_charge('{hold}', 1)",
     "select devart.settle_charge('{hold}', 1)",
     "select devart.release_charge('{hold}')",
     "select devart.create_task('child', parent_task_id => '{own}')",

@@ -81,11 +81,30 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "----+",
     ),
     ("POST", "/api/charges/{hold}/release", "{}", "--+++"),
+    ("POST", "/api/charges/{hold}/dispatched", "{}", "----+"),
+    (
+        "POST",
+        "/api/charges/{hold}/extend",
+        r#"{"more_usd": 0.1}"#,
+        "----+",
+    ),
+    (
+        "POST",
+        "/api/charges/{charge}/correct",
+        r#"{"amount_usd": 0.1, "reason": "r"}"#,
+        "---+-",
+    ),
     (
         "POST",
         "/api/services/{service}/increase-budget",
         r#"{"budget_usd": 5}"#,
         "--++-",
+    ),
+    (
+        "POST",
+        "/api/services/{service}/defer",
+        r#"{"seconds": 0}"#,
+        "--+++",
     ),
     (
         "PUT",
@@ -97,6 +116,18 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         "POST",
         "/api/services/{service}/prices",
         r#"{"unit": "second", "usd_per_unit": 1}"#,
+        "---+-",
+    ),
+    (
+        "PUT",
+        "/api/services/{service}/prices/{price}",
+        r#"{"usd_per_unit": 2}"#,
+        "---+-",
+    ),
+    (
+        "POST",
+        "/api/services/{service}/prices/{price}/end",
+        "{}",
         "---+-",
     ),
     (
@@ -134,6 +165,17 @@ const MAY: &[(&str, &str, &str, &str)] = &[
         r#"{"decision": "approve"}"#,
         "--++-",
     ),
+    // "POST /api/stop" would stop what the other lines try: tests/stop_doors.rs.
+    ("GET", "/api/stop", "", "-+++-"),
+    ("POST", "/api/stop/release", "", "--++-"),
+    ("POST", "/api/agents/{other}/pause", "{}", "--++-"),
+    ("POST", "/api/agents/{other}/resume", "", "--++-"),
+    ("POST", "/api/services/{service}/pause", "{}", "--++-"),
+    ("POST", "/api/services/{service}/resume", "", "--++-"),
+    ("POST", "/api/workflow-runs/{run}/pause", "{}", "--++-"),
+    ("POST", "/api/workflow-runs/{run}/resume", "", "--++-"),
+    ("POST", "/api/tasks/{task}/pause", "{}", "--++-"),
+    ("POST", "/api/tasks/{task}/resume", "", "--++-"),
     ("POST", "/api/services", r#"{"name": "{unique}"}"#, "---+-"),
     (
         "PUT",
@@ -174,13 +216,31 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', gen_random_uuid(), 5) returning id",
     )
     .await?;
+    let price: Uuid =
+        sqlx::query_scalar("select (devart.set_service_price($1, 'wrongly_priced', 1)).id")
+            .bind(service)
+            .fetch_one(&db.owner)
+            .await?;
+    let charge: Uuid = sqlx::query_scalar(
+        "insert into devart.charges (service_id, window_id, amount_usd, kind)
+         select id, window_id, 0, 'settle' from devart.service_registry where id = $1
+         returning id",
+    )
+    .bind(service)
+    .fetch_one(&db.owner)
+    .await?;
     let mut session = db.session_as(Caller::Agent(agent_id)).await?;
     let hold: String = sqlx::query_scalar("select devart.reserve_charge($1, 1) ->> 'hold_id'")
         .bind(service)
         .fetch_one(&mut session)
         .await?;
+    let run = one(
+        "update devart.tasks set workflow_run_id = gen_random_uuid() where id = $1 returning workflow_run_id",
+    )
+    .await?;
     Ok(vec![
         ("{own}", own.to_string()),
+        ("{run}", run.to_string()),
         ("{token}", claim.lease_token.to_string()),
         ("{task}", task.to_string()),
         ("{dead}", dead.to_string()),
@@ -190,6 +250,8 @@ async fn things(db: &Database, agent_id: Uuid) -> Result<Vec<(&'static str, Stri
         ("{service}", service.to_string()),
         ("{budget}", budget.to_string()),
         ("{hold}", hold),
+        ("{charge}", charge.to_string()),
+        ("{price}", price.to_string()),
         ("{unique}", format!("named {own}")),
     ])
 }
@@ -250,12 +312,13 @@ async fn each_caller_of_the_api_may_what_the_table_says_and_nothing_else() -> Re
 
 #[tokio::test]
 async fn every_documented_endpoint_has_its_line_in_the_table_or_a_test_of_its_own() -> Result<()> {
-    const ELSEWHERE: [&str; 11] = [
+    const ELSEWHERE: [&str; 12] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
         "post /auth/v1/token",
         "post /api/webhooks/github",
+        "post /api/stop",
         "get /api/tasks",
         "get /api/agents",
         "get /api/budgets",

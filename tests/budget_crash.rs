@@ -54,8 +54,8 @@ impl Client {
     }
 }
 
-async fn wait_until_free(pool: &PgPool, service_id: Uuid) {
-    eventually("the hold expires and its money is free", async || {
+async fn wait_until_over(pool: &PgPool, service_id: Uuid) {
+    eventually("the hold ends, given back or presumed spent", async || {
         sqlx::query("select devart_private.maintain()")
             .execute(pool)
             .await
@@ -90,14 +90,14 @@ async fn a_killed_clients_hold_stays_until_it_expires_and_its_open_transaction_l
     );
     audit(&db.owner).await;
     expire(&db.owner, hold).await?;
-    wait_until_free(&db.owner, id).await;
+    wait_until_over(&db.owner, id).await;
     assert_eq!(settle(&db.owner, hold, "3").await?["late"], true);
     audit(&db.owner).await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_killed_apis_hold_is_settled_through_the_next_one_or_expires() -> Result<()> {
+async fn a_killed_apis_hold_is_settled_through_the_next_one_or_presumed_spent() -> Result<()> {
     let db = Database::create().await?;
     let (agent, id) = (
         db.agent(&[]).await?,
@@ -129,10 +129,10 @@ async fn a_killed_apis_hold_is_settled_through_the_next_one_or_expires() -> Resu
         .execute(&db.owner)
         .await?;
     eventually(
-        "the API's own maintenance gives the money back",
+        "the API's own maintenance presumes the forgotten one spent",
         async || {
             let now = standing(&db.owner, id).await.ok()?;
-            (now.held_usd.is_zero() && now.spent_usd == usd("3.5")).then_some(())
+            (now.held_usd.is_zero() && now.spent_usd == usd("7.5")).then_some(())
         },
     )
     .await;
@@ -170,7 +170,7 @@ async fn a_crash_of_postgres_between_hold_and_settle_loses_and_invents_nothing()
     sqlx::query("update devart.holds set expires_at = now() where status = 'HELD'")
         .execute(&pool)
         .await?;
-    wait_until_free(&pool, id).await;
+    wait_until_over(&pool, id).await;
     let open: Vec<Value> =
         sqlx::query_scalar("select to_jsonb(h) from devart.holds h where status = 'HELD'")
             .fetch_all(&pool)

@@ -22,7 +22,7 @@ async fn a_charge_above_the_limit_is_refused_and_one_that_reaches_it_suspends() 
         (&last["success"], &last["suspended"]),
         (&json!(true), &json!(true))
     );
-    let after = charge(&db.owner, id, "0", None).await?;
+    let after = charge(&db.owner, id, "0.000001", None).await?;
     assert_eq!(after["reason"], "service is suspended");
     audit(&db.owner).await;
     Ok(())

@@ -33,10 +33,17 @@ const DOORS: &[&str] = &[
     "select devart.update_budget((select id from devart.budgets), '{\"budget_usd\": \"{}\"}')",
     "select devart.set_service_price((select id from devart.service_registry), 'token', '{}'::numeric)",
     "insert into devart.service_prices (service_id, unit, usd_per_unit) select id, 'token', '{}'::numeric from devart.service_registry",
+    "select devart.set_service_price((select id from devart.service_registry), 'token', 1, above_units => '{}'::numeric, usd_per_unit_above => 2)",
+    "select devart.set_service_price((select id from devart.service_registry), 'token', 1, above_units => 2, usd_per_unit_above => '{}'::numeric)",
+    "update devart.service_registry set estimate_floor_usd = '{}'::numeric",
+    "select devart.update_service((select id from devart.service_registry), '{\"estimate_floor_usd\": \"{}\"}')",
     "select devart.charge_service((select id from devart.service_registry), '{}'::numeric)",
     "select devart.reserve_charge((select id from devart.service_registry), '{}'::numeric)",
     "select devart.dispatch_task((select id from devart.service_registry), '{}'::numeric)",
     "select devart.settle_charge((select id from devart.holds), '{}'::numeric)",
+    "select devart.extend_charge((select id from devart.holds), '{}'::numeric)",
+    "select devart.correct_charge((select id from devart.charges where kind = 'settle'), '{}'::numeric, 'r')",
+    "select devart.correct_service_price((select id from devart.service_prices), '{}'::numeric)",
 ];
 
 #[tokio::test]
@@ -45,6 +52,9 @@ async fn what_is_no_amount_of_money_is_refused_at_every_door() -> Result<()> {
     let id = service(&db.owner, "model", "10").await?;
     budget(&db.owner, "run", Uuid::now_v7(), "10").await?;
     hold_of(&reserve(&db.owner, id, "1").await?);
+    charge(&db.owner, id, "1", None).await?;
+    let price = "select devart.set_service_price(id, 'priced', 1) from devart.service_registry";
+    sqlx::query(price).execute(&db.owner).await?;
     create(&db.owner, json!({"title": "t"})).await?;
     let mut session = db.session().await?;
     for door in DOORS {
@@ -97,11 +107,13 @@ const NO_USAGE: [(&str, &str); 15] = [
 ];
 
 /// Functions that take usage; `{}` is the usage.
-const USAGE_FUNCTIONS: [&str; 6] = [
+const USAGE_FUNCTIONS: [&str; 8] = [
     "select devart.reserve_charge((select id from devart.service_registry), usage => {})",
     "select devart.reserve_charge((select id from devart.service_registry), 1, {})",
     "select devart.dispatch_task((select id from devart.service_registry), usage => {})",
     "select devart.dispatch_task((select id from devart.service_registry), 1, {})",
+    "select devart.extend_charge((select id from devart.holds), usage => {})",
+    "select devart.extend_charge((select id from devart.holds), 1, {})",
     "select devart.settle_charge((select id from devart.holds), usage => {})",
     "select devart.settle_charge((select id from devart.holds), 1, {})",
 ];
@@ -426,5 +438,69 @@ async fn no_sum_and_no_hold_is_other_than_a_number() -> Result<()> {
         let expected = if rows > 0 { "23514" } else { "ok" };
         assert_eq!(sqlstate(&outcome), expected, "{door}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_costs_less_than_a_millionth_is_not_free() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let id = service(&db.owner, "model", "10").await?;
+    let least = usd("0.000001");
+    let tiny = format!("0.{}1", "0".repeat(40));
+    for amount in ["0.0000001", &tiny] {
+        let before = standing(&db.owner, id).await?.spent_usd;
+        let sql = "select devart.charge_service($1, $2::text::numeric)";
+        sqlx::query(sql)
+            .bind(id)
+            .bind(amount)
+            .execute(&db.owner)
+            .await?;
+        let hold = hold_of(&reserve(&db.owner, id, "1").await?);
+        sqlx::query("select devart.settle_charge($1, $2::text::numeric)")
+            .bind(hold)
+            .bind(amount)
+            .execute(&db.owner)
+            .await?;
+        let spent = standing(&db.owner, id).await?.spent_usd - before;
+        assert_eq!(spent, least + least, "{amount}");
+        for sql in [
+            "select devart.create_task('t', service_id => $1, estimated_cost_usd => $2::text::numeric)",
+            "select devart.create_tasks(jsonb_build_array(jsonb_build_object(
+                'title', 't', 'service_id', $1, 'estimated_cost_usd', $2::text::numeric)))",
+        ] {
+            sqlx::query(sql)
+                .bind(id)
+                .bind(amount)
+                .execute(&db.owner)
+                .await?;
+            let task = claim_funded(&db.owner, agent.id, 1).await?.remove(0);
+            let held = standing(&db.owner, id).await?.held_usd;
+            assert_eq!(held, least, "{sql}");
+            settle(&db.owner, task.hold_id.expect("a hold"), "0").await?;
+        }
+    }
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_free_stays_free_at_a_spent_limit() -> Result<()> {
+    let db = Database::create().await?;
+    let agent = db.agent(&[]).await?;
+    let id = service(&db.owner, "model", "1").await?;
+    charge(&db.owner, id, "1", None).await?;
+    assert_eq!(standing(&db.owner, id).await?.status, "SUSPENDED");
+    let charged = charge(&db.owner, id, "0", None).await?;
+    assert_eq!(
+        (&charged["success"], &charged["suspended"]),
+        (&json!(true), &json!(true))
+    );
+    settle(&db.owner, hold_of(&reserve(&db.owner, id, "0").await?), "0").await?;
+    costly_task(&db.owner, "free", id, "0").await?;
+    assert_eq!(claim_funded(&db.owner, agent.id, 1).await?.len(), 1);
+    let refused = charge(&db.owner, id, "0.000001", None).await?;
+    assert_eq!(refused["code"], "service_suspended");
+    audit(&db.owner).await;
     Ok(())
 }

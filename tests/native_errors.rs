@@ -61,9 +61,9 @@ async fn an_argument_that_makes_no_sense_is_named_apart_from_the_message() -> Re
             "task_ids",
         ),
         (
-            format!("select devart.reserve_charge('{id}')"),
-            "estimate_usd or usage must be given",
-            "estimate_usd",
+            format!("select devart.settle_charge('{id}')"),
+            "amount_usd or usage must be given",
+            "amount_usd",
         ),
         (
             format!("select devart.charge_service('{id}', -1)"),

@@ -43,7 +43,9 @@ async fn a_time_without_sense_is_refused_at_every_door_by_its_name() -> Result<(
     create(&db.owner, json!({"title": "t"})).await?;
     run_sql(
         &mut db.session().await?,
-        "insert into devart.service_registry (name) values ('model')".to_owned(),
+        "insert into devart.service_registry (name) values ('model');
+         select devart.set_service_price(id, 'token', 1) from devart.service_registry"
+            .to_owned(),
     )
     .await?;
     for at in NO_TIMES {
@@ -70,6 +72,19 @@ async fn a_time_without_sense_is_refused_at_every_door_by_its_name() -> Result<(
                 "select devart.set_service_price(id, 'request', 1, '{at}')
                  from devart.service_registry",
                 "effective_from",
+            ),
+            (
+                "select devart.correct_service_price(id, effective_from => '{at}')
+                 from devart.service_prices",
+                "effective_from",
+            ),
+            (
+                "select devart.end_service_price(id, '{at}') from devart.service_prices",
+                "effective_to",
+            ),
+            (
+                "select devart.defer_service(id, '{at}') from devart.service_registry",
+                "until",
             ),
         ] {
             let statement = door.replace("{at}", at);

@@ -50,3 +50,47 @@ CREATE OR REPLACE FUNCTION devart_private."try_lock"(
 STRICT VOLATILE PARALLEL UNSAFE
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'try_lock_wrapper';
+
+DROP FUNCTION "reserve_charge"(uuid, NUMERIC, jsonb, uuid, uuid, TEXT, interval);
+CREATE  FUNCTION "reserve_charge"(
+	"service_id" uuid,
+	"estimate_usd" NUMERIC DEFAULT NULL,
+	"usage" jsonb DEFAULT NULL,
+	"task_id" uuid DEFAULT NULL,
+	"lease_token" uuid DEFAULT NULL,
+	"idempotency_key" TEXT DEFAULT NULL,
+	"ttl" interval DEFAULT '10 minutes',
+	"dispatched" bool DEFAULT true
+) RETURNS jsonb
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'reserve_charge_wrapper';
+
+CREATE  FUNCTION "mark_dispatched"(
+	"hold_id" uuid,
+	"lease_token" uuid DEFAULT NULL
+) RETURNS bool
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'mark_dispatched_wrapper';
+
+CREATE  FUNCTION "extend_charge"(
+	"hold_id" uuid,
+	"more_usd" NUMERIC DEFAULT NULL,
+	"usage" jsonb DEFAULT NULL,
+	"ttl_seconds" INT DEFAULT NULL,
+	"idempotency_key" TEXT DEFAULT NULL
+) RETURNS jsonb
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'extend_charge_wrapper';
+
+CREATE OR REPLACE FUNCTION devart_private."service_waits_until"(
+	"service_id" uuid
+) RETURNS timestamp with time zone
+STRICT STABLE PARALLEL UNSAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'service_waits_until_wrapper';

@@ -101,6 +101,18 @@ IMMUTABLE STRICT PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'constant_time_equals_wrapper';
 
+CREATE  FUNCTION "extend_charge"(
+	"hold_id" uuid, /* Option < Uuid > */
+	"more_usd" NUMERIC DEFAULT NULL, /* Option < AnyNumeric > */
+	"usage" jsonb DEFAULT NULL, /* Option < RawJsonb > */
+	"ttl_seconds" INT DEFAULT NULL, /* Option < i32 > */
+	"idempotency_key" TEXT DEFAULT NULL /* Option < String > */
+) RETURNS jsonb /* Result < JsonB, ErrorReport > */
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'extend_charge_wrapper';
+
 CREATE  FUNCTION "extend_lease"(
 	"task_id" uuid, /* Uuid */
 	"lease_token" uuid, /* Uuid */
@@ -126,6 +138,15 @@ CREATE  FUNCTION "hash_api_key"(
 IMMUTABLE STRICT PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'hash_api_key_wrapper';
+
+CREATE  FUNCTION "mark_dispatched"(
+	"hold_id" uuid, /* Option < Uuid > */
+	"lease_token" uuid DEFAULT NULL /* Option < Uuid > */
+) RETURNS bool /* Result < bool, ErrorReport > */
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'mark_dispatched_wrapper';
 
 CREATE  FUNCTION "my_agent_id"() RETURNS uuid /* Option < Uuid > */
 STRICT STABLE PARALLEL RESTRICTED
@@ -196,7 +217,8 @@ CREATE  FUNCTION "reserve_charge"(
 	"task_id" uuid DEFAULT NULL, /* Option < Uuid > */
 	"lease_token" uuid DEFAULT NULL, /* Option < Uuid > */
 	"idempotency_key" TEXT DEFAULT NULL, /* Option < String > */
-	"ttl" interval DEFAULT '10 minutes' /* Option < Interval > */
+	"ttl" interval DEFAULT '10 minutes', /* Option < Interval > */
+	"dispatched" bool DEFAULT true /* Option < bool > */
 ) RETURNS jsonb /* Result < JsonB, ErrorReport > */
 VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
@@ -279,6 +301,13 @@ CREATE  FUNCTION devart_private."is_api_caller"() RETURNS bool /* bool */
 STRICT STABLE PARALLEL SAFE
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'is_api_caller_wrapper';
+
+CREATE  FUNCTION devart_private."service_waits_until"(
+	"service_id" uuid /* Uuid */
+) RETURNS timestamp with time zone /* Option < TimestampWithTimeZone > */
+STRICT STABLE PARALLEL UNSAFE
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'service_waits_until_wrapper';
 
 CREATE  FUNCTION devart_private."take_lock"(
 	"number" bigint /* i64 */

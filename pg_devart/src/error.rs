@@ -24,6 +24,8 @@ pub enum Error {
     InvalidArgument(ArgumentError),
     /// 23505: the idempotency key was used for another request.
     Duplicate(ArgumentError),
+    /// 55000, as DETAIL `{"code": "stopped" or "paused"}`: people have stopped or paused it.
+    Stopped { text: String, code: &'static str },
 }
 
 impl Error {
@@ -55,12 +57,14 @@ impl Error {
             Error::WrongState(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::InvalidArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::Duplicate(_) => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
+            Error::Stopped { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         }
     }
 
-    fn argument(&self) -> Result<&ArgumentError, &'static str> {
+    fn argument(&self) -> Result<&ArgumentError, &str> {
         match self {
             Error::Forbidden(text) => Err(text),
+            Error::Stopped { text, .. } => Err(text),
             Error::NotFound(argument)
             | Error::LeaseLost(argument)
             | Error::WrongState(argument)
@@ -97,7 +101,15 @@ impl From<Error> for ErrorReport {
         match error.argument() {
             Ok(argument) => ErrorReport::new(error.sqlstate(), argument.to_string(), "")
                 .set_detail(argument.detail()),
-            Err(text) => ErrorReport::new(error.sqlstate(), text, ""),
+            Err(text) => {
+                let report = ErrorReport::new(error.sqlstate(), text.to_owned(), "");
+                match &error {
+                    Error::Stopped { code, .. } => {
+                        report.set_detail(format!("{{\"code\": \"{code}\"}}"))
+                    }
+                    _ => report,
+                }
+            }
         }
     }
 }

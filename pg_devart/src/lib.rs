@@ -15,6 +15,7 @@ mod pg;
 mod retired;
 mod row_reader;
 mod settings;
+mod stops;
 mod tasks;
 mod templates;
 mod wake;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use devart_core::backoff::Backoff;
 use pgrx::JsonB;
 use pgrx::prelude::*;
+use rust_decimal::Decimal;
 
 use crate::pg::cached;
 use crate::pg::index::{Index, Key};
@@ -35,12 +36,16 @@ pub struct Settings {
     pub max_tasks_in_hand: usize,
     /// How long a failed task waits before it is tried again.
     pub retry: Backoff,
+    /// How long money may be set aside at once, in seconds.
+    pub max_hold_seconds: f64,
+    /// How much an agent may have set aside at once, in US dollars; `None`: as much as it likes.
+    pub max_held_usd: Option<Decimal>,
     /// Whether messages about tasks are written, for agents that are pushed to.
     pub task_messages: bool,
 }
 
 /// Longer times, in seconds, are taken for mistakes: they would overflow what is reckoned in
-/// microseconds.
+/// microseconds. No other number is larger, either.
 const LONGEST_SECONDS: f64 = 1e9;
 
 /// The settings as they are now. Sessions keep them until a row of either table changes; a change
@@ -57,8 +62,19 @@ pub fn current(session: &Session) -> Rc<Settings> {
             base_seconds: number(session, "retry_base_seconds"),
             max_seconds: number(session, "retry_max_seconds"),
         },
+        max_hold_seconds: number_or(session, "max_hold_seconds", LONGEST_SECONDS),
+        max_held_usd: max_held_usd(session),
         task_messages: topics(session).contains("rabbitmq.task"),
     })
+}
+
+/// A setting that a database does not know whose last `devart migrate` was an older one's.
+fn number_or(session: &Session, key: &str, unknown: f64) -> f64 {
+    let is_set = SETTINGS.any(session, &[Key::equals(key)]);
+    match is_set || default_of::<RawJsonb>(session, key, c"value").is_some() {
+        true => number(session, key),
+        false => unknown,
+    }
 }
 
 fn number(session: &Session, key: &str) -> f64 {
@@ -70,6 +86,12 @@ fn number(session: &Session, key: &str) -> f64 {
         let number = value.number();
         number.filter(|number| (least..=most.min(LONGEST_SECONDS)).contains(number))
     })
+}
+
+/// The most that can be set means that there is no limit.
+fn max_held_usd(session: &Session) -> Option<Decimal> {
+    let amount = number_or(session, "max_held_usd_per_agent", LONGEST_SECONDS);
+    (amount < LONGEST_SECONDS).then(|| Decimal::try_from(amount).ok())?
 }
 
 fn topics(session: &Session) -> RawJsonb {

@@ -36,14 +36,17 @@ create or replace trigger service_registry_audit after insert or delete on devar
     for each row execute function devart_private.audit();
 create or replace trigger service_registry_update_audit
     after update of name, description, status, budget_usd, period, time_zone, substitute_service_id,
-        alert_thresholds, hard_limit
+        alert_thresholds, hard_limit, deferred_until, deferred_reason,
+        estimate_floor_usd
     on devart.service_registry
     for each row when (
         (old.name, old.description, old.status, old.budget_usd, old.period, old.time_zone,
-         old.substitute_service_id, old.alert_thresholds, old.hard_limit)
+         old.substitute_service_id, old.alert_thresholds, old.hard_limit,
+         old.deferred_until, old.deferred_reason, old.estimate_floor_usd)
         is distinct from
         (new.name, new.description, new.status, new.budget_usd, new.period, new.time_zone,
-         new.substitute_service_id, new.alert_thresholds, new.hard_limit)
+         new.substitute_service_id, new.alert_thresholds, new.hard_limit,
+         new.deferred_until, new.deferred_reason, new.estimate_floor_usd)
     )
     execute function devart_private.audit();
 

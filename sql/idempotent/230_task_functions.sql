@@ -66,8 +66,9 @@ begin
             coalesce(create_task.payload, '{}'), create_task.parent_task_id,
             create_task.service_id, coalesce(create_task.required_capabilities, '{}'),
             create_task.run_at, coalesce(create_task.max_retries, 3),
-            create_task.estimated_cost_usd, create_task.idempotency_key, create_task.traceparent,
-            create_task.timeout_seconds, v_digest,
+            -- Rounded up to a millionth: what costs something is never free.
+            ceil(create_task.estimated_cost_usd * 1e6) / 1e6, create_task.idempotency_key,
+            create_task.traceparent, create_task.timeout_seconds, v_digest,
             case
                 when create_task.needs_approval then 'AWAITING_APPROVAL'
                 when pg_catalog.cardinality(create_task.depends_on) operator(pg_catalog.>) 0
@@ -190,7 +191,8 @@ begin
     select
         n.title, n.description, n.priority, coalesce(n.payload, '{}'), n.parent_task_id,
         n.service_id, coalesce(n.required_capabilities, '{}'), n.run_at,
-        coalesce(n.max_retries, 3), n.estimated_cost_usd, n.traceparent, n.timeout_seconds
+        coalesce(n.max_retries, 3), ceil(n.estimated_cost_usd * 1e6) / 1e6, n.traceparent,
+        n.timeout_seconds
     from jsonb_to_recordset(create_tasks.tasks) as n (
         title text, description text, priority devart.task_priority, payload jsonb,
         parent_task_id uuid, service_id uuid, required_capabilities text[], run_at timestamptz,
@@ -215,6 +217,10 @@ begin
     v_task := devart_private.task_in_state(
         update_task.task_id, '{BLOCKED,AWAITING_APPROVAL,SCHEDULED,TODO,FAILED}', 'edited');
     v_task := jsonb_populate_record(v_task, update_task.changes);
+    if update_task.changes ? 'estimated_cost_usd' then
+        v_task.estimated_cost_usd :=
+            ceil((update_task.changes ->> 'estimated_cost_usd')::numeric * 1e6) / 1e6;
+    end if;
     update devart.tasks t
     set title = v_task.title, description = v_task.description, priority = v_task.priority,
         payload = v_task.payload, required_capabilities = v_task.required_capabilities,

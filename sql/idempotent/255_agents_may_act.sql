@@ -17,7 +17,7 @@ alter table devart.agents enable always trigger agents_forget_cached;
 alter table devart_private.agent_api_keys enable always trigger agent_api_keys_forget_cached;
 
 -- An agent that was taken out of service settles nothing any more: what it holds is due at once,
--- and maintain() gives it back. Not what people granted to a task, which the next agent takes up.
+-- and maintain() ends it. Not what people granted to a task, which the next agent takes up.
 create or replace function devart_private.agents_after_deactivation()
 returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$

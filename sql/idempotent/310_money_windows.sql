@@ -1,10 +1,10 @@
 -- Budget windows: from when to when, opened when the first charge after the last one's end comes,
 -- and what people are told of them. Each rule stands once, for a limit of any scope (money_limit):
 -- a service carries its own limit, the others are rows of devart.budgets. Whether a window has
--- ended is asked where limits are locked (320_money_scopes.sql).
--- Lock order of everything that touches money: task, hold, budgets by id, services by id, closed
--- windows by id. Who needs a lock outside of this order takes it only if it is free (skip locked).
--- So nobody waits in a circle.
+-- ended is asked where limits are locked (320_money_scopes.sql). Lock order of everything that
+-- touches money: task, hold, what an agent holds (only where that is limited), budgets by id,
+-- services by id, closed windows by id. Who needs a lock outside of this order takes it only if it
+-- is free (skip locked). So nobody waits in a circle.
 
 -- The window of the local calendar that contains p_at. Windows follow each other without gaps, also
 -- where a day begins at a time that the clocks skip or have twice. Weeks begin on Monday.
@@ -176,7 +176,32 @@ begin
 end
 $$;
 
--- The same by id, for charges (pg_devart/src/money/gate.rs).
+-- What follows when less was spent than was thought: the suspension of a service ends when its
+-- limit is not reached any more. What people were told of in this window they are not told of
+-- again. The row is locked.
+create or replace function devart_private.limit_relieved(p_limit devart_private.money_limit)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_limit.status = 'SUSPENDED' and not devart_private.is_exhausted(p_limit) then
+        p_limit.status := 'ACTIVE';
+        p_limit.next_alert_usd := devart_private.next_alert(p_limit);
+        perform devart_private.write_limit(p_limit);
+    end if;
+end
+$$;
+
+-- The same by id, for late settlements (pg_devart/src/money/settle.rs).
+create or replace function devart_private.service_relieved(p_service_id uuid)
+returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform devart_private.limit_relieved(devart_private.limit_of(s))
+    from devart.service_registry s where s.id = p_service_id;
+end
+$$;
+
+-- What limit_reached does, by id, for charges (pg_devart/src/money/gate.rs).
 create or replace function devart_private.service_reached(p_service_id uuid)
 returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$

@@ -100,6 +100,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = new.id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and not h.dispatched
         for no key update);
     if v_granted <> '{}' then
         perform devart_private.release_holds(v_granted, 'RELEASED');

@@ -4,10 +4,14 @@
 -- When a task's reserve is refused, the task becomes AWAITING_APPROVAL, with an approval of subject
 -- budget, instead of failing; the answer then has task_status and approval_id, and the caller's
 -- lease is over. ask false leaves the task with its agent, which may shrink its request to
--- max_affordable_units. An unknown price never makes a task wait: it is the request that must
--- change. Errors: as reserve_charge.
--- (Dropped: its form without ttl, beside which calls would be ambiguous.)
-drop function if exists devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean);
+-- max_affordable_units. An unknown price or a missing estimate never makes a task wait, nor does
+-- what the agent has set aside for others: it is the request that must change, or the agent. Nor
+-- does a stop, a pause or a service that is deferred: nobody has to be asked. Errors: as
+-- reserve_charge.
+-- (Dropped: its forms without ttl or dispatched, beside which calls would be ambiguous.)
+drop function if exists
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval);
 create or replace function devart.dispatch_task(
     service_id uuid,
     estimate_usd numeric default null,
@@ -16,7 +20,8 @@ create or replace function devart.dispatch_task(
     lease_token uuid default null,
     idempotency_key text default null,
     ask boolean default true,
-    ttl interval default '10 minutes'
+    ttl interval default '10 minutes',
+    dispatched boolean default true
 )
 returns jsonb language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -29,9 +34,11 @@ begin
     v_answer := devart.reserve_charge(
         dispatch_task.service_id, dispatch_task.estimate_usd, dispatch_task.usage,
         dispatch_task.task_id, dispatch_task.lease_token, dispatch_task.idempotency_key,
-        dispatch_task.ttl);
+        dispatch_task.ttl, dispatch_task.dispatched);
     if (v_answer ->> 'admitted')::boolean or dispatch_task.task_id is null or not dispatch_task.ask
-       or v_answer ->> 'code' = 'price_unknown' then
+       or v_answer ->> 'code' in (
+           'price_unknown', 'no_estimate', 'too_much_held', 'stopped', 'paused',
+           'service_deferred') then
         return v_answer;
     end if;
     return v_answer || jsonb_build_object(
@@ -58,6 +65,7 @@ begin
     v_granted := array(
         select h.id from devart.holds h
         where h.task_id = p_task_id and h.status = 'HELD' and h.follows_lease and h.attempt is null
+          and not h.dispatched
           and coalesce(h.delegated_from, h.service_id) = p_service_id
         for no key update);
     if v_granted <> '{}' then

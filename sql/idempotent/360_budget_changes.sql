@@ -89,16 +89,19 @@ begin
     perform devart_private.require_admin();
     perform devart_private.check_changes(update_service.changes, array[
         'name', 'description', 'status', 'budget_usd', 'period', 'time_zone',
-        'substitute_service_id', 'alert_thresholds', 'hard_limit']);
+        'substitute_service_id', 'alert_thresholds', 'hard_limit', 'estimate_floor_usd']);
     perform devart_private.check_amount(
         'budget_usd', (update_service.changes ->> 'budget_usd')::numeric, 1e21);
+    perform devart_private.check_amount(
+        'estimate_floor_usd', (update_service.changes ->> 'estimate_floor_usd')::numeric, 1e12);
     v_service := devart_private.service_to_change(update_service.service_id);
     v_service := jsonb_populate_record(v_service, update_service.changes);
     update devart.service_registry s
     set name = v_service.name, description = v_service.description, status = v_service.status,
         budget_usd = v_service.budget_usd, period = v_service.period,
         time_zone = v_service.time_zone, substitute_service_id = v_service.substitute_service_id,
-        alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit
+        alert_thresholds = v_service.alert_thresholds, hard_limit = v_service.hard_limit,
+        estimate_floor_usd = v_service.estimate_floor_usd
     where s.id = update_service.service_id
     returning s.* into v_service;
     return v_service;

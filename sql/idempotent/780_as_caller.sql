@@ -115,9 +115,12 @@ begin
 end
 $$;
 
+drop function if exists devart_private.dispatch_task_as(
+    text, text, uuid, numeric, jsonb, uuid, uuid, text, boolean, interval);
 create or replace function devart_private.dispatch_task_as(
     caller_role text, caller_claims text, service_id uuid, estimate_usd numeric, usage jsonb,
-    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval
+    task_id uuid, lease_token uuid, idempotency_key text, ask boolean, ttl interval,
+    dispatched boolean default true
 )
 returns jsonb language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -126,7 +129,35 @@ begin
     caller_role := set_config('role', caller_role, true);
     return devart.dispatch_task(
         service_id => service_id, estimate_usd => estimate_usd, usage => usage, task_id => task_id,
-        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl);
+        lease_token => lease_token, idempotency_key => idempotency_key, ask => ask, ttl => ttl,
+        dispatched => dispatched);
+end
+$$;
+
+create or replace function devart_private.mark_dispatched_as(
+    caller_role text, caller_claims text, hold_id uuid, lease_token uuid
+)
+returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.mark_dispatched(hold_id => hold_id, lease_token => lease_token);
+end
+$$;
+
+create or replace function devart_private.extend_charge_as(
+    caller_role text, caller_claims text, hold_id uuid, more_usd numeric, usage jsonb,
+    ttl_seconds int, idempotency_key text
+)
+returns jsonb language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+begin
+    caller_claims := set_config('request.jwt.claims', caller_claims, true);
+    caller_role := set_config('role', caller_role, true);
+    return devart.extend_charge(
+        hold_id => hold_id, more_usd => more_usd, usage => usage, ttl_seconds => ttl_seconds,
+        idempotency_key => idempotency_key);
 end
 $$;
 

@@ -260,6 +260,8 @@ declare
         -- First: it takes longest, and holds no lock of a task.
         'titles_indexed', 'index_titles(3000)',
         'promoted', 'promote_due_tasks(1000)',
+        'deferrals_ended', 'resume_deferred_tasks(2000)',
+        'deferred', 'defer_waiting_tasks(2000)',
         'unblocked', 'promote_stuck_tasks(1000)',
         'set_aside', 'set_endless_tasks_aside(1000)',
         'timed_out', 'end_overdue_tasks(1000)',
@@ -270,6 +272,7 @@ declare
         'holds_ended', 'end_orphaned_holds(1000)',
         'holds_expired', 'expire_holds(1000)',
         'tasks_resumed', 'resume_waiting_tasks()',
+        'estimates_reckoned', 'refresh_estimates(5)',
         'requests_forgotten', 'forget_old_requests()'];
     v_done jsonb := '{}';
     v_failed jsonb := '{}';

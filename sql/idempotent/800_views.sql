@@ -20,6 +20,7 @@ select
     s.held_usd, greatest(s.budget_usd - s.spent_usd - s.held_usd, 0) as remaining_usd,
     round(100 * s.spent_usd / nullif(s.budget_usd, 0), 1) as used_percent,
     s.substitute_service_id, u.name as substitute_name, s.alert_thresholds, s.hard_limit,
-    s.created_at, s.window_start, nullif(s.window_end, 'infinity') as window_end
+    s.created_at, s.window_start, nullif(s.window_end, 'infinity') as window_end,
+    case when s.deferred_until > now() then s.deferred_until end as deferred_until
 from devart.service_registry s
 left join devart.service_registry u on u.id = s.substitute_service_id;

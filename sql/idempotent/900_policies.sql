@@ -149,6 +149,10 @@ create policy agents_read on devart.agents for select to authenticated
 create policy agents_read_self on devart.agents for select to devart_agent
     using (id = (select devart.my_agent_id()));
 
+-- stops
+create policy stops_read on devart.stops for select to authenticated
+    using ((select devart.get_my_role()) is not null);
+
 -- service_registry
 create policy service_registry_read on devart.service_registry for select to authenticated
     using ((select devart.get_my_role()) is not null);

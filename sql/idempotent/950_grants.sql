@@ -14,6 +14,8 @@ grant execute on all functions in schema devart_private to service_role, devart_
 grant select, insert, update, delete on all tables in schema devart
     to service_role, devart_operator;
 grant execute on all functions in schema devart to service_role, devart_operator;
+-- Stops change by their functions only, which wait for what begins at the same moment.
+revoke insert, update, delete on devart.stops from service_role, devart_operator;
 
 -- Everybody with a token
 grant usage on schema devart to anon, authenticated, devart_agent;
@@ -31,7 +33,8 @@ grant select on
     devart.tasks, devart.task_dependencies, devart.task_events, devart.charges, devart.agents,
     devart.service_registry, devart.approvals, devart.approval_votes, devart.system_settings,
     devart.holds, devart.budgets, devart.budget_windows, devart.service_prices,
-    devart.user_roles, devart.audit_log, devart.queue_depth, devart.agent_status_summary,
+    devart.user_roles, devart.audit_log, devart.stops, devart.queue_depth,
+    devart.agent_status_summary,
     devart.service_status
     to authenticated;
 grant insert (title, description, priority, payload, parent_task_id, service_id,
@@ -45,10 +48,10 @@ grant update (title, description, priority, payload, service_id, required_capabi
 grant delete on devart.tasks to authenticated;
 grant insert (task_id, depends_on) on devart.task_dependencies to authenticated, devart_agent;
 grant insert (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant update (name, description, status, budget_usd, period, time_zone, substitute_service_id,
-              alert_thresholds, hard_limit)
+              alert_thresholds, hard_limit, estimate_floor_usd)
     on devart.service_registry to authenticated;
 grant insert (scope, scope_id, budget_usd, period, time_zone, hard_limit, alert_thresholds)
     on devart.budgets to authenticated;
@@ -74,10 +77,15 @@ grant execute on function
     devart.decide_approval(uuid, text, text, uuid), devart.register_agent(text, text[], text),
     devart.rotate_agent_key(uuid, timestamptz), devart.revoke_agent_key(uuid, text),
     devart.set_agent_activation(uuid, boolean), devart.set_setting(text, jsonb),
-    devart.increase_budget(uuid, numeric, numeric),
-    devart.set_service_price(uuid, text, numeric, timestamptz),
+    devart.increase_budget(uuid, numeric, numeric), devart.defer_service(uuid, timestamptz, text),
+    devart.set_service_price(uuid, text, numeric, timestamptz, numeric, numeric),
     devart.update_service(uuid, jsonb), devart.update_budget(uuid, jsonb),
-    devart.delete_budget(uuid), devart.release_charge(uuid)
+    devart.delete_budget(uuid), devart.release_charge(uuid),
+    devart.correct_charge(uuid, numeric, text),
+    devart.end_service_price(uuid, timestamptz),
+    devart.correct_service_price(uuid, numeric, timestamptz),
+    devart.emergency_stop(text), devart.resume_work(),
+    devart.pause(text, uuid, text), devart.resume(text, uuid)
     to authenticated;
 
 -- Agents
@@ -95,10 +103,12 @@ grant execute on function
     devart.complete_tasks(uuid[], uuid[], jsonb[]),
     devart.report_task_failure(uuid, uuid, text, boolean, interval),
     devart.agent_heartbeat(uuid, jsonb), devart.charge_service(uuid, numeric, uuid, text),
-    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval),
+    devart.reserve_charge(uuid, numeric, jsonb, uuid, uuid, text, interval, boolean),
+    devart.mark_dispatched(uuid, uuid),
+    devart.extend_charge(uuid, numeric, jsonb, int, text),
     devart.settle_charge(uuid, numeric, jsonb),
-    devart.release_charge(uuid),
-    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval)
+    devart.release_charge(uuid), devart.defer_service(uuid, timestamptz, text),
+    devart.dispatch_task(uuid, numeric, jsonb, uuid, uuid, text, boolean, interval, boolean)
     to devart_agent;
 
 -- The login of the API and PostgREST, before it takes a caller's role
@@ -117,7 +127,8 @@ grant execute on function
     devart_private.release_task_as,
     devart_private.agent_heartbeat_as, devart_private.charge_service_as,
     devart_private.dispatch_task_as, devart_private.settle_charge_as,
-    devart_private.release_charge_as
+    devart_private.release_charge_as, devart_private.mark_dispatched_as,
+    devart_private.extend_charge_as
     to authenticator;
 
 -- Bridges: each may work on the outbox, where the rule in 150_outbox.sql leaves it its own topics.
@@ -168,7 +179,7 @@ grant select (service_id, task_id, kind, amount_usd, created_at)
     on devart.charges to devart_grafana;
 grant select (id, name, description, status, budget_usd, period, time_zone, spent_usd, held_usd,
               substitute_service_id, alert_thresholds, hard_limit, created_at, window_start,
-              window_end)
+              window_end, deferred_until)
     on devart.service_registry to devart_grafana;
 grant select (scope, scope_id, budget_usd, period, spent_usd, held_usd, window_end)
     on devart.budgets to devart_grafana;

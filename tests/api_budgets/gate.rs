@@ -114,7 +114,6 @@ async fn a_refusal_is_402_with_what_remains_and_what_would_do() -> Result<()> {
         .expect(200);
     assert_eq!(prices["items"][0]["unit"], "input_token");
     for (body, field) in [
-        (json!({"service_id": id}), "estimate_usd"),
         (
             json!({"service_id": id, "estimate_usd": -1}),
             "estimate_usd",

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{approval_of, decide};
 use crate::support::budget::{
-    audit, charge, claim_funded, costly_task, hold_of, reserve, service, settle,
+    audit, charge, claim_funded, costly_task, hold_of, reserve_undispatched, service, settle,
 };
 use crate::support::queue::status;
 use crate::support::{Database, refusal};
@@ -71,7 +71,7 @@ async fn a_release_an_expiry_a_new_window_and_a_raised_substitute_let_waiting_ta
             .bind(spare)
             .execute(&db.owner)
             .await?;
-        let hold = hold_of(&reserve(&db.owner, id, "2").await?);
+        let hold = hold_of(&reserve_undispatched(&db.owner, id, "2").await?);
         let task = costly_task(&db.owner, way, id, "2").await?;
         claim_funded(&db.owner, agent.id, 5).await?;
         assert_eq!(status(&db.owner, task).await?, "AWAITING_APPROVAL");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::model::{AGENT, Model, Verdict, Window};
+use super::model::{AGENT, Model, Settled, Verdict, Window};
 use super::step::Step;
 use crate::support::Database;
 use crate::support::budget::{budget, expire, release, service, service_with, usd};
@@ -136,11 +136,15 @@ impl Play<'_> {
                     "charged_service_id",
                 )
             }
-            Step::Reserve { service, cents } => {
+            Step::Reserve {
+                service,
+                cents,
+                dispatched,
+            } => {
                 let key = self.holds.len();
-                let answer = self.reserve(service, cents, key).await?;
+                let answer = self.reserve(service, (cents, dispatched), key).await?;
                 self.check_verdict(
-                    model.reserve(service, cents),
+                    model.reserve(service, cents, dispatched),
                     &answer,
                     "admitted",
                     "service_id",
@@ -151,16 +155,37 @@ impl Play<'_> {
                 Ok(())
             }
             Step::ReserveAgain { hold } => self.reserve_again(model, hold).await,
+            Step::Dispatch { hold } if hold < self.holds.len() => {
+                let sql = "select devart.mark_dispatched($1)";
+                let dispatched: bool = sqlx::query_scalar(sql)
+                    .bind(self.holds[hold].0)
+                    .fetch_one(&mut *self.session)
+                    .await?;
+                ensure!(
+                    dispatched == model.dispatch(hold),
+                    "dispatched: {dispatched}"
+                );
+                Ok(())
+            }
+            Step::Extend { hold, cents } if hold < self.holds.len() => {
+                self.extend(model, hold, cents).await
+            }
+            Step::Correct { hold, cents }
+                if hold < self.holds.len() && model.correct(hold, cents) =>
+            {
+                self.correct(hold, cents).await
+            }
             Step::Settle { hold, cents }
                 if hold < self.holds.len() && model.settled(hold).is_none() =>
             {
-                model.settle(hold, cents);
-                self.settle(model, hold).await
+                let expected = model.settle(hold, cents);
+                self.settle(hold, expected).await
             }
             Step::SettleAgain { hold }
                 if hold < self.holds.len() && model.settled(hold).is_some() =>
             {
-                self.settle(model, hold).await
+                let expected = model.settled(hold).context("it is settled")?;
+                self.settle(hold, expected).await
             }
             Step::Release { hold } if hold < self.holds.len() => {
                 let released = release(&mut *self.session, self.holds[hold].0).await?;
@@ -198,14 +223,52 @@ impl Play<'_> {
             .await
     }
 
-    async fn reserve(&mut self, service: usize, cents: i64, key: usize) -> sqlx::Result<Value> {
+    async fn extend(&mut self, model: &mut Model, hold: usize, cents: i64) -> Result<()> {
+        let answer: Value = sqlx::query_scalar("select devart.extend_charge($1, $2)")
+            .bind(self.holds[hold].0)
+            .bind(dollars(cents))
+            .fetch_one(&mut *self.session)
+            .await?;
+        let expected = model.extend(hold, cents);
+        ensure!(
+            answer["admitted"] == expected.is_some(),
+            "{answer}, not {expected:?}"
+        );
+        if let Some(held) = expected {
+            ensure!(
+                money(&answer["held_usd"]) == dollars(held),
+                "{answer}, not {held}"
+            );
+        }
+        Ok(())
+    }
+
+    async fn correct(&mut self, hold: usize, cents: i64) -> Result<()> {
+        sqlx::query(
+            "select devart.correct_charge(c.id, $2, 'a test')
+             from devart.charges c where c.hold_id = $1 and c.kind = 'settle'",
+        )
+        .bind(self.holds[hold].0)
+        .bind(dollars(cents))
+        .execute(&mut *self.session)
+        .await?;
+        Ok(())
+    }
+
+    async fn reserve(
+        &mut self,
+        service: usize,
+        (cents, dispatched): (i64, bool),
+        key: usize,
+    ) -> sqlx::Result<Value> {
         sqlx::query_scalar(
-            "select devart.reserve_charge($1, $2, task_id => $3, idempotency_key => $4)",
+            "select devart.reserve_charge($1, $2, task_id => $3, idempotency_key => $4, dispatched => $5)",
         )
         .bind(self.services[service])
         .bind(dollars(cents))
         .bind(self.task)
         .bind(format!("key {key}"))
+        .bind(dispatched)
         .fetch_one(&mut *self.session)
         .await
     }
@@ -214,14 +277,13 @@ impl Play<'_> {
         let Some((_, first)) = self.holds.get(hold).cloned() else {
             return Ok(());
         };
-        let (service, cents) = (model.holds[hold].asked, model.holds[hold].cents);
-        let again = self.reserve(service, cents, hold).await?;
+        let (service, request) = (model.holds[hold].asked, model.holds[hold].request);
+        let again = self.reserve(service, request, hold).await?;
         ensure!(again == first, "{again} is not {first}");
         Ok(())
     }
 
-    async fn settle(&mut self, model: &Model, hold: usize) -> Result<()> {
-        let expected = model.settled(hold).context("it is settled")?;
+    async fn settle(&mut self, hold: usize, expected: Settled) -> Result<()> {
         let answer: Value = sqlx::query_scalar("select devart.settle_charge($1, $2)")
             .bind(self.holds[hold].0)
             .bind(dollars(expected.charged))
@@ -231,11 +293,13 @@ impl Play<'_> {
             money(&answer["charged_usd"]),
             money(&answer["overage_usd"]),
             answer["late"] == true,
+            answer["presumed"] == true,
         );
         let expected = (
             dollars(expected.charged),
             dollars(expected.overage),
             expected.late,
+            expected.presumed,
         );
         ensure!(told == expected, "{answer}, not {expected:?}");
         Ok(())

@@ -24,7 +24,11 @@ enum Fate {
     /// Expired, and nobody has noticed yet.
     Due,
     Settled(Settled),
-    /// Released or expired.
+    /// Expired after its call went out: all of it counts as spent.
+    Presumed,
+    /// Presumed, and then people said what it was.
+    Corrected(i64),
+    /// Released, or expired before its call went out.
     Closed,
 }
 
@@ -34,13 +38,19 @@ pub struct Settled {
     pub charged: i64,
     pub overage: i64,
     pub late: bool,
+    pub presumed: bool,
 }
 
 #[derive(Debug, Clone)]
 pub struct Hold {
     pub service: usize,
     pub asked: usize,
-    pub cents: i64,
+    /// As it was reserved.
+    pub request: (i64, bool),
+    cents: i64,
+    dispatched: bool,
+    /// What the ledger's row of its settlement comes to, if it has one.
+    settle_row: Option<i64>,
     windows: [usize; 2],
     fate: Fate,
 }
@@ -95,7 +105,7 @@ impl Model {
         self.with_remaining(verdict)
     }
 
-    pub fn reserve(&mut self, service: usize, cents: i64) -> Verdict {
+    pub fn reserve(&mut self, service: usize, cents: i64, dispatched: bool) -> Verdict {
         let verdict = self.admit(service, cents);
         let Some(billed) = verdict.billed else {
             return verdict;
@@ -107,7 +117,10 @@ impl Model {
         self.holds.push(Hold {
             service: billed,
             asked: service,
+            request: (cents, dispatched),
             cents,
+            dispatched,
+            settle_row: None,
             windows,
             fate: Fate::Open,
         });
@@ -116,21 +129,92 @@ impl Model {
 
     pub fn settle(&mut self, number: usize, cents: i64) -> Settled {
         let hold = self.holds[number].clone();
-        let held = if hold.holds_money() { hold.cents } else { 0 };
-        for window in hold.windows {
-            self.windows[window].spent += cents;
-            self.windows[window].held -= held;
+        if let Fate::Corrected(charged) = hold.fate {
+            return Settled {
+                charged,
+                overage: 0,
+                late: true,
+                presumed: false,
+            };
         }
-        if self.scopes[hold.service].window == hold.windows[0] {
-            self.suspend_if_spent(hold.service, cents);
-        }
+        let (held, presumed) = match hold.fate {
+            Fate::Presumed => (0, hold.cents),
+            _ if hold.holds_money() => (hold.cents, 0),
+            _ => (0, 0),
+        };
         let settled = Settled {
             charged: cents,
-            overage: (cents - held).max(0),
+            overage: (cents - held - presumed).max(0),
             late: !hold.holds_money(),
+            presumed: hold.fate == Fate::Presumed,
+        };
+        hold.windows
+            .iter()
+            .for_each(|window| self.windows[*window].held -= held);
+        self.spend_of(&hold, cents - presumed);
+        self.holds[number].settle_row = match hold.fate {
+            Fate::Presumed => Some(cents),
+            _ if hold.holds_money() => Some(cents.min(held)),
+            _ => None,
         };
         self.holds[number].fate = Fate::Settled(settled);
         settled
+    }
+
+    /// Whether its call may go out.
+    pub fn dispatch(&mut self, number: usize) -> bool {
+        let alive = self.holds[number].fate == Fate::Open;
+        self.holds[number].dispatched |= alive;
+        alive
+    }
+
+    /// What it holds afterwards; none: refused.
+    pub fn extend(&mut self, number: usize, cents: i64) -> Option<i64> {
+        let hold = self.holds[number].clone();
+        if hold.fate != Fate::Open {
+            return None;
+        }
+        if cents > 0 {
+            let scopes = [hold.service, AGENT];
+            scopes.iter().for_each(|scope| self.open_window(*scope));
+            let moved = (0..2).any(|n| self.scopes[scopes[n]].window != hold.windows[n]);
+            let room = self.room(hold.service).min(self.room(AGENT)).max(0);
+            if moved || self.scopes[hold.service].suspended || cents > room {
+                return None;
+            }
+        }
+        hold.windows
+            .iter()
+            .for_each(|window| self.windows[*window].held += cents);
+        self.holds[number].cents += cents;
+        Some(hold.cents + cents)
+    }
+
+    /// Whether there is anything to correct.
+    pub fn correct(&mut self, number: usize, cents: i64) -> bool {
+        let hold = self.holds[number].clone();
+        let Some(before) = hold.settle_row else {
+            return false;
+        };
+        self.spend_of(&hold, cents - before);
+        self.holds[number].settle_row = Some(cents);
+        if matches!(hold.fate, Fate::Presumed | Fate::Corrected(_)) {
+            self.holds[number].fate = Fate::Corrected(cents);
+        }
+        true
+    }
+
+    /// More or less is spent in the windows that admitted a hold.
+    fn spend_of(&mut self, hold: &Hold, cents: i64) {
+        hold.windows
+            .iter()
+            .for_each(|window| self.windows[*window].spent += cents);
+        if self.scopes[hold.service].window != hold.windows[0] {
+            return;
+        }
+        self.suspend_if_spent(hold.service, cents);
+        let exhausted = self.current(hold.service).spent >= self.scopes[hold.service].limit;
+        self.scopes[hold.service].suspended &= cents >= 0 || exhausted;
     }
 
     pub fn release(&mut self, number: usize) -> bool {
@@ -169,8 +253,10 @@ impl Model {
     /// Everything that is due is noticed.
     pub fn notice_time(&mut self) {
         for number in 0..self.holds.len() {
-            if self.holds[number].fate == Fate::Due {
-                self.close(number);
+            match &self.holds[number] {
+                hold if hold.fate != Fate::Due => (),
+                hold if hold.dispatched => self.presume(number),
+                _ => self.close(number),
             }
         }
         (0..3).for_each(|scope| self.open_window(scope));
@@ -202,7 +288,9 @@ impl Model {
         let chain: Vec<usize> = (service..2).collect();
         let usable: Vec<usize> = chain
             .into_iter()
-            .filter(|&service| !self.scopes[service].suspended || self.scopes[service].ended)
+            .filter(|&service| {
+                cents == 0 || !self.scopes[service].suspended || self.scopes[service].ended
+            })
             .collect();
         let room = |service: usize| self.room(service).min(self.room(AGENT));
         let billed = usable
@@ -232,7 +320,7 @@ impl Model {
         }
     }
 
-    /// What is left of a scope, money that is due counted as free.
+    /// What is left of a scope, money that will be given back counted as free.
     fn room(&self, scope: usize) -> i64 {
         let Scope {
             limit,
@@ -246,7 +334,8 @@ impl Model {
         let due = self
             .holds
             .iter()
-            .filter(|hold| hold.fate == Fate::Due && hold.windows.contains(&window));
+            .filter(|hold| hold.fate == Fate::Due && !hold.dispatched)
+            .filter(|hold| hold.windows.contains(&window));
         limit - self.windows[window].spent - self.windows[window].held
             + due.map(|hold| hold.cents).sum::<i64>()
     }
@@ -272,6 +361,17 @@ impl Model {
                 ..self.scopes[scope]
             };
         }
+    }
+
+    /// All that is held counts as spent.
+    fn presume(&mut self, number: usize) {
+        let hold = self.holds[number].clone();
+        for window in hold.windows {
+            self.windows[window].held -= hold.cents;
+        }
+        self.spend_of(&hold, hold.cents);
+        self.holds[number].settle_row = Some(hold.cents);
+        self.holds[number].fate = Fate::Presumed;
     }
 
     fn close(&mut self, number: usize) {

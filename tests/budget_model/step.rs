@@ -13,6 +13,20 @@ pub enum Step {
     Reserve {
         service: usize,
         cents: i64,
+        dispatched: bool,
+    },
+    /// Its call goes out.
+    Dispatch {
+        hold: usize,
+    },
+    Extend {
+        hold: usize,
+        cents: i64,
+    },
+    /// What was spent out of a hold, says an admin.
+    Correct {
+        hold: usize,
+        cents: i64,
     },
     /// The same reservation again, under its key.
     ReserveAgain {
@@ -65,7 +79,12 @@ fn step() -> impl Strategy<Value = Step> {
     let cents = 0..400_i64;
     prop_oneof![
         4 => (service.clone(), cents.clone()).prop_map(|(service, cents)| Step::Charge { service, cents }),
-        6 => (service.clone(), cents.clone()).prop_map(|(service, cents)| Step::Reserve { service, cents }),
+        6 => (service.clone(), cents.clone(), any::<bool>()).prop_map(|(service, cents, dispatched)| {
+            Step::Reserve { service, cents, dispatched }
+        }),
+        2 => hold.clone().prop_map(|hold| Step::Dispatch { hold }),
+        2 => (hold.clone(), cents.clone()).prop_map(|(hold, cents)| Step::Extend { hold, cents }),
+        2 => (hold.clone(), cents.clone()).prop_map(|(hold, cents)| Step::Correct { hold, cents }),
         1 => hold.clone().prop_map(|hold| Step::ReserveAgain { hold }),
         4 => (hold.clone(), cents.clone()).prop_map(|(hold, cents)| Step::Settle { hold, cents }),
         1 => hold.clone().prop_map(|hold| Step::SettleAgain { hold }),

@@ -62,6 +62,7 @@ const PANELS: &[(&str, &[Column])] = &[
             ("remaining", Some(8.75)),
             ("used", Some(12.5)),
             ("window ends", None),
+            ("deferred until", None),
         ],
     ),
     (

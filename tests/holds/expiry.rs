@@ -6,26 +6,27 @@ use sqlx::Connection;
 
 use super::ledger;
 use crate::support::budget::{
-    amount, audit, charge, claim_funded, costly_task, expire, hold_of, reserve, service, settle,
-    standing, usd,
+    amount, audit, charge, claim_funded, costly_task, expire, hold_of, reserve,
+    reserve_undispatched, service, settle, standing, usd,
 };
 use crate::support::queue::{claim, create};
 use crate::support::{Caller, Database, sqlstate};
 
 #[tokio::test]
-async fn an_expired_hold_is_released_by_maintenance_and_a_late_settlement_is_recorded_once()
+async fn an_expired_hold_whose_call_did_not_go_out_is_given_back_and_a_late_cost_recorded_once()
 -> Result<()> {
     let db = Database::create().await?;
     let id = service(&db.owner, "model", "10").await?;
-    let hold = hold_of(&reserve(&db.owner, id, "4").await?);
+    let hold = hold_of(&reserve_undispatched(&db.owner, id, "4").await?);
     expire(&db.owner, hold).await?;
     assert_eq!(db.maintain().await?["holds_expired"], 1);
     assert_eq!(standing(&db.owner, id).await?.held_usd, usd("0"));
     let late = settle(&db.owner, hold, "3").await?;
     assert_eq!(
-        (&late["late"], amount(&late, "overage_usd")),
-        (&json!(true), usd("3"))
+        (&late["late"], &late["presumed"]),
+        (&json!(true), &json!(false))
     );
+    assert_eq!(amount(&late, "overage_usd"), usd("3"));
     assert_eq!(settle(&db.owner, hold, "3").await?, late);
     assert_eq!(standing(&db.owner, id).await?.spent_usd, usd("3"));
     assert_eq!(
@@ -37,11 +38,11 @@ async fn an_expired_hold_is_released_by_maintenance_and_a_late_settlement_is_rec
 }
 
 #[tokio::test]
-async fn whoever_needs_the_money_of_an_expired_hold_gets_it_without_waiting_for_maintenance()
+async fn whoever_needs_the_money_of_such_a_hold_gets_it_without_waiting_for_maintenance()
 -> Result<()> {
     let db = Database::create().await?;
     let id = service(&db.owner, "model", "10").await?;
-    let hold = hold_of(&reserve(&db.owner, id, "9").await?);
+    let hold = hold_of(&reserve_undispatched(&db.owner, id, "9").await?);
     assert_eq!(reserve(&db.owner, id, "5").await?["admitted"], false);
     expire(&db.owner, hold).await?;
     assert_eq!(reserve(&db.owner, id, "5").await?["admitted"], true);

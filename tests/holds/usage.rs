@@ -77,8 +77,8 @@ async fn an_unknown_price_refuses_and_never_charges_zero() -> Result<()> {
         let refused = reserve_with(&db.owner, id, json!({"usage": nonsense})).await;
         assert_eq!(sqlstate(&refused), "22023", "{nonsense}");
     }
-    let neither = reserve_with(&db.owner, id, json!({})).await;
-    assert_eq!(sqlstate(&neither), "22023");
+    let neither = reserve_with(&db.owner, id, json!({})).await?;
+    assert_eq!(neither["code"], "no_estimate");
     audit(&db.owner).await;
     Ok(())
 }

@@ -75,6 +75,9 @@ pub const CALLS: &[(&str, &str)] = &[
         hard_limit = true, alert_thresholds = '{10,50}' where id = '{service}'"),
     ("authenticated", "select devart.update_service('{substitute}', '{\"budget_usd\": 60}')"),
     ("authenticated", "select devart.set_service_price('{service}', 'request', 0.01)"),
+    ("authenticated", "select devart.set_service_price('{service}', 'token', 0.01, above_units => 9, usd_per_unit_above => 1)"),
+    ("authenticated", "select devart.defer_service('{service}', now() + interval '1 hour', 'why')"),
+    ("authenticated", "select devart.defer_service('{service}', now())"),
     ("authenticated", "insert into devart.budgets (scope, scope_id, budget_usd) values ('agent', '{agent}', 1000)"),
     ("authenticated", "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 5)"),
     ("authenticated", "update devart.budgets set budget_usd = 900 where scope = 'agent'"),
@@ -86,7 +89,18 @@ pub const CALLS: &[(&str, &str)] = &[
         from devart.reserve_charge('{service}', 1, null, '{message}') h"),
     ("devart_agent", "select devart.release_charge((h ->> 'hold_id')::uuid)
         from devart.reserve_charge('{service}', null, '{\"request\": 10}', idempotency_key => 'once') h"),
+    ("devart_agent", "select devart.mark_dispatched((h ->> 'hold_id')::uuid),
+            devart.extend_charge((h ->> 'hold_id')::uuid, 1, ttl_seconds => 60, idempotency_key => 'more'),
+            devart.settle_charge((h ->> 'hold_id')::uuid, 0.25)
+        from devart.reserve_charge('{service}', 1, dispatched => false) h"),
     ("devart_agent", "select devart.dispatch_task('{service}', 1)"),
+    ("authenticated", "select devart.correct_charge(c.id, 0.5, 'wrong') from devart.charges c
+        where c.kind = 'settle' and c.amount_usd = 0.25"),
+    ("authenticated", "select devart.set_service_price('{substitute}', 'request', 0.01)"),
+    ("authenticated", "select devart.correct_service_price(p.id, 0.02) from devart.service_prices p
+        where p.service_id = '{substitute}'"),
+    ("authenticated", "select devart.end_service_price(p.id) from devart.service_prices p
+        where p.service_id = '{substitute}'"),
     ("devart_agent", "select devart.charge_service('{service}', 95)"),
     ("devart_agent", "select devart.charge_service('{service}', 1000)"),
     ("authenticated", "select devart.increase_budget('{service}', 100)"),
@@ -98,6 +112,16 @@ pub const CALLS: &[(&str, &str)] = &[
         join devart.tasks t on t.id = a.subject_id where t.title = 'too costly' and a.status = 'PENDING'"),
     ("service_role", "select devart_private.end_budget_wait(id) from devart.tasks where title = 'too costly'"),
     ("authenticated", "delete from devart.budgets"),
+    // stops
+    ("authenticated", "select devart.emergency_stop('why')"),
+    ("devart_agent", "select devart.agent_heartbeat()"),
+    ("devart_agent", "select devart.charge_service('{service}', 1)"),
+    ("authenticated", "select devart.resume_work()"),
+    ("authenticated", "select devart.pause('task', '{message}')"),
+    ("devart_agent", "select devart.agent_heartbeat()"),
+    ("devart_agent", "select devart.claim_next_task()"),
+    ("devart_agent", "select devart.reserve_charge('{service}', 1)"),
+    ("authenticated", "select devart.resume('task', '{message}')"),
     // outbox
     ("service_role", "select devart_private.enqueue('telegram.alert', 'key ' || n, '{}') from generate_series(1, 6) n"),
     ("service_role", "select devart_private.require_bridge_of('telegram.alert')"),

@@ -57,6 +57,8 @@ struct World {
     approvals: Vec<Uuid>,
     budgets: Vec<Uuid>,
     holds: Vec<Uuid>,
+    charges: Vec<Uuid>,
+    prices: Vec<Uuid>,
     service: Uuid,
     /// Not one of the callers: it may be deactivated, and its key deleted.
     victim: Agent,
@@ -77,6 +79,9 @@ impl World {
         let holds = holds(&db, &agent, service).await?;
         let things = format!(
             "select devart.set_service_price('{service}', 'request', 0.01);
+             select devart.set_service_price('{service}', 'unit_' || n, 1)
+             from generate_series(1, 40) n;
+             select devart.charge_service('{service}', 0.01);
              insert into devart.budgets (scope, scope_id, budget_usd)
              select 'user', gen_random_uuid(), 5 from generate_series(1, 20);
              select devart.create_task('victim ' || n, max_retries => 100)
@@ -94,6 +99,8 @@ impl World {
             tasks: ids("select id from devart.tasks where status = 'TODO'").await?,
             approvals: ids("select id from devart.approvals").await?,
             budgets: ids("select id from devart.budgets").await?,
+            prices: ids("select id from devart.service_prices where unit <> 'request'").await?,
+            charges: ids("select id from devart.charges where kind = 'settle'").await?,
             holds,
             service,
             victim: db.agent(&[]).await?,
@@ -117,6 +124,8 @@ impl World {
             "id" if of_a_lease.iter().any(|end| path.ends_with(end)) => json!(task),
             "id" if path.starts_with("/api/tasks") => one_of(&self.tasks),
             "hold_id" => one_of(&self.holds),
+            "charge_id" => one_of(&self.charges),
+            "price_id" => one_of(&self.prices),
             "key" => json!("retry_base_seconds"),
             "key_id" => json!(self.victim.key_id),
             "task_id" => json!(task),
@@ -125,7 +134,7 @@ impl World {
             "value" => json!(5),
             "unit" => json!("request"),
             "usage" => json!({"request": 1}),
-            "amount_usd" | "estimate_usd" => json!(0.01),
+            "amount_usd" | "estimate_usd" | "more_usd" => json!(0.01),
             "grant_type" => json!("password"),
             "body" if path.starts_with("/api/webhooks/") => {
                 serde_json::from_str(PAYLOAD).expect("GitHub's own example")

@@ -52,6 +52,8 @@ impl World {
              select devart.create_task('victim ' || n, max_retries => 100)
              from generate_series(1, 20) n;
              select devart.create_task('asking', needs_approval => true);
+             select devart.set_service_price({model}, 'other', 1);
+             select devart.charge_service({model}, 1);
              select devart.reserve_charge({model}, 1)",
             model = of_model("id"),
         );
@@ -65,6 +67,14 @@ impl World {
             ("approval_id", one("select id from devart.approvals").await?),
             ("budget_id", one("select id from devart.budgets").await?),
             ("hold_id", one("select id from devart.holds").await?),
+            (
+                "charge_id",
+                one("select id from devart.charges where kind = 'settle'").await?,
+            ),
+            (
+                "price_id",
+                one("select id from devart.service_prices where unit = 'other'").await?,
+            ),
         ]);
         let ids = ids.into_iter();
         let ids = ids

@@ -25,8 +25,12 @@ async fn forget(world: &World, session: PgConnection, name: &str) -> Result<()> 
 const MANAGEMENT: &[&str] = &[
     "select devart.set_setting('max_rescues', '5')",
     "select devart.increase_budget((select id from devart.service_registry limit 1), 1)",
+    "select devart.defer_service('{service}', now() + interval '1 hour')",
     "select devart.update_service('{service}', '{\"hard_limit\": false}')",
     "select devart.set_service_price('{service}', 'second', 1)",
+    "select devart.correct_charge((select id from devart.charges where kind = 'settle' limit 1), 1, 'wrong')",
+    "select devart.correct_service_price((select id from devart.service_prices limit 1), 2)",
+    "select devart.end_service_price((select id from devart.service_prices limit 1))",
     "select devart.update_budget('{budget}', '{\"budget_usd\": 6}')",
     "select devart.delete_budget('{budget}')",
     "select devart.register_agent('new')",
@@ -39,6 +43,10 @@ const MANAGEMENT: &[&str] = &[
     "select devart.delete_task('{task}')",
     "select devart.retry_task('{dead}')",
     "select devart.release_charge('{others_hold}')",
+    "select devart.emergency_stop('why')",
+    "select devart.resume_work()",
+    "select devart.pause('agent', '{agent}')",
+    "select devart.resume('agent', '{agent}')",
 ];
 
 /// What only operators may do for an agent that they name.
@@ -54,6 +62,8 @@ const WORK: &[&str] = &[
     "select devart.charge_service('{service}', 1)",
     "select devart.reserve_charge('{service}', 1)",
     "select devart.dispatch_task('{service}', 1)",
+    "select devart.mark_dispatched('{others_hold}')",
+    "select devart.extend_charge('{others_hold}', 1)",
     "select devart.settle_charge('{others_hold}', 1)",
     "select devart.release_charge('{others_hold}')",
 ];

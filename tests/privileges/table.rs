@@ -147,6 +147,10 @@ pub const MAY: &[(&str, &str)] = &[
     ("select devart.release_charge('{hold}')", "--+++"),
     ("select devart.settle_charge('{others_hold}', 1)", "-----"),
     ("select devart.release_charge('{others_hold}')", "--++-"),
+    ("select devart.mark_dispatched('{hold}')", "----+"),
+    ("select devart.extend_charge('{hold}', 1)", "----+"),
+    ("select devart.mark_dispatched('{others_hold}')", "-----"),
+    ("select devart.extend_charge('{others_hold}', 1)", "-----"),
     // management
     ("select devart.register_agent('new')", "--++-"),
     ("select devart.rotate_agent_key('{agent}')", "--++-"),
@@ -158,6 +162,15 @@ pub const MAY: &[(&str, &str)] = &[
         "select devart.set_agent_activation('{agent}', false)",
         "--++-",
     ),
+    ("select devart.emergency_stop('why')", "--++-"),
+    ("select devart.resume_work()", "--++-"),
+    ("select devart.pause('agent', '{agent}')", "--++-"),
+    ("select devart.resume('agent', '{agent}')", "--++-"),
+    (
+        "insert into devart.stops (scope, stopped_by) values ('all', 'x')",
+        "-----",
+    ),
+    ("delete from devart.stops", "-----"),
     ("update devart.agents set name = 'x'", "-----"),
     (
         "insert into devart.service_registry (name) values ('new')",
@@ -173,6 +186,10 @@ pub const MAY: &[(&str, &str)] = &[
         "--++-",
     ),
     (
+        "select devart.defer_service((select id from devart.service_registry limit 1), now() + interval '1 hour')",
+        "--+++",
+    ),
+    (
         "select devart.set_service_price((select id from devart.service_registry limit 1), 'second', 1)",
         "---+-",
     ),
@@ -185,6 +202,18 @@ pub const MAY: &[(&str, &str)] = &[
         "---+-",
     ),
     ("select devart.delete_budget('{budget}')", "---+-"),
+    (
+        "select devart.correct_charge((select id from devart.charges where kind = 'settle' limit 1), 1, 'wrong')",
+        "---+-",
+    ),
+    (
+        "select devart.correct_service_price((select id from devart.service_prices limit 1), 2)",
+        "---+-",
+    ),
+    (
+        "select devart.end_service_price((select id from devart.service_prices limit 1))",
+        "---+-",
+    ),
     ("delete from devart.service_prices", "-----"),
     (
         "insert into devart.budgets (scope, scope_id, budget_usd) values ('user', '{agent}', 1)",

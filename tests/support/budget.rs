@@ -95,6 +95,48 @@ pub async fn reserve(
     .await
 }
 
+/// `reserve_charge` of an estimate for a call that goes out later, by an operator.
+pub async fn reserve_undispatched(
+    executor: impl PgExecutor<'_>,
+    service_id: Uuid,
+    estimate: &str,
+) -> Result<Value> {
+    sqlx::query_scalar("select devart.reserve_charge($1, $2, dispatched => false)")
+        .bind(service_id)
+        .bind(usd(estimate))
+        .fetch_one(executor)
+        .await
+}
+
+/// `mark_dispatched`.
+pub async fn mark_dispatched(executor: impl PgExecutor<'_>, hold_id: Uuid) -> Result<bool> {
+    sqlx::query_scalar("select devart.mark_dispatched($1)")
+        .bind(hold_id)
+        .fetch_one(executor)
+        .await
+}
+
+/// `extend_charge` by dollars.
+pub async fn extend(executor: impl PgExecutor<'_>, hold_id: Uuid, more: &str) -> Result<Value> {
+    sqlx::query_scalar("select devart.extend_charge($1, $2)")
+        .bind(hold_id)
+        .bind(usd(more))
+        .fetch_one(executor)
+        .await
+}
+
+/// `correct_charge` of what was settled out of a hold.
+pub async fn correct(executor: impl PgExecutor<'_>, hold_id: Uuid, amount: &str) -> Result<Value> {
+    sqlx::query_scalar(
+        "select devart.correct_charge(c.id, $2, 'a test')
+         from devart.charges c where c.hold_id = $1 and c.kind = 'settle'",
+    )
+    .bind(hold_id)
+    .bind(usd(amount))
+    .fetch_one(executor)
+    .await
+}
+
 /// The hold of a reservation that must have been admitted.
 #[track_caller]
 pub fn hold_of(answer: &Value) -> Uuid {

@@ -11,6 +11,7 @@ use super::api::Api;
 use super::budget::{audit, claim_funded, service, settle};
 use super::database::Database;
 use super::http::Http;
+use super::run_sql;
 
 /// More than one statement needs, and far less than many leave behind when each keeps a little.
 const MOST_MEGABYTES_OF_A_BACKEND: u64 = 160;
@@ -48,6 +49,12 @@ impl Watch {
             .find(|line| line.contains("was terminated by signal"));
         ensure!(died.is_none(), "a backend died: {died:?}");
         backends_gave_their_memory_back(db).await?;
+        // What people stopped, paused or put off stands still until they say otherwise.
+        run_sql(
+            &mut db.session().await?,
+            include_str!("go_on.sql").to_owned(),
+        )
+        .await?;
         let api = Api::start(db).await?;
         a_normal_task_goes_its_way_by_sql(db).await?;
         a_normal_task_goes_its_way_over_http(db, &api).await?;

@@ -57,6 +57,27 @@ async fn names_arrive_as_they_are_whatever_they_contain() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_stop_is_told_in_words_whatever_its_reason() -> Result<()> {
+    let it = Alerting::start().await?;
+    let _bridge = it.bridge().await?;
+    let agent = it.db.agent(&[]).await?;
+    sqlx::query("select devart.pause('agent', $1, $2)")
+        .bind(agent.id)
+        .bind(SPECIAL)
+        .execute(&it.db.owner)
+        .await?;
+    it.wait_until_all_is_told(0).await;
+    let told = it.telegram.accepted();
+    let [text] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(text.starts_with("⛔ The agent "), "{text}");
+    let end = format!("\n{SPECIAL}\nwhat is in hand may end; nothing else begins");
+    assert!(text.ends_with(&end), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_budget_of_another_scope_is_told_of_by_its_id() -> Result<()> {
     let it = Alerting::start().await?;
     let _bridge = it.bridge().await?;

@@ -10,7 +10,7 @@ from typing import Any
 
 from steps import count_words, join_counts, normalize
 
-from devart import AgentSDK, DevartError, Task, TaskFailed, TaskRecord
+from devart import AgentSDK, DevartError, Task, TaskFailed, TaskRecord, TaskStopped
 
 _log = logging.getLogger("pipeline")
 
@@ -57,6 +57,8 @@ class Pipeline:
             raise TaskFailed("payload.texts must be an object of texts by name", retryable=False)
         counts = []
         for number, (name, text) in enumerate(texts.items(), start=1):
+            if task.should_stop:
+                raise TaskStopped(task.stop_reason)
             clean = self._create(task, "normalize", number, {"name": name, "text": text}, after=[])
             counts.append(self._create(task, "count", number, {"name": name}, after=[clean]))
         final = self._create(task, "join", 0, {}, after=counts)

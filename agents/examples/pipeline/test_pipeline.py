@@ -17,7 +17,7 @@ import pytest
 from agent import Pipeline
 from steps import count_words, join_counts, normalize
 
-from devart import AgentSDK, Task, TaskFailed
+from devart import AgentSDK, Task, TaskFailed, TaskStopped
 from devart.testing import make_task
 
 
@@ -44,6 +44,13 @@ def test_a_payload_that_makes_no_sense_fails_for_good(payload: dict[str, Any]) -
     with AgentSDK("http://127.0.0.1:9", "dva_unused") as sdk, pytest.raises(TaskFailed) as failure:
         Pipeline(sdk).handle(make_task(payload))
     assert not failure.value.retryable
+
+
+def test_a_plan_that_people_have_stopped_creates_nothing_more() -> None:
+    task = make_task({"texts": {"a": "x", "b": "y"}})
+    task.stop_notice.reason = "enough"
+    with AgentSDK("http://127.0.0.1:9", "dva_unused") as sdk, pytest.raises(TaskStopped):
+        Pipeline(sdk).handle(task)
 
 
 @pytest.fixture

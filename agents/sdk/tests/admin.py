@@ -76,6 +76,12 @@ class Admin:
     def lease_left(self, task_id: str) -> timedelta:
         return parse_time(self.task(task_id)["lease_expires_at"]) - datetime.now(timezone.utc)
 
+    def pause(self, task_id: str, reason: str) -> None:
+        self._send("POST", f"/api/tasks/{task_id}/pause", {"reason": reason})
+
+    def resume(self, task_id: str) -> None:
+        self._send("POST", f"/api/tasks/{task_id}/resume", {})
+
     def cancel(self, task_id: str) -> None:
         self._send("POST", f"/api/tasks/{task_id}/cancel", {})
 

@@ -18,6 +18,7 @@ import pytest
 from admin import Admin, Agent
 from broker import Broker
 from consuming import RecordingSDK
+from ledger import Ledger
 from stand_in import StandIn, stand_in
 
 from devart import Client
@@ -69,7 +70,14 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def api(short_pauses: None) -> Iterator[StandIn]:
-    with stand_in() as api:
+    with stand_in(StandIn()) as api:
+        yield api
+
+
+@pytest.fixture
+def ledger(short_pauses: None) -> Iterator[Ledger]:
+    """An API in whose place a ledger stands, with a service "s" of 1 USD."""
+    with stand_in(Ledger()) as api:
         yield api
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 from flaky_server import Answer, problem
 
@@ -31,13 +31,15 @@ class StandIn:
     """Hands out the tasks of `offer`, and answers all else as devart does when all is well.
 
     `script(action, *answers)` puts answers before that, one for each request; the action is the
-    last part of the path. Leases in `lost` are lost.
+    last part of the path. Leases in `lost` are lost,
+    and heartbeats tell of `stops`.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[Request] = []
         self.lost: set[str] = set()
+        self.stops: list[dict[str, Any]] = []
         self.hold_claims = threading.Event()
         self.hold_claims.set()
         self._offered: list[bytes] = []
@@ -58,6 +60,11 @@ class StandIn:
     def script(self, action: str, *answers: Answer) -> None:
         with self._lock:
             self._scripted.setdefault(action, []).extend(answers)
+
+    def unscript(self, action: str) -> None:
+        """Forget the answers that were put before."""
+        with self._lock:
+            self._scripted.pop(action, None)
 
     def asked(self, action: str) -> list[Any]:
         """Return the bodies of the requests for an action, in their order."""
@@ -81,6 +88,7 @@ class StandIn:
                 leases_extended=len([token for token in tokens if token not in self.lost]),
                 active_task_count=len(tokens),
                 stop=False,
+                stops=self.stops,
             )
         if isinstance(request.body, dict) and request.body.get("lease_token") in self.lost:
             return problem(409, "lease_lost")
@@ -125,10 +133,12 @@ def _json(**members: Any) -> Answer:
     return Answer(200, json.dumps(members).encode())
 
 
+StandInT = TypeVar("StandInT", bound=StandIn)
+
+
 @contextmanager
-def stand_in() -> Iterator[StandIn]:
+def stand_in(api: StandInT) -> Iterator[StandInT]:
     """Serve on a free port."""
-    api = StandIn()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

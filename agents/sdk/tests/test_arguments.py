@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -78,6 +79,68 @@ def test_a_task_is_not_created_of_what_makes_no_sense(sdk: AgentSDK, name: str, 
         sdk.create_task("T", **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("task_id", lambda sdk: sdk.task(None)),
+        ("task_id", lambda sdk: sdk.task("\ud800")),
+        ("task_id", lambda sdk: sdk.start(5)),
+        ("task_id", lambda sdk: sdk.start("")),
+        ("task", lambda sdk: sdk.complete("id")),
+        ("task", lambda sdk: sdk.extend_lease(None)),
+        ("task", lambda sdk: sdk.give_back("id")),
+        ("task", lambda sdk: sdk.report_failure(None, "no")),
+        ("retry_seconds", lambda sdk: sdk.extend_lease(make_task(), retry_seconds=float("nan"))),
+        ("retry_seconds", lambda sdk: sdk.extend_lease(make_task(), retry_seconds="x")),
+        ("status", lambda sdk: sdk.update_task_status(make_task(), None)),
+        ("status", lambda sdk: sdk.update_task_status(make_task(), [])),
+        ("parent", lambda sdk: sdk.create_task("T", parent="id")),
+        ("title", lambda sdk: sdk.create_task(5)),
+        ("description", lambda sdk: sdk.create_task("T", description=5)),
+        ("priority", lambda sdk: sdk.create_task("T", priority=5)),
+        ("service_id", lambda sdk: sdk.create_task("T", service_id=5)),
+        ("tasks", lambda sdk: sdk.heartbeat(tasks="ab")),
+        ("service_id", lambda sdk: sdk.charge(None, 1)),
+        ("service_id", lambda sdk: sdk.reserve(5, 1)),
+        ("hold_id", lambda sdk: sdk.settle(None, 1)),
+        ("hold_id", lambda sdk: sdk.release(5)),
+    ],
+)
+def test_what_is_no_id_text_or_task_is_refused_by_name(
+    sdk: AgentSDK, name: str, call: Callable[[Any], object]
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"\b{name} (must|has)"):
+        call(sdk)
+
+
+@pytest.mark.parametrize(
+    "amount", [True, "\u0661", "x", "", "1e-400", "1e400", "nan", float("inf"), float("nan"), b"1"]
+)
+def test_an_amount_that_nobody_could_have_is_refused_by_name(sdk: AgentSDK, amount: Any) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "estimated_cost_usd": lambda: sdk.create_task("T", estimated_cost_usd=amount),
+        "estimate_usd": lambda: sdk.reserve("s", amount),
+        "amount_usd": lambda: sdk.charge("s", amount),
+        "estimate": lambda: sdk.spend("s", estimate=amount),
+    }
+    for name, call in calls.items():
+        with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+            call()
+
+
+def test_ids_may_be_uuids_and_times_of_any_zone(api: StandIn) -> None:
+    some = uuid.uuid4()
+    zone = timezone(timedelta(hours=1, minutes=2, seconds=3))
+    with Client(api.url, "dva_key") as client:
+        client.create_task("T", depends_on=[some], run_at=datetime(2030, 1, 1, 2, tzinfo=zone))  # type: ignore[list-item]
+        client.task(some)  # type: ignore[arg-type]
+        client.heartbeat({"lease_tokens": ["stolen"]})
+    assert api.asked("tasks")[0]["depends_on"] == [str(some)]
+    assert api.asked("tasks")[0]["run_at"] == "2030-01-01T00:57:57+00:00"
+    assert api.requests[1].path.endswith(str(some))
+    assert api.asked("heartbeat") == [{"detail": {}}]
+
+
 @pytest.mark.parametrize("handler", [None, "handle", 3])
 def test_a_handler_is_a_function(sdk: AgentSDK, handler: Any) -> None:
     with pytest.raises(TypeError, match="handler must be a function"):
@@ -123,6 +186,9 @@ def test_patience_is_a_number_of_seconds(value: Any) -> None:
         "http://localhost:port-s3cret",
         "http://localhost/?s3cret",
         "ftp://s3cret",
+        "http://s3..cret/",
+        "http://%zz",
+        f"http://{'s3cret' * 12}",
         3,
     ],
 )

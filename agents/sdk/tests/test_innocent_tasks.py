@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -330,3 +331,72 @@ def test_a_payload_that_is_not_understood_fails_its_task_only(api: StandIn, clie
     assert [body["result"] for body in api.asked("status")] == [3]
     [failure] = api.asked("report-failure")
     assert (failure["lease_token"], failure["retryable"]) == ("odd", False)
+
+
+@pytest.mark.parametrize("retryable", ["no", None, 0])
+def test_a_failure_with_an_odd_retryable_keeps_its_message(
+    api: StandIn, client: Client, retryable: Any
+) -> None:
+    class OfSomebodys(TaskFailed):
+        def __init__(self, message: str) -> None:
+            Exception.__init__(self, message)
+            self.retryable = retryable
+
+    errors = [TaskFailed("away", retryable=retryable), OfSomebodys("away")]
+
+    def handle(_: Task) -> None:
+        raise errors.pop()
+
+    api.offer()
+    api.offer()
+    client.run(handle, max_tasks=2)
+    assert [body["retryable"] for body in api.asked("report-failure")] == [True, True]
+    for body in api.asked("report-failure"):
+        assert body["error"].startswith("away")
+        assert "retryable must be True or False" in body["error"]
+    with pytest.raises(TypeError, match="retryable must be True or False"):
+        client.report_failure(make_task(), "no", retryable=retryable)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("odd"), KeyError("odd"), RuntimeError("odd")])
+def test_a_hook_that_raises_anything_fails_its_task_for_good(
+    api: StandIn, error: Exception
+) -> None:
+    def hook(_: object) -> object:
+        raise error
+
+    api.offer()
+    with Client(api.url, "dva_key", json_hook=hook) as client:
+        client.run(lambda _: object(), max_tasks=1)
+    [failure] = api.asked("report-failure")
+    assert failure["retryable"] is False
+    assert type(error).__name__ in failure["error"]
+
+
+def test_a_task_may_be_held_twice(client: Client) -> None:
+    task = make_task()
+    heartbeat = Heartbeat(client)
+    with heartbeat.hold(task):
+        with heartbeat.hold(task):
+            assert not task.lease_lost.is_set()
+        assert heartbeat.held() == [task]
+    assert heartbeat.held() == []
+    assert not task.lease_lost.is_set()
+
+
+def test_a_log_that_raises_harms_no_task(api: StandIn, client: Client) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError(record.msg)
+
+    broken, logger = Broken(), logging.getLogger("devart")
+    level = logger.level
+    logger.addHandler(broken)
+    logger.setLevel(logging.DEBUG)
+    try:
+        tokens = {api.offer(), api.offer()}
+        assert client.run(lambda _: 1, max_tasks=2) == 2
+    finally:
+        logger.removeHandler(broken)
+        logger.setLevel(level)
+    assert _done(api) == tokens

@@ -11,6 +11,8 @@ import pytest
 
 from devart.invitations import Inbox, Invitation
 
+_NO_IDS = [{"task_id": odd} for odd in ["", ".", "..", "a/b", "\ud800", "a" * 65, "t\n", "\u00e4"]]
+
 
 def _message(body: object, **properties: Any) -> Any:
     properties = {"message_id": None, "headers": {}, **properties}
@@ -52,10 +54,12 @@ def test_a_message_is_read() -> None:
 
 def test_a_message_without_an_id_has_one_by_its_content() -> None:
     assert Invitation.from_message(_message({"task_id": "t", "attempt": 2})).key == "t:2"
+    odd = Invitation.from_message(_message({"task_id": "t", "attempt": "\ud800"}))
+    assert odd.key.isascii()
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"\xff", b"[" * 100_000, [], {}, {"task_id": None}, "t"]
+    "body", [b"", b"<html>", b"\xff", b"[" * 100_000, [], {}, {"task_id": None}, "t", *_NO_IDS]
 )
 def test_what_is_no_invitation_is_refused(body: object) -> None:
     with pytest.raises(ValueError, match="its body"):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal, DecimalException, Inexact, InvalidOperation, Rounded, localcontext
 from enum import Enum, IntEnum
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
+from flaky_server import problem
 from stand_in import StandIn
 
-from devart import Client, json_form
+from devart import BudgetRefused, Client, exact_json, json_form
 from devart.testing import make_task
 from devart.text import first_not_storable
 
@@ -155,3 +156,34 @@ def test_a_result_is_gone_through_once(api: StandIn, monkeypatch: pytest.MonkeyP
         client.create_task("T", payload={"n": ["child"]})
     assert [seen.count(text) for text in ("once", "by hand", "child")] == [1, 1, 1]
     assert api.asked("status")[0]["result"] == {"list": ["once", Decimal("0.10")]}
+
+
+@pytest.mark.parametrize("trap", [Inexact, Rounded, None])
+def test_no_setting_of_the_callers_changes_a_number(
+    api: StandIn, trap: type[DecimalException] | None
+) -> None:
+    api.script("dispatch", problem(402, "budget_exceeded"))
+    with localcontext() as context, Client(api.url, "dva_key") as client:
+        context.prec = 3
+        context.traps[InvalidOperation] = trap is not None
+        if trap is not None:
+            context.traps[trap] = True
+        seconds = json_form(timedelta(seconds=123_456, microseconds=789))
+        assert str(seconds) == "123456.000789"
+        assert str(exact_json.decode(b"123456.000789")) == "123456.000789"
+        with pytest.raises(ValueError, match="beyond every number"):
+            exact_json.decode(b"1e99999999999999999999")
+        with pytest.raises(BudgetRefused), client.spend("s", estimate=1234.5678901):
+            pass
+    assert str(api.asked("dispatch")[0]["estimate_usd"]) == "1234.567891"
+
+
+def test_a_zone_that_tells_no_offset_is_none() -> None:
+    class Nowhere(tzinfo):
+        def utcoffset(self, _: datetime | None) -> None:
+            return None
+
+        dst = tzname = utcoffset
+
+    with pytest.raises(ValueError, match="without a zone"):
+        json_form(datetime(2020, 1, 1, tzinfo=Nowhere()))

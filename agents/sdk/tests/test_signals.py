@@ -40,7 +40,10 @@ class AgentProcess:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        # Not read to its end: a child of the agent may have it, too.
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @pytest.fixture
@@ -88,6 +91,22 @@ def test_a_second_signal_gives_the_task_back(
     assert process.exit_status() in ({0} if kind in {"plain", "async"} else {130, 143})
     row = admin.task(task_id)
     assert (row["status"], row["retry_count"], row["last_error"]) == ("TODO", 0, None)
+
+
+@pytest.mark.parametrize("kind", ["child", "atexit", "stubborn"])
+def test_a_second_signal_ends_the_process_whatever_is_in_hand(api: StandIn, kind: str) -> None:
+    api.offer(payload={"seconds": 30})
+    process = AgentProcess(api.url, "dva_key", kind)
+    try:
+        process.wait_for_line("working")
+
+        process.send_twice()
+
+        process.wait_for_line("stopped after 1")
+        assert process.exit_status() in {130, 143}
+        assert len(api.asked("release")) == 1
+    finally:
+        process.end()
 
 
 def test_an_idle_agent_stops_soon(

@@ -45,8 +45,6 @@ def test_the_money_that_came_with_a_task_is_used(
 
     assert admin.money(service_id) == money("0.5")
     assert task.hold_id is None
-    with pytest.raises(ValueError, match="no task has money set aside"):
-        client.spend(task=task)
 
 
 @pytest.mark.parametrize("estimate", ["0.2", "0.9"])
@@ -59,6 +57,22 @@ def test_an_estimate_takes_the_place_of_the_money_that_came_with_the_task(
         assert admin.money(service_id) == money("0", held=estimate)
         spend.settle("0.1")
     assert admin.money(service_id) == money("0.1")
+
+
+def test_an_estimate_that_is_refused_leaves_the_money_that_came_with_the_task(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
+    admin.create_task(agent, service_id=service_id, estimated_cost_usd=0.6)
+    [task] = client.claim()
+    with (
+        pytest.raises(BudgetRefused),
+        client.spend(service_id, estimate=3, task=task, ask=False),
+    ):
+        pass
+    assert admin.money(service_id) == money("0", held="0.6")
+    with client.spend(task=task) as spend:
+        spend.settle("0.5")
+    assert admin.money(service_id) == money("0.5")
 
 
 def test_the_money_that_came_with_a_task_stays_when_another_service_is_used(
@@ -135,3 +149,38 @@ def test_a_task_that_is_no_longer_ours_gets_no_money(
     with pytest.raises(LeaseLost), client.spend(service_id, estimate="0.1", task=task):
         pass
     assert admin.money(service_id) == money("0")
+
+
+def test_what_came_with_a_task_and_went_out_is_spent_when_the_task_is_gone(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
+    task_id = admin.create_task(agent, service_id=service_id, estimated_cost_usd=0.6)
+    [task] = client.claim()
+    with client.spend(task=task) as spend:
+        admin.cancel(task_id)
+        assert spend.settle("0.2").charged_usd == Decimal("0.2")
+    assert admin.money(service_id) == money("0.2")
+
+
+def test_a_paused_task_hears_of_it_and_spends_no_more(
+    admin: Admin, agent: Agent, client: Client, service_id: str
+) -> None:
+    task_id = admin.create_task(agent)
+    [task] = client.claim()
+    with client.spend(service_id, estimate="0.1", task=task) as spend:
+        admin.pause(task_id, "somebody looks at it")
+        [stop] = client.heartbeat(tasks=[task]).stops
+        assert (stop.scope, stop.reason) == ("task", "somebody looks at it")
+        assert stop.is_for(task_id)
+        with (
+            pytest.raises(BudgetRefused) as refusal,
+            client.spend(service_id, estimate="0.1", task=task),
+        ):
+            pass
+        assert refusal.value.stopped
+        assert refusal.value.task_status is None
+        spend.settle("0.1")
+    admin.resume(task_id)
+    with client.spend(service_id, estimate="0.1", task=task) as spend:
+        spend.settle("0.1")
+    assert admin.money(service_id) == money("0.2")

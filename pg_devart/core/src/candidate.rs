@@ -17,6 +17,8 @@ pub struct Candidate<Id> {
     pub next_alert: Option<Decimal>,
     /// The window of this moment is not open yet: nothing is spent of it.
     pub window_ended: bool,
+    /// Its provider does not serve until then, in microseconds since 2000.
+    pub deferred_until: Option<i64>,
 }
 
 impl<Id> Candidate<Id> {
@@ -27,6 +29,11 @@ impl<Id> Candidate<Id> {
     /// Suspended in the window of this moment.
     pub fn is_suspended(&self) -> bool {
         self.status == ServiceState::Suspended && !self.window_ended
+    }
+
+    /// Put off until its provider serves again.
+    pub fn is_deferred(&self) -> bool {
+        self.deferred_until.is_some()
     }
 
     /// What is left of a hard limit; `None` without one.
@@ -99,6 +106,7 @@ mod tests {
             limit: Some(10.into()),
             next_alert: Some(8.into()),
             window_ended,
+            deferred_until: None,
         }
     }
 

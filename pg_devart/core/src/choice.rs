@@ -12,10 +12,14 @@ use crate::status::BudgetScope;
 pub enum Reason {
     Suspended,
     Disabled,
+    /// Its provider asked to be left alone for a while.
+    Deferred,
     BudgetExceeded,
     /// The budget of an agent, task, run or user.
     BudgetOfScopeExceeded(BudgetScope),
     PriceUnknown(String),
+    /// By the setting that limits what an agent may have set aside at once.
+    TooMuchHeld,
 }
 
 impl Reason {
@@ -24,8 +28,10 @@ impl Reason {
         match self {
             Reason::Suspended => "service_suspended",
             Reason::Disabled => "service_disabled",
+            Reason::Deferred => "service_deferred",
             Reason::BudgetExceeded | Reason::BudgetOfScopeExceeded(_) => "budget_exceeded",
             Reason::PriceUnknown(_) => "price_unknown",
+            Reason::TooMuchHeld => "too_much_held",
         }
     }
 
@@ -34,11 +40,13 @@ impl Reason {
         match self {
             Reason::Suspended => "service is suspended".to_owned(),
             Reason::Disabled => "service is disabled".to_owned(),
+            Reason::Deferred => "service is deferred: its provider asked to wait".to_owned(),
             Reason::BudgetExceeded => "budget exceeded".to_owned(),
             Reason::BudgetOfScopeExceeded(scope) => format!("budget of the {scope} exceeded"),
             Reason::PriceUnknown(unit) => {
                 format!("price unknown: the service has no price for unit {unit}")
             }
+            Reason::TooMuchHeld => "the agent has too much set aside already".to_owned(),
         }
     }
 
@@ -150,8 +158,12 @@ impl<Id: Copy> Look<'_, Id> {
         if self.candidate.is_disabled() {
             return Err(Reason::Disabled);
         }
-        if self.candidate.is_suspended() {
+        // What is free stays free at a spent limit.
+        if self.candidate.is_suspended() && !amount.is_zero() {
             return Err(Reason::Suspended);
+        }
+        if self.candidate.is_deferred() {
+            return Err(Reason::Deferred);
         }
         if self
             .candidate

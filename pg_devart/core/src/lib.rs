@@ -14,6 +14,7 @@ pub mod choice;
 pub mod claim_round;
 pub mod cost;
 pub mod cursor;
+pub mod deferral;
 pub mod delay;
 pub mod json;
 pub mod libpq_url;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
 use crate::argument_error::ArgumentError;
-use crate::usd::{TOO_MUCH, USD_SCALE};
+use crate::usd::{LEAST, TOO_MUCH, USD_SCALE, unless_vanished};
 
 /// Why usage has no price.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,74 @@ pub struct Usage(BTreeMap<String, Decimal>);
 
 /// US dollars for one of each unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prices(BTreeMap<String, Decimal>);
+pub struct Prices(BTreeMap<String, Price>);
+
+/// What one of a unit costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Price {
+    usd: Decimal,
+    above: Option<Threshold>,
+}
+
+/// A call that uses more than so many pays another price, for each of them: a long context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Threshold {
+    units: Decimal,
+    usd: Decimal,
+}
+
+impl Price {
+    /// A number; or an object of `usd`, `above_units` and `usd_above`.
+    fn from_json(json: &Value) -> Option<Self> {
+        if let Some(usd) = decimal(json) {
+            return Some(Price { usd, above: None });
+        }
+        let member = |name| decimal(json.get(name)?);
+        Some(Price {
+            usd: member("usd")?,
+            above: Some(Threshold {
+                units: member("above_units")?,
+                usd: member("usd_above")?,
+            }),
+        })
+    }
+
+    fn to_json(self) -> Value {
+        let usd = number(self.usd.normalize());
+        match self.above {
+            None => usd,
+            Some(above) => json!({
+                "usd": usd,
+                "above_units": number(above.units.normalize()),
+                "usd_above": number(above.usd.normalize()),
+            }),
+        }
+    }
+
+    /// Of one, in a call that uses so many.
+    fn in_call_of(self, quantity: Decimal) -> Decimal {
+        match self.above {
+            Some(above) if quantity > above.units => above.usd,
+            _ => self.usd,
+        }
+    }
+
+    fn dearest(self) -> Decimal {
+        self.above.map_or(self.usd, |above| above.usd.max(self.usd))
+    }
+
+    /// How many one call can use for so much, in whole units; `None` for any number.
+    fn affordable(self, remaining_usd: Decimal) -> Option<Decimal> {
+        let at = |usd| Some(remaining_usd.checked_div(usd)?.floor());
+        let cheap = at(self.usd);
+        match self.above {
+            Some(above) if cheap.is_none_or(|cheap| cheap > above.units) => {
+                Some(at(above.usd)?.max(above.units.floor()))
+            }
+            _ => cheap,
+        }
+    }
+}
 
 impl Usage {
     /// Reads usage from JSON.
@@ -83,21 +150,34 @@ impl Usage {
     pub fn to_json(&self) -> Value {
         to_json(&self.0)
     }
+
+    /// What so much buys of a mix that costs `cost`, in whole units.
+    fn share(&self, remaining_usd: Decimal, cost: Decimal) -> Option<Usage> {
+        let units = self.0.iter().map(|(unit, quantity)| {
+            let share = remaining_usd.checked_mul(*quantity)?.checked_div(cost)?;
+            Some((unit.clone(), share.floor()))
+        });
+        units.collect::<Option<_>>().map(Usage)
+    }
 }
 
 impl Prices {
     /// Reads prices from JSON: unit to US dollars. `None` when they make no sense.
     pub fn from_json(json: &Value) -> Option<Self> {
-        decimals(json)?.ok().map(Prices)
+        let members = json.as_object()?.iter();
+        let prices = members.map(|(unit, price)| Some((unit.clone(), Price::from_json(price)?)));
+        prices.collect::<Option<_>>().map(Prices)
     }
 
     /// The prices as JSON.
     pub fn to_json(&self) -> Value {
-        to_json(&self.0)
+        let members = self.0.iter();
+        let members = members.map(|(unit, price)| (unit.clone(), price.to_json()));
+        Value::Object(members.collect())
     }
 
-    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never makes
-    /// usage free.
+    /// What the usage costs in US dollars, rounded up to [`USD_SCALE`] decimals: rounding never
+    /// makes usage free.
     ///
     /// # Errors
     /// [`PriceError::UnknownUnit`] for a unit without a price, even if none of it was used;
@@ -111,6 +191,14 @@ impl Prices {
     }
 
     fn exact_cost(&self, usage: &Usage) -> Result<Decimal, PriceError> {
+        self.cost_by(usage, Price::in_call_of)
+    }
+
+    fn cost_by(
+        &self,
+        usage: &Usage,
+        usd_of: impl Fn(Price, Decimal) -> Decimal,
+    ) -> Result<Decimal, PriceError> {
         usage
             .0
             .iter()
@@ -119,13 +207,14 @@ impl Prices {
                     .0
                     .get(unit)
                     .ok_or_else(|| PriceError::UnknownUnit(unit.clone()))?;
-                let part = price.checked_mul(*quantity).ok_or(PriceError::TooMuch)?;
+                let usd = usd_of(*price, *quantity);
+                let part = product(usd, *quantity).ok_or(PriceError::TooMuch)?;
                 sum.checked_add(part).ok_or(PriceError::TooMuch)
             })
     }
 
-    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole units;
-    /// without, each unit alone. `None` where nothing has a price above zero.
+    /// How much `remaining_usd` buys: with `usage`, that mix made smaller or larger, in whole
+    /// units; without, each unit alone. `None` where nothing has a price above zero.
     pub fn affordable(&self, usage: Option<&Usage>, remaining_usd: Decimal) -> Option<Usage> {
         let remaining_usd = remaining_usd.max(Decimal::ZERO);
         match usage {
@@ -136,22 +225,33 @@ impl Prices {
 
     fn affordable_mix(&self, usage: &Usage, remaining_usd: Decimal) -> Option<Usage> {
         let cost = self.exact_cost(usage).ok().filter(|cost| !cost.is_zero())?;
-        let units = usage.0.iter().map(|(unit, quantity)| {
-            let share = remaining_usd.checked_mul(*quantity)?.checked_div(cost)?;
-            Some((unit.clone(), share.floor()))
-        });
-        units.collect::<Option<_>>().map(Usage)
+        let mix = usage.share(remaining_usd, cost)?;
+        if self
+            .exact_cost(&mix)
+            .is_ok_and(|cost| cost <= remaining_usd)
+        {
+            return Some(mix);
+        }
+        // Larger, it goes beyond a threshold.
+        let dearest = self.cost_by(usage, |price, _| price.dearest()).ok()?;
+        usage.share(remaining_usd, dearest)
     }
 
     fn affordable_alone(&self, remaining_usd: Decimal) -> Option<Usage> {
-        let priced = self.0.iter().filter(|(_, price)| !price.is_zero());
-        let units: BTreeMap<_, _> = priced
-            .filter_map(|(unit, price)| {
-                Some((unit.clone(), remaining_usd.checked_div(*price)?.floor()))
-            })
+        let prices = self.0.iter();
+        let units: BTreeMap<_, _> = prices
+            .filter_map(|(unit, price)| Some((unit.clone(), price.affordable(remaining_usd)?)))
             .collect();
         (!units.is_empty()).then_some(Usage(units))
     }
+}
+
+/// Rounds what is below all digits up: a product of two numbers above 0 is above 0. `None`: too
+/// large.
+fn product(price: Decimal, quantity: Decimal) -> Option<Decimal> {
+    let product = price.checked_mul(quantity)?;
+    let vanished = product.is_zero() && !price.is_zero() && !quantity.is_zero();
+    Some(if vanished { LEAST } else { product })
 }
 
 /// A JSON number with all of its digits.
@@ -182,6 +282,7 @@ fn decimal(value: &Value) -> Option<Decimal> {
     let decimal = Decimal::from_str(&text)
         .or_else(|_| Decimal::from_scientific(&text))
         .ok()?;
+    let decimal = unless_vanished(decimal, &text);
     (decimal >= Decimal::ZERO).then_some(decimal)
 }
 
@@ -194,8 +295,6 @@ fn to_json(members: &BTreeMap<String, Decimal>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn prices() -> Prices {
@@ -231,6 +330,12 @@ mod tests {
             prices().cost(&usage(json!({"input_token": 0}))),
             Ok(Decimal::ZERO)
         );
+        let tiny = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(27));
+        let tinier = format!(r#"{{"input_token": 0.{}1}}"#, "0".repeat(40));
+        for quantity in [tiny, tinier] {
+            let quantity = serde_json::from_str(&quantity).expect("JSON");
+            assert_eq!(prices().cost(&usage(quantity)), Ok(usd("0.000001")));
+        }
     }
 
     #[test]
@@ -246,7 +351,9 @@ mod tests {
     fn usage_that_makes_no_sense_is_named() {
         assert_eq!(Usage::from_json(&json!([1])), Err(PriceError::NotUsage));
         assert_eq!(Usage::from_json(&json!({})), Err(PriceError::NotUsage));
-        for quantity in [json!(-1), json!("1"), json!(null)] {
+        let tiny = format!("-0.{}1", "0".repeat(40));
+        let tiny: Value = serde_json::from_str(&tiny).expect("JSON");
+        for quantity in [json!(-1), tiny, json!("1"), json!(null)] {
             let refused = Usage::from_json(&json!({"request": quantity}));
             assert_eq!(refused, Err(PriceError::NotAQuantity("request".to_owned())));
         }
@@ -320,5 +427,48 @@ mod tests {
             .affordable(Some(&usage(json!({"request": 3}))), usd("-1"))
             .expect("priced");
         assert_eq!(overdrawn.to_json(), json!({"request": 0}));
+    }
+
+    fn long_context() -> Prices {
+        Prices::from_json(&json!({
+            "input_token": {"usd": 0.01, "above_units": 100, "usd_above": 0.02}, "output_token": 1,
+        }))
+        .expect("prices")
+    }
+
+    #[test]
+    fn a_call_above_the_threshold_pays_the_dearer_price_for_all_of_it() {
+        let cost = |tokens: i64| long_context().cost(&usage(json!({"input_token": tokens})));
+        assert_eq!(cost(100), Ok(usd("1")), "the threshold itself is below");
+        assert_eq!(cost(101), Ok(usd("2.02")));
+    }
+
+    #[test]
+    fn prices_with_thresholds_are_kept_as_they_are() {
+        let kept = Prices::from_json(&long_context().to_json());
+        assert_eq!(kept, Some(long_context()));
+        for broken in [
+            json!({"usd": 1}),
+            json!([]),
+            json!({"usd": 1, "above_units": -1, "usd_above": 2}),
+        ] {
+            assert_eq!(Prices::from_json(&json!({"input_token": broken})), None);
+        }
+    }
+
+    #[test]
+    fn what_is_affordable_costs_no_more_than_what_is_left_beyond_a_threshold_too() {
+        for (remaining, tokens) in [("0.5", 50), ("1", 100), ("1.5", 100), ("4", 200)] {
+            let alone = long_context()
+                .affordable(None, usd(remaining))
+                .expect("priced");
+            assert_eq!(alone.to_json()["input_token"], json!(tokens), "{remaining}");
+        }
+        let asked = usage(json!({"input_token": 10}));
+        for remaining in ["0.5", "1", "1.5", "4"] {
+            let mix = long_context().affordable(Some(&asked), usd(remaining));
+            let cost = long_context().cost(&mix.expect("priced"));
+            assert!(cost.is_ok_and(|cost| cost <= usd(remaining)), "{remaining}");
+        }
     }
 }

@@ -104,6 +104,15 @@ sql_enums! {
         Cancelled = "CANCELLED",
     }
 
+    /// What a stop keeps from beginning.
+    StopScope of "stop_scope" {
+        All = "all",
+        Agent = "agent",
+        Service = "service",
+        Run = "run",
+        Task = "task",
+    }
+
     /// Whether a service can be billed.
     ServiceState of "service_state" {
         Active = "ACTIVE",

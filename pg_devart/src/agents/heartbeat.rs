@@ -22,7 +22,8 @@ statement!(
 ///
 /// `detail`: what the agent says of itself; `lease_tokens` in it lists the leases to extend
 /// (without it, all). Answers `status`, `leases_extended`, `active_task_count`, `stop`: whether to
-/// stop, and `queues`: those in which messages about tasks arrive that this agent can do.
+/// stop for good, `stops`: what is stopped or paused meanwhile (scope, reason, task_id; task_id
+/// null: everything), and `queues`: those in which messages about tasks arrive that this agent can do.
 /// `detail` is an object of at most 256 KiB; without its `lease_tokens`, which are not kept, 16 KiB.
 /// Errors: P0002 no such agent, 42501 not the caller's own, 22023 operator named none, or `detail`.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

@@ -35,6 +35,7 @@ returning jsonb_build_object(
     'leases_extended', (select count(*) from extended),
     'active_task_count', a.active_task_count,
     'stop', a.status = 'DEACTIVATED',
+    'stops', devart_private.stops_of_agent(a.id),
     'queues', (
         select jsonb_agg(
             'tasks.' || devart_private.task_routing_key(l.required_capabilities) order by l.id)

@@ -5,6 +5,7 @@ set agent_id = $2, attempt = $3, expires_at = clock_timestamp() + make_interval(
 where h.id in (
     select g.id from devart.holds g
     where g.task_id = $1 and g.status = 'HELD' and g.follows_lease and g.attempt is null
+      and not g.dispatched
       and g.expires_at > now()
       and coalesce(g.delegated_from, g.service_id) = $5 and g.amount_usd >= $6
     limit 1

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::gate::{Admission, Refused};
+use crate::stops::Stop;
 
 /// Money, or null for none.
 pub fn usd(amount: Option<Decimal>) -> Value {
@@ -27,7 +28,8 @@ fn reason(reason: Option<&Reason>) -> Value {
     reason.map_or(Value::Null, |reason| Value::String(reason.text()))
 }
 
-fn moment(at: TimestampWithTimeZone) -> Value {
+/// A moment, as RFC 3339 has it.
+pub fn moment(at: TimestampWithTimeZone) -> Value {
     Value::String(at.to_iso_string())
 }
 
@@ -85,6 +87,32 @@ pub fn admitted(
     })
 }
 
+/// Until when the service that was asked for is deferred, when that is why.
+fn deferred_until(refused: &Refused) -> Option<TimestampWithTimeZone> {
+    let until = refused.asked.deferred_until?;
+    (refused.refusal.reason == Reason::Deferred)
+        .then(|| until.try_into().expect("it was a timestamp"))
+}
+
+/// A hold that was refused since nobody knows what it would cost.
+pub fn no_estimate(service_id: Uuid) -> Value {
+    json!({
+        "admitted": false,
+        "hold_id": null,
+        "service_id": null,
+        "delegated_from": null,
+        "reason": "no estimate: give estimate_usd or usage; the service has no history and no floor",
+        "code": "no_estimate",
+        "scope": "service",
+        "scope_id": id(Some(service_id)),
+        "needed_usd": null,
+        "remaining_usd": null,
+        "max_affordable_units": null,
+        "expires_at": null,
+        "deferred_until": null,
+    })
+}
+
 /// A hold that was refused. `scope_id`: what refused, a service or a budget.
 pub fn not_admitted(refused: &Refused) -> Value {
     let refusal = &refused.refusal;
@@ -100,6 +128,39 @@ pub fn not_admitted(refused: &Refused) -> Value {
         "needed_usd": usd(Some(refusal.needed)),
         "remaining_usd": usd(Some(refusal.remaining)),
         "max_affordable_units": refusal.affordable.as_ref().map(Usage::to_json),
+        "expires_at": null,
+        "deferred_until": deferred_until(refused).map(moment),
+    })
+}
+
+/// A charge that people stopped.
+pub fn charge_stopped(stop: &Stop) -> Value {
+    json!({
+        "success": false,
+        "charged_service_id": null,
+        "delegated": false,
+        "suspended": false,
+        "spent_usd": null,
+        "remaining_usd": null,
+        "reason": stop.text(),
+        "code": stop.code(),
+    })
+}
+
+/// A hold that people stopped.
+pub fn stopped(stop: &Stop) -> Value {
+    json!({
+        "admitted": false,
+        "hold_id": null,
+        "service_id": null,
+        "delegated_from": null,
+        "reason": stop.text(),
+        "code": stop.code(),
+        "scope": stop.scope.as_str(),
+        "scope_id": id(stop.scope_id),
+        "needed_usd": null,
+        "remaining_usd": null,
+        "max_affordable_units": null,
         "expires_at": null,
     })
 }

@@ -37,7 +37,12 @@ pub struct Budgets {
     pub limits: Vec<Budget<Uuid>>,
     /// Their open windows.
     pub window_ids: Vec<Uuid>,
+    /// What the agent may have set aside at once, when that is limited and asked for.
+    pub held: Option<HeldLimit>,
 }
+
+/// The limit on what an agent may have set aside at once, in the shape of a budget of the agent's.
+pub type HeldLimit = Budget<Uuid>;
 
 impl Budgets {
     /// Locks the limits that apply. `None` when somebody else has locked one of them and `patient`
@@ -60,8 +65,17 @@ impl Budgets {
         LOCK.with(|statement| {
             let rows = statement.rows(session, &[ids.to_vec().into(), patient.into()]);
             let (limits, window_ids) = rows.iter().map(|row| read(&row)).unzip();
-            Budgets { limits, window_ids }
+            Budgets {
+                limits,
+                window_ids,
+                held: None,
+            }
         })
+    }
+
+    /// All that limit a hold.
+    pub fn all(&self) -> Vec<Budget<Uuid>> {
+        self.limits.iter().chain(&self.held).cloned().collect()
     }
 
     pub fn ids(&self) -> Vec<Uuid> {
@@ -72,6 +86,7 @@ impl Budgets {
     pub fn after(mut self, amount: Decimal) -> Self {
         self.limits
             .iter_mut()
+            .chain(&mut self.held)
             .for_each(|budget| budget.used += amount);
         self
     }

@@ -1,7 +1,7 @@
 //! The services that could be billed, as they stand in the database.
 
 use devart_core::candidate;
-use pgrx::datum::Uuid;
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
 use super::usd;
 use crate::error::Error;
@@ -41,5 +41,6 @@ fn read(row: &Row) -> Candidate {
         limit: usd::optional(&mut columns),
         next_alert: usd::optional(&mut columns),
         window_ended: columns.required(),
+        deferred_until: columns.optional::<TimestampWithTimeZone>().map(i64::from),
     }
 }

@@ -79,6 +79,7 @@ fn charge(
             Ok((answer::charged(&admission), true))
         }
         Verdict::Refused(refused) => Ok((answer::not_charged(&refused), false)),
+        Verdict::Stopped(stop) => Ok((answer::charge_stopped(&stop), false)),
         Verdict::Busy => unreachable!("a patient request waits"),
     }
 }
@@ -99,6 +100,7 @@ fn record(session: &Session, admission: &Admission, payer: &Payer, key: Option<&
             usage: None,
             hold_id: None,
             idempotency_key: key,
+            correction: None,
         },
     );
 }

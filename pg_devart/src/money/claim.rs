@@ -1,6 +1,7 @@
 //! Budget inside the claim: a task with a service and an estimate is handed out only with its money
 //! set aside.
 
+use devart_core::choice::Reason;
 use devart_core::cost::Cost;
 use pgrx::JsonB;
 use pgrx::datum::Uuid;
@@ -24,6 +25,7 @@ statement!(
     [UUIDOID, UUIDOID, INT4OID, FLOAT8OID, UUIDOID, NUMERICOID]
 );
 statement!(START, include_str!("start_costly.sql"), [UUIDOID]);
+statement!(DEFER, include_str!("defer.sql"), [UUIDOID, TEXTOID]);
 statement!(GIVE_BACK, include_str!("give_back.sql"), [UUIDOID]);
 statement!(
     PARK,
@@ -43,11 +45,11 @@ pub struct CostlyTask<'a> {
 pub enum Outcome {
     /// IN_PROGRESS; its money is set aside under this hold.
     Started(Uuid),
-    /// Waits for money or for a person, outside of the queue.
+    /// Waits for money, for a person or for the service's provider, outside of the queue.
     Parked,
     /// Back in the queue as it was: another agent can have it, as it is this one's budget that
-    /// refuses, or another moment, as somebody has locked what must be locked and this claim holds
-    /// money already.
+    /// refuses, or another moment, as people stopped it, or as somebody has locked what must be
+    /// locked and this claim holds money already.
     GivenBack,
 }
 
@@ -77,6 +79,10 @@ impl CostlyTask<'_> {
         })?;
         match (hold_id, refusal) {
             (Some(hold_id), _) => Ok(Outcome::Started(hold_id)),
+            (None, Some(refusal)) if refusal["code"] == Reason::Deferred.code() => {
+                self.defer(session, &refusal);
+                Ok(Outcome::Parked)
+            }
             (None, Some(refusal)) if refusal["scope"] != "agent" => {
                 subtransaction::keep_unless_failed(|| {
                     self.park(session, agent_id, refusal);
@@ -107,8 +113,8 @@ impl CostlyTask<'_> {
         })
     }
 
-    /// A new hold; or the refusal, after which none of its locks may be left; or nothing when a lock
-    /// could not be had at once.
+    /// A new hold; or the refusal, after which none of its locks may be left; or nothing when a
+    /// lock could not be had at once.
     fn hold(
         &self,
         session: &Session,
@@ -135,14 +141,24 @@ impl CostlyTask<'_> {
                 let terms = Terms {
                     ttl_seconds: TTL_SECONDS,
                     follows_lease: true,
+                    dispatched: false,
                     idempotency_key: None,
                 };
                 Ok(reserve::hold(&ask, &admission, terms).0)
             }
             Ok(Verdict::Refused(refused)) => Err(Some(answer::not_admitted(&refused))),
             // A task's service exists: its foreign key says so.
-            Ok(Verdict::Busy) | Err(_) => Err(None),
+            Ok(Verdict::Stopped(_) | Verdict::Busy) | Err(_) => Err(None),
         }
+    }
+
+    /// Lets it wait until the provider of its service serves again: there is nothing to ask people.
+    fn defer(&self, session: &Session, refusal: &serde_json::Value) {
+        let until = refusal["deferred_until"].as_str().map(ToOwned::to_owned);
+        DEFER.with(|statement| {
+            let arguments = [self.task_id.into(), until.into()];
+            statement.rows(session, &arguments).len()
+        });
     }
 
     fn park(&self, session: &Session, agent_id: Uuid, mut refusal: serde_json::Value) {

@@ -33,6 +33,21 @@ fn usage_of(json: &RawJsonb) -> Result<Usage, Error> {
     Ok(Usage::from_json(&json).map_err(ArgumentError::from)?)
 }
 
+/// The same, where it may be left out altogether.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when one makes no sense.
+pub fn given(
+    amount_name: &'static str,
+    amount_usd: Option<AnyNumeric>,
+    usage: Option<RawJsonb>,
+) -> Result<Option<Cost>, Error> {
+    if amount_usd.is_none() && usage.is_none() {
+        return Ok(None);
+    }
+    of_arguments(amount_name, amount_usd, usage).map(Some)
+}
+
 /// The usage of a cost as an argument of a statement.
 pub fn usage_json(cost: &Cost) -> Option<JsonB> {
     cost.usage().map(|usage| JsonB(usage.to_json()))

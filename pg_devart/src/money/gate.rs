@@ -18,14 +18,16 @@ use devart_core::price::Prices;
 use pgrx::datum::Uuid;
 use rust_decimal::Decimal;
 
-use super::budgets::Budgets;
+use super::budgets::{Budgets, HeldLimit};
 use super::candidate::{self, Candidate};
+use super::held_limit;
 use super::payer::Payer;
 use super::prices;
 use super::take::{self, Deltas, Taken};
 use crate::error::Error;
 use crate::pg::spi::{Session, statement};
 use crate::pg::subtransaction;
+use crate::stops::{self, Stop, Work};
 
 statement!(
     LOCK,
@@ -39,7 +41,8 @@ statement!(
 );
 statement!(
     ANY_DUE,
-    "select from devart.holds h where h.status = 'HELD' and h.expires_at <= now() limit 1",
+    "select from devart.holds h
+     where h.status = 'HELD' and not h.dispatched and h.expires_at <= now() limit 1",
     []
 );
 
@@ -47,7 +50,18 @@ statement!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Spend,
+    /// For a call that is about to be made.
     Hold,
+    /// For a task that is to be claimed later.
+    Promise,
+}
+
+impl Purpose {
+    /// Whether a service that is deferred refuses it: a call, but not money that is spent already,
+    /// or that nothing is bought with yet.
+    fn waits_for_the_provider(self) -> bool {
+        self == Purpose::Hold
+    }
 }
 
 /// A request for money.
@@ -84,6 +98,8 @@ pub struct Admission {
 pub enum Verdict {
     Admitted(Admission),
     Refused(Refused),
+    /// By people, whatever the money.
+    Stopped(Stop),
     /// Only for those who are not patient.
     Busy,
 }
@@ -104,13 +120,21 @@ impl Ask<'_> {
     /// # Errors
     /// [`Error::NotFound`] for no such service.
     pub fn decide(&self) -> Result<Verdict, Error> {
-        if let Some(admission) = self.take_at_once() {
+        if let Some(stop) = stops::refusal(self.payer.work(self.service_id)) {
+            return Ok(Verdict::Stopped(stop));
+        }
+        let limits_held = self.purpose == Purpose::Hold && held_limit::is_set(self.session);
+        if !limits_held && let Some(admission) = self.take_at_once() {
             return Ok(Verdict::Admitted(admission));
         }
-        let Some(budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
+        if limits_held && !held_limit::lock(self.session, self.payer.agent_id, self.patient) {
+            return Ok(Verdict::Busy);
+        }
+        let Some(mut budgets) = Budgets::lock(self.session, &self.payer, self.patient) else {
             return Ok(Verdict::Busy);
         };
-        let candidates = candidate::chain(self.session, self.service_id)?;
+        budgets.held = self.held_limit();
+        let candidates = self.chain()?;
         match self.choose(&candidates, &budgets) {
             Choice::Bill(offer) if offer.index == 0 || !self.may_change(&candidates) => {
                 if let Some(admission) = self.take_unlocked(&candidates, offer, &budgets) {
@@ -118,7 +142,7 @@ impl Ask<'_> {
                 }
             }
             Choice::Refuse(refusal) if !self.may_change(&candidates) => {
-                return Ok(refused(refusal, &candidates));
+                return Ok(refused(refusal, &candidates, &budgets));
             }
             _ => (),
         }
@@ -178,12 +202,13 @@ impl Ask<'_> {
                     .len()
             });
         }
-        let (candidates, budgets) = (
-            candidate::chain(self.session, self.service_id)?,
-            budgets.again(self.session),
-        );
+        let candidates = self.chain()?;
+        let budgets = Budgets {
+            held: self.held_limit(),
+            ..budgets.again(self.session)
+        };
         Ok(match self.choose(&candidates, &budgets) {
-            Choice::Refuse(refusal) => refused(refusal, &candidates),
+            Choice::Refuse(refusal) => refused(refusal, &candidates, &budgets),
             Choice::Bill(offer) => {
                 let service_id = candidates[offer.index].id;
                 let deltas = self.deltas(offer.amount);
@@ -193,9 +218,38 @@ impl Ask<'_> {
         })
     }
 
+    /// The services that could be billed, as they stand for this purpose: without substitutes that
+    /// are paused.
+    fn chain(&self) -> Result<Vec<Candidate>, Error> {
+        let mut chain = candidate::chain(self.session, self.service_id)?;
+        let stops = stops::current();
+        chain.retain(|candidate| {
+            let service = Some(candidate.id);
+            let work = Work {
+                service,
+                ..Work::default()
+            };
+            candidate.id == self.service_id || stops.refuses(&work).is_none()
+        });
+        if !self.purpose.waits_for_the_provider() {
+            for candidate in &mut chain {
+                candidate.deferred_until = None;
+            }
+        }
+        Ok(chain)
+    }
+
     fn choose(&self, candidates: &[Candidate], budgets: &Budgets) -> Choice<Uuid> {
         let prices_of = |service_id| self.prices_of(service_id);
-        choice::choose(candidates, self.cost, &budgets.limits, &prices_of)
+        choice::choose(candidates, self.cost, &budgets.all(), &prices_of)
+    }
+
+    /// What the agent may have set aside at once, when that is limited and this is for a hold.
+    fn held_limit(&self) -> Option<HeldLimit> {
+        match self.purpose {
+            Purpose::Hold => held_limit::of(self.session, self.payer.agent_id),
+            Purpose::Spend | Purpose::Promise => None,
+        }
     }
 
     fn prices_of(&self, service_id: Uuid) -> Option<Prices> {
@@ -216,7 +270,7 @@ impl Ask<'_> {
         let zero = Decimal::ZERO;
         let (spent, held) = match self.purpose {
             Purpose::Spend => (amount, zero),
-            Purpose::Hold => (zero, amount),
+            Purpose::Hold | Purpose::Promise => (zero, amount),
         };
         Deltas { spent, held }
     }
@@ -224,7 +278,8 @@ impl Ask<'_> {
     /// `looked`: budgets and substitutes are seen to.
     fn take(&self, service_id: Uuid, amount: Decimal, looked: bool) -> Option<Taken> {
         let deltas = self.deltas(amount);
-        take::on_condition(self.session, service_id, deltas, &self.payer, looked)
+        let waits = self.purpose.waits_for_the_provider();
+        take::on_condition(self.session, service_id, deltas, &self.payer, looked, waits)
     }
 
     fn admission(
@@ -236,6 +291,9 @@ impl Ask<'_> {
     ) -> Admission {
         budgets.take(self.session, self.deltas(offer.amount));
         let budgets = budgets.after(offer.amount);
+        if service_id != self.service_id {
+            stops::began_unasked(self.payer.work(service_id));
+        }
         Admission {
             service_id,
             window_id: taken.window_id,
@@ -243,7 +301,7 @@ impl Ask<'_> {
             delegated_from: (service_id != self.service_id).then_some(self.service_id),
             reason: offer.instead_because,
             spent: taken.spent,
-            remaining: remaining(taken.room, &budgets.limits),
+            remaining: remaining(taken.room, &budgets.all()),
             suspended: taken.suspended,
             prices: offer.prices,
             budgets,
@@ -251,7 +309,11 @@ impl Ask<'_> {
     }
 }
 
-fn refused(refusal: Refusal, candidates: &[Candidate]) -> Verdict {
+fn refused(mut refusal: Refusal, candidates: &[Candidate], budgets: &Budgets) -> Verdict {
+    let held = budgets.held.as_ref().map(|held| held.id);
+    if held.is_some() && refusal.budget_id == held {
+        refusal.reason = Reason::TooMuchHeld;
+    }
     Verdict::Refused(Refused {
         refusal,
         asked: candidates[0].clone(),

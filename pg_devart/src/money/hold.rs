@@ -1,6 +1,7 @@
 //! A hold: money that is set aside, until it is settled, released or expires.
 
 use devart_core::price::Prices;
+use devart_core::settlement::Held;
 use devart_core::status::HoldStatus;
 use pgrx::JsonB;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
@@ -8,7 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::payer::Payer;
-use super::usd;
+use super::{prices, usd};
 use crate::error::Error;
 use crate::pg::spi::{Row, Session, statement};
 use crate::row_reader::RowReader;
@@ -22,15 +23,17 @@ pub struct Hold {
     pub window_id: Uuid,
     pub budget_ids: Vec<Uuid>,
     pub budget_window_ids: Vec<Uuid>,
-    amount: Decimal,
+    pub amount: Decimal,
     status: HoldStatus,
+    presumed: bool,
     pub payer: Payer,
     /// Pinned when it was made.
     pub prices: Option<Prices>,
     pub delegated_from: Option<Uuid>,
-    /// How it was settled and what was answered, if it was.
+    /// How it was settled and what was answered, if it was; or what people corrected it to.
     pub settlement: Option<Value>,
     pub created_at: TimestampWithTimeZone,
+    pub expires_at: TimestampWithTimeZone,
 }
 
 impl Hold {
@@ -73,12 +76,24 @@ impl Hold {
             delegated_from: columns.optional(),
             settlement: columns.optional().map(|JsonB(json)| json),
             created_at: columns.required(),
+            presumed: columns.required(),
+            expires_at: columns.required(),
         }
     }
 
-    /// The money that is still set aside; `None` when it is not any more.
-    pub fn held(&self) -> Option<Decimal> {
-        self.is_open().then_some(self.amount)
+    /// How its money stands.
+    pub fn held(&self) -> Held {
+        match self.status {
+            HoldStatus::Held => Held::Open(self.amount),
+            HoldStatus::Settled if self.presumed => Held::Presumed(self.amount),
+            _ => Held::GivenBack,
+        }
+    }
+
+    /// The prices that its usage is reckoned at: those pinned on it, or of when it was made.
+    pub fn prices_then(&self, session: &Session) -> Option<Prices> {
+        let pinned = self.prices.clone();
+        pinned.or_else(|| prices::of(session, self.service_id, Some(self.created_at)))
     }
 
     /// Whether its money is still set aside.

@@ -24,7 +24,9 @@ statement!(
         JSONBOID,
         TEXTOID,
         TEXTOID,
-        UUIDOID
+        UUIDOID,
+        UUIDOID,
+        TEXTOID
     ]
 );
 statement!(
@@ -44,7 +46,8 @@ statement!(
         JSONBOID,
         UUIDOID,
         FLOAT8OID,
-        TEXTOID
+        TEXTOID,
+        BOOLOID
     ]
 );
 
@@ -64,6 +67,8 @@ pub struct Entry<'a> {
     pub usage: Option<JsonB>,
     pub hold_id: Option<Uuid>,
     pub idempotency_key: Option<&'a str>,
+    /// The row that an adjustment corrects, and why.
+    pub correction: Option<(Uuid, &'static str)>,
 }
 
 impl Place<'_> {
@@ -83,6 +88,8 @@ impl Place<'_> {
             entry.kind.as_str().into(),
             entry.idempotency_key.map(str::to_owned).into(),
             self.delegated_from.into(),
+            entry.correction.map(|(corrects, _)| corrects).into(),
+            entry.correction.map(|(_, why)| why).into(),
         ];
         RECORD.with(|statement| statement.rows(session, &arguments));
     }
@@ -97,6 +104,8 @@ pub struct NewHold<'a> {
     pub ttl_seconds: f64,
     /// Made by a claim, or for one.
     pub follows_lease: bool,
+    /// Whether its call can go out at once.
+    pub dispatched: bool,
     pub idempotency_key: Option<&'a str>,
 }
 
@@ -118,6 +127,7 @@ impl Place<'_> {
             self.delegated_from.into(),
             hold.ttl_seconds.into(),
             hold.idempotency_key.map(str::to_owned).into(),
+            hold.dispatched.into(),
         ];
         HOLD.with(|statement| {
             let rows = statement.rows(session, &arguments);

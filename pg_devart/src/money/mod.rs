@@ -1,6 +1,7 @@
 //! Money: what services cost, who may spend it, and who spent it.
 //!
-//! `gate` decides; `charge`, `reserve`, `settle` and `release` are what callers see. Lock order:
+//! `gate` decides; `charge`, `reserve`, `dispatched`, `extend`, `settle` and `release` are what
+//! callers see. Lock order:
 //! sql/idempotent/310_money_windows.sql.
 
 mod answer;
@@ -8,7 +9,11 @@ mod budgets;
 mod candidate;
 mod charge;
 mod cost;
+mod dispatched;
+mod estimate;
+mod extend;
 mod gate;
+mod held_limit;
 mod hold;
 mod idempotency;
 mod ledger;
@@ -20,4 +25,5 @@ mod settle;
 mod take;
 
 pub mod claim;
+pub mod deferrals;
 pub mod usd;

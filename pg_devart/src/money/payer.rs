@@ -4,6 +4,7 @@ use pgrx::datum::Uuid;
 
 use crate::error::Error;
 use crate::pg::spi::{Row, Session, statement};
+use crate::stops::Work;
 
 statement!(
     TASK,
@@ -22,6 +23,16 @@ pub struct Payer {
 }
 
 impl Payer {
+    /// What begins when the service is paid.
+    pub fn work(&self, service_id: Uuid) -> Work {
+        Work {
+            agent: self.agent_id,
+            service: Some(service_id),
+            run: None,
+            task: self.task_id,
+        }
+    }
+
     /// Checks that `agent` (`None` for an operator) may spend for the task: while it works on it,
     /// under the lease when one is given.
     ///

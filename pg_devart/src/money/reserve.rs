@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use super::gate::{Admission, Ask, Purpose, Verdict};
 use super::ledger::{NewHold, Place};
 use super::payer::Payer;
-use super::{answer, cost, idempotency, usd};
+use super::{answer, candidate, cost, estimate, idempotency, usd};
 use crate::caller;
 use crate::error::{Error, given};
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session, statement};
+use crate::settings;
+use crate::stops;
 
 /// A hold must not outlive the process that made it by more than people would notice.
 const MAX_TTL_SECONDS: f64 = 30.0 * 86_400.0;
@@ -31,11 +33,15 @@ pub struct Terms<'a> {
     pub ttl_seconds: f64,
     /// Made by a claim, or for one.
     pub follows_lease: bool,
+    /// Whether the call can go out at once. Else nothing was spent when its time is up.
+    pub dispatched: bool,
     pub idempotency_key: Option<&'a str>,
 }
 
 /// Sets money aside for a call: `estimate_usd` US dollars, or what `usage` (units and quantities,
-/// as in `{"input_token": 1200}`) costs at the prices in force. Admits only what every hard limit
+/// as in `{"input_token": 1200}`) costs at the prices in force; or, with neither, what such calls
+/// of the task's kind cost lately (the 95th percentile of 30 days), at least the service's
+/// `estimate_floor_usd`, and without both it refuses with the code no_estimate. Admits only what every hard limit
 /// that applies has room for: the service's or, when it cannot pay, a substitute's; and the budgets
 /// of the agent, the task, its run and its creator, and of what the task descends from. An agent
 /// that names no task reserves for all that it has in hand: the budgets of all of them apply.
@@ -44,8 +50,12 @@ pub struct Terms<'a> {
 /// remaining_usd (null: no hard limit), max_affordable_units (with usage: this mix; else each unit
 /// alone), expires_at. A refusal is such an answer, too, with scope, scope_id and needed_usd.
 /// `lease_token`: must be the current lease of `task_id`. `ttl`: until when the hold lasts unless
-/// it is settled or released. The same `idempotency_key` from the same caller is answered the same;
-/// a refusal is not remembered.
+/// it is settled or released, at most for the setting max_hold_seconds. Then what was held counts
+/// as spent, since an agent that died after its call has spent it, and a settlement that comes late
+/// corrects it; with `dispatched` false, until `mark_dispatched`, it is given back. The same
+/// `idempotency_key` from the same caller is answered the same; a refusal is not remembered.
+/// A service that is deferred (`defer_service`) refuses with the code service_deferred and says until
+/// when (deferred_until), unless a substitute serves.
 /// Errors: P0002 no such service, 42501 the task is not the calling agent's, 55P03 not the current
 /// lease, 22023 an argument makes no sense, 23505 the key was used for another charge.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -59,20 +69,34 @@ fn reserve_charge(
     lease_token: default!(Option<Uuid>, "NULL"),
     idempotency_key: default!(Option<String>, "NULL"),
     ttl: default!(Option<Interval>, "'10 minutes'"),
+    dispatched: default!(Option<bool>, "true"),
 ) -> Result<JsonB, ErrorReport> {
-    let cost = cost::of_arguments("estimate_usd", estimate_usd, usage)?;
+    let cost = cost::given("estimate_usd", estimate_usd, usage)?;
     let service_id = given("service_id", service_id)?;
     let ttl_seconds = check_ttl(&given("ttl", ttl)?)?;
+    let dispatched = given("dispatched", dispatched)?;
     let agent = caller::calling_agent()?;
-    let request = json!({
+    let mut request = json!({
         "reserve": service_id.to_string(),
-        "cost": cost.to_json(),
+        "cost": cost.as_ref().map(Cost::to_json),
         "task_id": answer::id(task_id),
         "ttl_seconds": ttl_seconds,
     });
+    // Only then: requests that were kept before there was a choice are the same request.
+    if !dispatched {
+        request["dispatched"] = false.into();
+    }
     Ok(spi::connect(|session| {
         let payer = Payer::check(session, agent, task_id, lease_token)?;
         idempotency::once(session, agent, idempotency_key.clone(), request, || {
+            if let Some(stop) = stops::refusal(payer.work(service_id)) {
+                return Ok((answer::stopped(&stop), false));
+            }
+            let estimate = || estimate::of(session, service_id, task_id).map(Cost::of_amount);
+            let Some(cost) = cost.or_else(estimate) else {
+                candidate::chain(session, service_id)?;
+                return Ok((answer::no_estimate(service_id), false));
+            };
             give_granted_back(session, &payer, service_id);
             let ask = Ask {
                 session,
@@ -83,9 +107,11 @@ fn reserve_charge(
                 with_prices: true,
                 patient: true,
             };
+            let longest = settings::current(session).max_hold_seconds;
             let terms = Terms {
-                ttl_seconds,
+                ttl_seconds: ttl_seconds.min(longest),
                 follows_lease: false,
+                dispatched,
                 idempotency_key: idempotency_key.as_deref(),
             };
             reserve(&ask, terms)
@@ -114,6 +140,7 @@ fn reserve(ask: &Ask, terms: Terms) -> Result<(Value, bool), Error> {
             ))
         }
         Verdict::Refused(refused) => Ok((answer::not_admitted(&refused), false)),
+        Verdict::Stopped(stop) => Ok((answer::stopped(&stop), false)),
         Verdict::Busy => unreachable!("a patient request waits"),
     }
 }
@@ -139,6 +166,7 @@ pub fn hold(ask: &Ask, admission: &Admission, terms: Terms) -> (Uuid, TimestampW
                 .map(|prices| JsonB(prices.to_json())),
             ttl_seconds: terms.ttl_seconds,
             follows_lease: terms.follows_lease,
+            dispatched: terms.dispatched,
             idempotency_key: terms.idempotency_key,
         },
     )
@@ -173,6 +201,7 @@ mod devart_private {
         let terms = Terms {
             ttl_seconds: check_ttl(&ttl)?,
             follows_lease: true,
+            dispatched: false,
             idempotency_key: None,
         };
         let payer = Payer {
@@ -186,7 +215,7 @@ mod devart_private {
                 service_id,
                 cost: &cost,
                 payer,
-                purpose: Purpose::Hold,
+                purpose: Purpose::Promise,
                 with_prices: false,
                 patient: true,
             };

@@ -1,5 +1,6 @@
 //! Settling: the real cost replaces the hold. It is the truth, so nothing is refused or clamped,
-//! and it goes into the windows that admitted the hold, even when they are closed by now.
+//! and it goes into the windows that admitted the hold, even when they are closed by now. What was
+//! presumed, as nobody had settled the hold in time, is replaced once.
 
 use devart_core::argument_error::ArgumentError;
 use devart_core::cost::Cost;
@@ -9,7 +10,7 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use rust_decimal::Decimal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::hold::Hold;
 use super::ledger::{Entry, Place};
@@ -44,9 +45,19 @@ statement!(STANDING, include_str!("standing.sql"), [UUIDOID]);
 statement!(
     CLOSE,
     "update devart.holds h
-     set status = 'SETTLED', closed_at = clock_timestamp(), settlement = $2
+     set status = 'SETTLED', presumed = false, closed_at = clock_timestamp(), settlement = $2
      where h.id = $1",
     [UUIDOID, JSONBOID]
+);
+statement!(
+    RELIEVE,
+    "select devart_private.service_relieved($1)",
+    [UUIDOID]
+);
+statement!(
+    PRESUMED_ROW,
+    "select c.id from devart.charges c where c.hold_id = $1 and c.kind = 'settle'",
+    [UUIDOID]
 );
 statement!(
     WAKE,
@@ -58,11 +69,13 @@ statement!(
 
 /// Replaces the hold by the real cost: `amount_usd` US dollars, or what `usage` costs at the prices
 /// that were in force when the hold was made. What was held and is not needed is given back; what
-/// is missing is charged all the same.
+/// is missing is charged all the same. When the hold's time was up before, all that was held has
+/// been presumed spent: the real cost replaces that, once.
 ///
-/// Answers charged_usd, overage_usd (charged beyond what was still held: everything when the hold
-/// had expired or was released), late, suspended, remaining_usd (of the service; null: no hard
-/// limit). Asking again with the same cost is answered the same.
+/// Answers charged_usd, overage_usd (charged beyond what was held: everything when that had been
+/// given back), late, presumed (it replaced what was presumed), suspended, remaining_usd (of the
+/// service; null: no hard limit). Asking again with the same cost is answered the same. What people
+/// have corrected (`correct_charge`) stays as they said, and is answered.
 /// Errors: P0002 no such hold, 42501 another agent's, 22023 no cost, or usage without a price,
 /// 55000 settled with another cost.
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -77,17 +90,21 @@ fn settle_charge(
     let agent = caller::calling_agent()?;
     Ok(spi::connect(|session| {
         let hold = Hold::lock(session, hold_id, agent)?;
-        match earlier_answer(&hold, &cost)? {
+        match earlier_answer(session, &hold, &cost)? {
             Some(answer) => Ok::<_, Error>(answer),
             None => settle(session, &hold, &cost),
         }
     })?)
 }
 
-fn earlier_answer(hold: &Hold, cost: &Cost) -> Result<Option<JsonB>, Error> {
+fn earlier_answer(session: &Session, hold: &Hold, cost: &Cost) -> Result<Option<JsonB>, Error> {
     let Some(settlement) = &hold.settlement else {
         return Ok(None);
     };
+    if let Some(corrected) = settlement.get("corrected_usd") {
+        let standing = standing_of(session, hold.service_id);
+        return Ok(Some(JsonB(as_corrected(corrected, &standing))));
+    }
     if settlement["cost"] != cost.to_json() {
         return Err(Error::WrongState(ArgumentError::new(
             "hold_id",
@@ -95,6 +112,18 @@ fn earlier_answer(hold: &Hold, cost: &Cost) -> Result<Option<JsonB>, Error> {
         )));
     }
     Ok(Some(JsonB(settlement["answer"].clone())))
+}
+
+/// What people said stands, whatever the agent tells of a hold that it had let expire.
+fn as_corrected(corrected_usd: &Value, standing: &Standing) -> Value {
+    json!({
+        "charged_usd": corrected_usd,
+        "overage_usd": answer::usd(Some(Decimal::ZERO)),
+        "late": true,
+        "presumed": false,
+        "suspended": standing.suspended,
+        "remaining_usd": standing.remaining(),
+    })
 }
 
 fn settle(session: &Session, hold: &Hold, cost: &Cost) -> Result<JsonB, Error> {
@@ -138,6 +167,11 @@ impl Standing {
             room: usd::optional(columns),
         }
     }
+
+    /// What is left, as callers are told.
+    fn remaining(&self) -> Value {
+        answer::usd(self.room.map(|room| room.max(Decimal::ZERO)))
+    }
 }
 
 impl Settling<'_> {
@@ -149,6 +183,13 @@ impl Settling<'_> {
             closed_windows.push(self.hold.window_id);
         }
         self.settle_closed(closed_windows);
+        if standing.is_some() && self.settlement.spent < Decimal::ZERO {
+            RELIEVE.with(|statement| {
+                let arguments = [self.hold.service_id.into()];
+                statement.rows(self.session, &arguments).len()
+            });
+            return standing_of(self.session, self.hold.service_id);
+        }
         match standing {
             None => standing_of(self.session, self.hold.service_id),
             Some((standing, false)) => standing,
@@ -169,7 +210,7 @@ impl Settling<'_> {
         let settled: Vec<(Uuid, Uuid, bool)> = SETTLE_BUDGETS.with(|statement| {
             let arguments = [
                 windows.clone().into(),
-                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.spent).into(),
                 usd::datum(self.settlement.held).into(),
                 ids.clone().into(),
             ];
@@ -188,7 +229,7 @@ impl Settling<'_> {
             let arguments = [
                 self.hold.service_id.into(),
                 self.hold.window_id.into(),
-                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.spent).into(),
                 usd::datum(self.settlement.held).into(),
             ];
             let rows = statement.rows(self.session, &arguments);
@@ -205,7 +246,7 @@ impl Settling<'_> {
         SETTLE_CLOSED.with(|statement| {
             let arguments = [
                 windows.into(),
-                usd::datum(self.settlement.cost).into(),
+                usd::datum(self.settlement.spent).into(),
                 usd::datum(self.settlement.held).into(),
             ];
             statement.rows(self.session, &arguments).len()
@@ -222,6 +263,7 @@ impl Settling<'_> {
             delegated_from: self.hold.delegated_from,
         };
         let mut usage = cost::usage_json(cost);
+        let correction = self.presumed_row().map(|row| (row, "settled late"));
         for (kind, amount) in self.settlement.entries() {
             let entry = Entry {
                 kind,
@@ -229,24 +271,37 @@ impl Settling<'_> {
                 usage: usage.take(),
                 hold_id: Some(self.hold.id),
                 idempotency_key: None,
+                correction,
             };
             place.record(self.session, entry);
         }
     }
 
-    fn answer(&self, standing: &Standing) -> serde_json::Value {
+    /// The row of the ledger that this settlement corrects, when the cost was presumed.
+    fn presumed_row(&self) -> Option<Uuid> {
+        if !self.settlement.replaces_presumed() {
+            return None;
+        }
+        PRESUMED_ROW.with(|statement| {
+            let rows = statement.rows(self.session, &[self.hold.id.into()]);
+            rows.first().map(|row| row.required(1))
+        })
+    }
+
+    fn answer(&self, standing: &Standing) -> Value {
         json!({
             "charged_usd": answer::usd(Some(self.settlement.cost)),
             "overage_usd": answer::usd(Some(self.settlement.overage)),
-            "late": !self.hold.is_open(),
+            "late": self.settlement.is_late(),
+            "presumed": self.settlement.replaces_presumed(),
             "suspended": standing.suspended,
-            "remaining_usd": answer::usd(standing.room.map(|room| room.max(Decimal::ZERO))),
+            "remaining_usd": standing.remaining(),
         })
     }
 
     /// Closes the hold, with what is answered when it is asked for again. When money came back,
     /// tasks that wait for it may go.
-    fn close(&self, settlement: serde_json::Value) {
+    fn close(&self, settlement: Value) {
         let arguments = [self.hold.id.into(), JsonB(settlement).into()];
         CLOSE.with(|statement| statement.rows(self.session, &arguments).len());
         if !self.settlement.released.is_zero() {

@@ -1,5 +1,6 @@
--- Settles into the window $2 of service $1 if it is open: $3 is spent, $4 is not held any more. The
--- last column: whether people must be told (see take_locked.sql).
+-- Settles into the window $2 of service $1 if it is open: $3 is spent (below 0: was not, after
+-- all), $4 is not held any more. The last column: whether people must be told (see
+-- take_locked.sql).
 update devart.service_registry s
 set spent_usd = s.spent_usd + $3, held_usd = s.held_usd - $4
 where s.id = $1 and s.window_id = $2

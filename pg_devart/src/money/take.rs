@@ -12,7 +12,9 @@ use crate::row_reader::RowReader;
 statement!(
     TAKE,
     include_str!("take.sql"),
-    [UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, UUIDOID, BOOLOID]
+    [
+        UUIDOID, NUMERICOID, NUMERICOID, UUIDOID, UUIDOID, BOOLOID, BOOLOID
+    ]
 );
 statement!(
     TAKE_LOCKED,
@@ -53,19 +55,20 @@ impl Taken {
             window_id: columns.required(),
             spent: usd::required(columns),
             room: usd::optional(columns),
-            suspended: false,
+            suspended: columns.required(),
         }
     }
 }
 
 /// Takes the money on condition that it is there and that nobody must be told. `looked`: budgets
-/// and substitutes are seen to.
+/// and substitutes are seen to. `waits`: not from a service that is deferred.
 pub fn on_condition(
     session: &Session,
     service_id: Uuid,
     deltas: Deltas,
     payer: &Payer,
     looked: bool,
+    waits: bool,
 ) -> Option<Taken> {
     TAKE.with(|statement| {
         let arguments = [
@@ -75,6 +78,7 @@ pub fn on_condition(
             payer.agent_id.into(),
             payer.task_id.into(),
             looked.into(),
+            waits.into(),
         ];
         let rows = statement.rows(session, &arguments);
         let row = rows.first()?;
@@ -96,7 +100,7 @@ pub fn for_sure(session: &Session, service_id: Uuid, deltas: Deltas) -> Taken {
         let mut columns = RowReader::of(&row);
         (Taken::read(&mut columns), columns.required())
     });
-    let suspended = is_reached && reached(session, service_id);
+    let suspended = taken.suspended || is_reached && reached(session, service_id);
     Taken { suspended, ..taken }
 }
 

@@ -7,4 +7,5 @@ where s.id = $1
 returning
     s.window_id, s.spent_usd,
     case when s.hard_limit then s.budget_usd - s.spent_usd - s.held_usd end,
+    s.status = 'SUSPENDED',
     $2 > 0 and coalesce(s.spent_usd >= s.next_alert_usd, false)

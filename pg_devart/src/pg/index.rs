@@ -79,6 +79,18 @@ impl Index {
                 != self.places(session, Sees::Itself, &keys())
     }
 
+    /// What `read` makes of each row that there is by now, whatever this transaction sees.
+    pub fn all_by_now<R>(&self, session: &Session, read: impl Fn(&Found) -> R) -> Vec<R> {
+        self.scan_seeing(session, Sees::Now, Purpose::Read, 0, |scan| {
+            scan.seek(&[]);
+            let mut rows = Vec::new();
+            while let Some(found) = scan.next() {
+                rows.push(read(&found));
+            }
+            rows
+        })
+    }
+
     /// Where the rows under the keys are.
     fn places(&self, session: &Session, sees: Sees, keys: &[Key]) -> Vec<(u32, u16)> {
         self.scan_seeing(session, sees, Purpose::Read, keys.len(), |scan| {
@@ -142,6 +154,11 @@ impl Index {
     /// Whether there is such a table. An older devart may not have it yet.
     pub fn has_table(&self) -> bool {
         self.find(self.table) != pg_sys::InvalidOid
+    }
+
+    /// Whether there is such an index, as there may not be in an older devart.
+    pub fn exists(&self) -> bool {
+        self.find(self.name) != pg_sys::InvalidOid
     }
 
     fn find(&self, relation: &CStr) -> pg_sys::Oid {

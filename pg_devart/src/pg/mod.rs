@@ -20,6 +20,7 @@ pub mod shared_memory;
 pub mod snapshot;
 pub mod spi;
 pub mod subtransaction;
+pub mod table_lock;
 pub mod transaction;
 pub mod transition;
 mod usable;

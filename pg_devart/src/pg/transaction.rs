@@ -21,11 +21,22 @@ pub fn require_writable(what: &std::ffi::CStr) {
     unsafe { pg_sys::PreventCommandIfReadOnly(what.as_ptr()) }
 }
 
-/// What is to be done when a transaction of this session ends. All but `before_commit` must not fail
+/// Raises 0A000: the transaction may be committed or rolled back, but not prepared.
+pub fn refuse_prepare(message: &'static str) -> ! {
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        message
+    );
+}
+
+/// What is to be done when a transaction of this session ends. All but the first two must not fail
 /// and run no statement: there is no transaction any more that could be aborted.
 pub struct Ends {
     /// The last moment at which the transaction can still do something.
     pub before_commit: fn(),
+    /// The last moment before it is prepared, to be committed by whichever session. May fail.
+    pub before_prepare: fn(),
     /// Its rows are visible to all.
     pub committed: fn(),
     /// It was rolled back, or prepared: which session will commit that is not known.
@@ -38,6 +49,7 @@ impl Ends {
     /// Nothing is to be done.
     pub const NOTHING: Ends = Ends {
         before_commit: || (),
+        before_prepare: || (),
         committed: || (),
         given_up: || (),
         subtransaction_rolled_back: |_| (),
@@ -82,6 +94,7 @@ unsafe extern "C-unwind" fn on_transaction_event(
     let ends = unsafe { &*ends.cast::<Ends>() };
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => (ends.before_commit)(),
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => (ends.before_prepare)(),
         pg_sys::XactEvent::XACT_EVENT_COMMIT => (ends.committed)(),
         pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
             (ends.given_up)();

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::claim_replay;
 use super::claim_round::{Round, Wanted};
-use super::claimed::{ClaimedTask, hands_out_tasks};
+use super::claimed::{self, ClaimedTask, hands_out_tasks};
 use super::worker::{self, Worker};
 use super::{cursors, in_hand};
 use crate::caller;
@@ -16,6 +16,7 @@ use crate::pg::clock;
 use crate::pg::raw_json::RawJsonb;
 use crate::pg::spi::{self, Session};
 use crate::pg::transaction;
+use crate::stops;
 
 const MAX_BATCH: i32 = 1_000;
 
@@ -24,7 +25,7 @@ hands_out_tasks! {
     ///
     /// A task with a service and an estimate comes with the `hold_id` under which its money is set
     /// aside. One whose money is refused leaves the queue and waits for budget, and another is
-    /// handed out instead. `agent_id`: null for the calling agent itself. The task is the agent's
+    /// handed out instead. Nothing of what is stopped or paused is handed out. `agent_id`: null for the calling agent itself. The task is the agent's
     /// until `lease_expires_at`. An agent with `max_tasks_in_hand` tasks gets no more.
     /// Errors: P0002 no such agent, 42501 deactivated or not the caller's own, 22023 operator named
     /// none.
@@ -64,9 +65,12 @@ fn claim(
     transaction::require_writable(c"claim_tasks");
     spi::connect(|session| {
         let worker = worker::load(session, agent_id)?;
+        if worker.is_stopped() {
+            return Ok(Vec::new());
+        }
         let replayed = claim_replay::replay(session, agent_id, claim_key);
         if !replayed.is_empty() {
-            return Ok(replayed);
+            return Ok(begin(&worker, replayed));
         }
         let max_tasks = in_hand::room(session, agent_id, max_tasks as usize);
         if max_tasks == 0 {
@@ -78,8 +82,17 @@ fn claim(
         };
         let claimed = take(session, &worker, &wanted);
         in_hand::took(agent_id, claimed.len());
+        for task in &claimed {
+            stops::began(claimed::work(&worker, task), &worker.stops);
+        }
         Ok(claimed)
     })
+}
+
+/// Those of the tasks that may begin.
+fn begin(worker: &Worker, mut tasks: Vec<ClaimedTask>) -> Vec<ClaimedTask> {
+    tasks.retain(|task| stops::refusal(claimed::work(worker, task)).is_none());
+    tasks
 }
 
 fn take(session: &Session, worker: &Worker, wanted: &Wanted) -> Vec<ClaimedTask> {

@@ -11,9 +11,16 @@ use super::claimed::{Claimed, ClaimedTask, claimed_columns};
 use super::queue::{self, Picked, Search};
 use super::set_aside::{self, Handed};
 use super::worker::Worker;
+use crate::money::deferrals;
 use crate::pg::spi::{Session, statement};
 use crate::row_reader::RowReader;
+use crate::stops::Lines;
 
+statement!(
+    DEFER,
+    "select devart_private.defer_tasks($1)",
+    [UUIDARRAYOID]
+);
 statement!(
     CLAIM,
     concat!(include_str!("claim.sql"), claimed_columns!()),
@@ -33,6 +40,7 @@ pub struct Round {
     /// What left its queue, and from where.
     pub taken: Vec<(Queue, Position)>,
     tally: Tally<Uuid>,
+    stopped_lines: Lines,
 }
 
 impl Round {
@@ -42,6 +50,7 @@ impl Round {
             claimed: Vec::new(),
             taken: Vec::new(),
             tally: Tally::new(wanted.max_tasks),
+            stopped_lines: Lines::default(),
         }
     }
 
@@ -53,6 +62,7 @@ impl Round {
         worker: &Worker,
         start: &dyn Fn(Queue) -> Position,
     ) -> bool {
+        let deferrals = deferrals::current();
         let picks = queue::pick(
             session,
             &Search {
@@ -60,14 +70,29 @@ impl Round {
                 start,
                 wanted: self.tally.missing(),
                 unwanted_services: self.tally.unwanted(),
+                deferrals: &deferrals,
                 aging_us: worker.aging_us,
+                stops: &worker.stops,
+                stopped_lines: &self.stopped_lines,
             },
         );
+        self.defer(session, &picks.deferred);
         if picks.overtaken && picks.tasks.is_empty() {
             return self.tally.after_overtaken();
         }
         self.hand_out(session, worker, &picks.tasks);
         self.tally.after_look()
+    }
+
+    /// Takes tasks out of their queues until their services serve again.
+    fn defer(&mut self, session: &Session, picks: &[Picked]) {
+        if picks.is_empty() {
+            return;
+        }
+        let ids: Vec<Uuid> = picks.iter().map(|pick| pick.task_id).collect();
+        DEFER.with(|statement| statement.rows(session, &[ids.into()]).len());
+        self.taken
+            .extend(picks.iter().map(|pick| (pick.queue, pick.ready_at)));
     }
 
     fn hand_out(&mut self, session: &Session, worker: &Worker, picks: &[Picked]) {

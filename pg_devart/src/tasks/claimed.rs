@@ -3,8 +3,10 @@
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use super::worker::Worker;
 use crate::pg::raw_json::RawJsonb;
 use crate::row_reader::RowReader;
+use crate::stops::Work;
 
 /// What is selected of a task that a worker gets; [`Claimed::read`] reads it.
 macro_rules! claimed_columns {
@@ -29,6 +31,11 @@ pub type ClaimedTask = (
     Option<String>,
     Option<Uuid>,
 );
+
+/// What begins when the worker gets this task.
+pub fn work(worker: &Worker, task: &ClaimedTask) -> Work {
+    worker.work(Some(task.0), task.8, task.9)
+}
 
 /// A task that was picked or started. One that costs money is not handed out yet.
 pub struct Claimed {

@@ -6,10 +6,12 @@ use devart_core::status::TaskPriority;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use crate::money::deferrals::Deferrals;
 use crate::pg::clock;
 use crate::pg::index::{Found, Index, Key, Locked, Purpose, Scan};
 use crate::pg::labels;
 use crate::pg::spi::Session;
+use crate::stops::{InForce, Lines, Work};
 
 /// The waiting tasks by lane, priority and the time at which they became ready.
 const WAITING: Index = Index {
@@ -17,6 +19,9 @@ const WAITING: Index = Index {
     table: c"tasks",
     name: c"tasks_claim_idx",
 };
+/// One look takes at most so many tasks out of their queues whose services are deferred; maintain()
+/// takes out the rest.
+const MAX_DEFERRED: usize = 100;
 /// How many priorities there are; they are numbered from 1 on.
 const PRIORITIES: usize = TaskPriority::ALL.len();
 
@@ -30,8 +35,13 @@ pub struct Search<'a> {
     pub wanted: usize,
     /// Services whose costly tasks are passed over.
     pub unwanted_services: &'a [Uuid],
+    /// Services that nobody works with for a while.
+    pub deferrals: &'a Deferrals,
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
+    /// What is passed over, too.
+    pub stops: &'a InForce,
+    pub stopped_lines: &'a Lines,
 }
 
 /// A task that was found and locked.
@@ -46,8 +56,19 @@ pub struct Picked {
 pub struct Picks {
     /// In the order in which they are due.
     pub tasks: Vec<Picked>,
+    /// Locked, to be taken out of their queues, as their services are deferred.
+    pub deferred: Vec<Picked>,
     /// Somebody changed a task meanwhile, so another look may find more.
     pub overtaken: bool,
+}
+
+impl Picks {
+    fn put(&mut self, is_deferred: bool, picked: Picked) {
+        match is_deferred {
+            true => self.deferred.push(picked),
+            false => self.tasks.push(picked),
+        }
+    }
 }
 
 /// Locks the most urgent tasks. What others have locked is passed over.
@@ -88,7 +109,7 @@ fn keys(
     ]
 }
 
-/// The oldest waiting task of each queue, locked or not: only to order the queues.
+/// The oldest waiting task of each queue that may begin, locked or not: only to order the queues.
 fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES]) -> Vec<Head> {
     let numbers = 1..=PRIORITIES as i16;
     let queues = search
@@ -98,7 +119,12 @@ fn heads(scan: &mut Scan, search: &Search, priorities: &[pg_sys::Oid; PRIORITIES
     queues
         .filter_map(|queue| {
             scan.seek(&keys(priorities, queue, (search.start)(queue)));
-            let ready_at = scan.next().map(|found| ready_at(&found))?;
+            let ready_at = loop {
+                let found = scan.next()?;
+                if !is_stopped(&found, search) {
+                    break ready_at(&found);
+                }
+            };
             Some(Head { queue, ready_at })
         })
         .collect()
@@ -112,12 +138,19 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
         if is_unwanted(&found, search) {
             continue;
         }
+        let is_deferred = is_deferred(&found, search);
+        if is_deferred && picks.deferred.len() >= MAX_DEFERRED {
+            continue;
+        }
         match found.try_lock() {
-            Locked::Yes => picks.tasks.push(Picked {
-                task_id: found.required(c"id"),
-                queue,
-                ready_at: ready_at(&found),
-            }),
+            Locked::Yes => picks.put(
+                is_deferred,
+                Picked {
+                    task_id: found.required(c"id"),
+                    queue,
+                    ready_at: ready_at(&found),
+                },
+            ),
             Locked::Busy => (),
             Locked::Overtaken => picks.overtaken = true,
         }
@@ -125,12 +158,45 @@ fn take_from_queue(scan: &mut Scan, search: &Search, queue: Queue, picks: &mut P
 }
 
 fn is_unwanted(found: &Found, search: &Search) -> bool {
+    if is_stopped(found, search) {
+        return true;
+    }
     if search.unwanted_services.is_empty() {
         return false;
     }
     let service: Option<Uuid> = found.get(c"service_id");
     let costs_money = found.get::<AnyNumeric>(c"estimated_cost_usd").is_some();
     costs_money && service.is_some_and(|service| search.unwanted_services.contains(&service))
+}
+
+/// That the agent itself is not is known. Siblings are asked about once.
+fn is_stopped(found: &Found, search: &Search) -> bool {
+    if search.stops.is_empty() {
+        return false;
+    }
+    let task: Uuid = found.required(c"id");
+    let own = Work {
+        agent: None,
+        service: found.get(c"service_id"),
+        run: found.get(c"workflow_run_id"),
+        task: Some(task),
+    };
+    if search.stops.names(&own) {
+        return true;
+    }
+    let parent: Option<Uuid> = found.get(c"parent_task_id");
+    search
+        .stopped_lines
+        .of(parent.unwrap_or(task), search.stops)
+}
+
+fn is_deferred(found: &Found, search: &Search) -> bool {
+    if search.deferrals.is_empty() {
+        return false;
+    }
+    let service: Option<Uuid> = found.get(c"service_id");
+    let waits = |service| search.deferrals.waits_until(service, clock::now_us());
+    service.and_then(waits).is_some()
 }
 
 fn ready_at(found: &Found) -> Position {

@@ -7,6 +7,7 @@ use pgrx::AnyNumeric;
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::prelude::*;
 
+use crate::money::deferrals;
 use crate::pg::clock;
 use crate::pg::new_row::NewRow;
 use crate::pg::raw_json::RawJsonb;
@@ -35,7 +36,14 @@ pub fn settle(trigger: &PgTrigger, row: &mut NewRow, may_be_approved: bool) {
         for_tasks: row.get::<i32>(c"open_dependencies").unwrap_or(0) > 0,
         for_time: is_later(row),
     };
-    row.set_label(c"status", runnable::status(waits).as_c_str());
+    let status = match (runnable::status(waits), deferred_until(row)) {
+        (TaskStatus::Todo, Some(until)) => {
+            row.set(c"run_at", until);
+            TaskStatus::Scheduled
+        }
+        (status, _) => status,
+    };
+    row.set_label(c"status", status.as_c_str());
 }
 
 /// Whether the task may only run with votes that it does not have.
@@ -69,6 +77,11 @@ fn is_approved(trigger: &PgTrigger, row: &NewRow) -> bool {
             })
         })
     })
+}
+
+/// Until when the task waits for the provider of its service.
+fn deferred_until(row: &NewRow) -> Option<TimestampWithTimeZone> {
+    deferrals::waits_until(row.get::<Uuid>(c"service_id")?)
 }
 
 fn is_later(row: &NewRow) -> bool {

@@ -2,7 +2,8 @@
 -- be had: waiting, or scheduled for a time that has come, since a delayed message may be faster
 -- than maintain(). Returns claimed_columns.sql. $5: as $4 of claim.sql. A task that costs money
 -- gets its lease but stays TODO: it is started when its money is set aside (money/claim.rs).
--- Scheduled ones of those wait for maintain(), which makes them TODO.
+-- Scheduled ones of those wait for maintain(), which makes them TODO. One whose service is
+-- deferred is not to be had.
 update devart.tasks t
 set status = case
         when t.service_id is null or t.estimated_cost_usd is null then 'IN_PROGRESS'
@@ -19,6 +20,7 @@ set status = case
         gen_random_uuid()),
     lease_expires_at = now() + make_interval(secs => $3)
 where t.id = $1 and t.lane_id = any ($4)
+  and (t.service_id is null or devart_private.service_waits_until(t.service_id) is null)
   and (
       t.status = 'TODO'
       or (

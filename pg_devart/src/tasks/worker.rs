@@ -1,5 +1,7 @@
 //! The agent that asks for work, and what it can serve.
 
+use std::rc::Rc;
+
 use devart_core::capabilities;
 use pgrx::datum::Uuid;
 
@@ -9,6 +11,7 @@ use crate::pg::cached;
 use crate::pg::index::{Index, Key, Purpose};
 use crate::pg::spi::Session;
 use crate::settings;
+use crate::stops::{self, InForce, Work};
 
 const AGENTS: Index = Index {
     schema: c"devart",
@@ -30,6 +33,25 @@ pub struct Worker {
     pub lease_seconds: f64,
     /// After waiting so long a task counts one priority higher, in microseconds.
     pub aging_us: i64,
+    /// What it may not be given.
+    pub stops: Rc<InForce>,
+}
+
+impl Worker {
+    /// Whether it may be given nothing at all.
+    pub fn is_stopped(&self) -> bool {
+        self.stops.refuses(&self.work(None, None, None)).is_some()
+    }
+
+    /// What begins when it takes this task.
+    pub fn work(&self, task: Option<Uuid>, service: Option<Uuid>, run: Option<Uuid>) -> Work {
+        Work {
+            agent: Some(self.agent_id),
+            service,
+            run,
+            task,
+        }
+    }
 }
 
 /// Looks the agent up.
@@ -49,6 +71,7 @@ pub fn load(session: &Session, agent_id: Uuid) -> Result<Worker, Error> {
         lanes: lanes_for(session, &capabilities),
         lease_seconds: settings.lease_seconds,
         aging_us: settings.aging_us,
+        stops: stops::current(),
     })
 }
 

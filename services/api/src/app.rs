@@ -44,8 +44,10 @@ fn endpoints() -> OpenApiRouter<AppState> {
         .merge(routes::agents::router())
         .merge(routes::services::router())
         .merge(routes::holds::router())
+        .merge(routes::prices::router())
         .merge(routes::budgets::router())
         .merge(routes::settings::router())
+        .merge(routes::stops::router())
         .merge(routes::approvals::router())
         .merge(routes::me::router())
         .merge(routes::auth::router())
@@ -128,14 +130,30 @@ mod tests {
             ("/api/services/{id}", "put"),
             ("/api/services/{id}/charges", "post"),
             ("/api/services/{id}/increase-budget", "post"),
+            ("/api/services/{id}/defer", "post"),
             ("/api/services/{id}/prices", "get post"),
+            ("/api/services/{id}/prices/{price_id}", "put"),
+            ("/api/services/{id}/prices/{price_id}/end", "post"),
             ("/api/tasks/dispatch", "post"),
+            ("/api/charges/{hold_id}/dispatched", "post"),
+            ("/api/charges/{hold_id}/extend", "post"),
             ("/api/charges/{hold_id}/settle", "post"),
+            ("/api/charges/{charge_id}/correct", "post"),
             ("/api/charges/{hold_id}/release", "post"),
             ("/api/budgets", "get post"),
             ("/api/budgets/{id}", "put delete"),
             ("/api/settings", "get"),
             ("/api/settings/{key}", "get put"),
+            ("/api/stop", "get post"),
+            ("/api/stop/release", "post"),
+            ("/api/agents/{id}/pause", "post"),
+            ("/api/agents/{id}/resume", "post"),
+            ("/api/services/{id}/pause", "post"),
+            ("/api/services/{id}/resume", "post"),
+            ("/api/workflow-runs/{id}/pause", "post"),
+            ("/api/workflow-runs/{id}/resume", "post"),
+            ("/api/tasks/{id}/pause", "post"),
+            ("/api/tasks/{id}/resume", "post"),
             ("/api/approvals", "get"),
             ("/api/approvals/{id}/decision", "post"),
             ("/api/me", "get"),

@@ -36,6 +36,7 @@ pub const DOCS_PATH: &str = "/api/docs";
         (name = "agents", description = "Agents and their keys"),
         (name = "services", description = "Services that cost money"),
         (name = "approvals", description = "What waits for a person"),
+        (name = "stops", description = "Stop and pause"),
         (name = "settings", description = "Settings that operators may change while devart runs"),
         (name = "sessions", description = "Logging in"),
         (name = "webhooks", description = "Deliveries from outside"),

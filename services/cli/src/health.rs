@@ -92,6 +92,24 @@ pub async fn postgres(database_url: &str) -> Result<String> {
     Ok(format!("PostgreSQL {version}"))
 }
 
+/// Services that are put off until their provider serves again, and until when.
+pub async fn deferred_services(layout: &Layout) -> Result<Vec<String>> {
+    let installation = Installation::open(layout)?;
+    let mut connection = connect(installation.database_url()?).await?;
+    let services: Vec<String> = sqlx::query_scalar(
+        "select format('%s until %s UTC', s.name, date_trunc('second', s.deferred_until at time zone 'UTC'))
+         from devart.service_registry s
+         where s.deferred_until > now()
+         order by s.deferred_until
+         limit 20",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .context("asking for services that are put off")?;
+    connection.close().await.context("closing the connection")?;
+    Ok(services)
+}
+
 async fn connect(database_url: &str) -> Result<PgConnection> {
     const INVALID_PASSWORD: &str = "28P01";
     let connected = tokio::time::timeout(PATIENCE, database::connect(database_url)).await;

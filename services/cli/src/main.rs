@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devart_cli::commands::{
-    agent, doctor, down, migrate, outbox, stand_in, status, token, up, user, with_assertions,
+    agent, doctor, down, migrate, outbox, stand_in, status, stop, token, up, user, with_assertions,
 };
 use devart_cli::layout::Layout;
 use devart_cli::people::Role;
@@ -83,6 +83,12 @@ enum Command {
     /// Messages on their way outside: list, replay, purge
     #[command(subcommand)]
     Outbox(outbox::Outbox),
+    /// Stop everything: nothing is handed out and no money spent until `resume`
+    Stop(stop::Stop),
+    /// Pause one agent, service, run or task
+    Pause(stop::Pause),
+    /// Let everything go on, or what was paused
+    Resume(stop::Resume),
     /// Run the main job (a pull request becomes a task, an agent finishes it), then spend a budget
     /// to its end
     Demo,
@@ -197,6 +203,9 @@ async fn run(command: Command) -> Result<()> {
             password_stdin,
         }) => user::add(&Layout::find()?, &email, role, password_stdin).await,
         Command::Outbox(command) => outbox::run(command).await,
+        Command::Stop(it) => stop::stop(&it).await,
+        Command::Pause(it) => stop::pause(&it).await,
+        Command::Resume(it) => stop::resume(&it).await,
         Command::Demo => demo::run(&Layout::find()?).await,
         Command::WithAssertions { command } => with_assertions::run(&Layout::find()?, &command),
         Command::StandIn { bridge, port } => stand_in::run(&bridge, port).await,

@@ -5,14 +5,19 @@ const LONGEST: usize = 200;
 
 /// A name for clap.
 pub fn name(text: &str) -> Result<String, String> {
+    line(text, LONGEST)
+}
+
+/// A text of one line for clap, of at most so many characters.
+pub fn line(text: &str, longest: usize) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("it must not be empty".to_owned());
     }
     if text.chars().any(is_unprintable) {
         return Err("it must not have a line end or another control character in it".to_owned());
     }
-    if text.chars().count() > LONGEST {
-        return Err(format!("it must have at most {LONGEST} characters"));
+    if text.chars().count() > longest {
+        return Err(format!("it must have at most {longest} characters"));
     }
     Ok(text.to_owned())
 }

@@ -2,13 +2,80 @@
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-/// The payload of topic `telegram.alert` (sql/idempotent/310_money_windows.sql).
+/// The payload of topic `telegram.alert`.
+#[derive(Debug, Clone)]
+pub enum Alert {
+    Budget(BudgetAlert),
+    Stop(StopAlert),
+}
+
+/// By its kind. Not by serde's own means: what they keep of amounts in between is not exact.
+impl<'de> Deserialize<'de> for Alert {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let payload = Value::deserialize(deserializer)?;
+        let kind = payload.get("kind").and_then(Value::as_str);
+        match kind {
+            Some("stopped" | "resumed") => serde_json::from_value(payload).map(Self::Stop),
+            _ => serde_json::from_value(payload).map(Self::Budget),
+        }
+        .map_err(de::Error::custom)
+    }
+}
+
+/// Something was stopped, paused or resumed (sql/idempotent/270_stops.sql).
 #[derive(Debug, Clone, Deserialize)]
-pub struct Alert {
+pub struct StopAlert {
+    pub kind: StopKind,
+    pub scope: StopScope,
+    /// None: everything.
+    pub scope_id: Option<Uuid>,
+    /// Of the agent, service or task.
+    pub name: Option<String>,
+    pub reason: Option<String>,
+    /// `user:<id>`, `agent:<id>` or `role:<name>`.
+    pub actor: String,
+}
+
+/// Whether it ends or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    Stopped,
+    Resumed,
+}
+
+/// What it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopScope {
+    All,
+    Agent,
+    Service,
+    Run,
+    Task,
+}
+
+impl StopScope {
+    /// The scope in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "everything",
+            Self::Agent => "agent",
+            Self::Service => "service",
+            Self::Run => "run",
+            Self::Task => "task",
+        }
+    }
+}
+
+/// A limit was reached (sql/idempotent/310_money_windows.sql).
+#[derive(Debug, Clone, Deserialize)]
+pub struct BudgetAlert {
     pub kind: Kind,
     pub scope: Scope,
     pub scope_id: Uuid,
@@ -82,10 +149,17 @@ fn time_or_infinity<'de, D: Deserializer<'de>>(
 pub mod examples {
     use serde_json::{Value, json};
 
-    use super::Alert;
+    use super::{Alert, BudgetAlert};
+
+    fn budget(payload: &Value) -> BudgetAlert {
+        match serde_json::from_str(&payload.to_string()).expect("an alert") {
+            Alert::Budget(alert) => alert,
+            Alert::Stop(_) => panic!("no alert of a budget"),
+        }
+    }
 
     /// An alert of a service, with some fields changed.
-    pub fn service(changes: Value) -> Alert {
+    pub fn service(changes: Value) -> BudgetAlert {
         let mut payload = json!({
             "kind": "budget_threshold", "scope": "service", "scope_id": "01890000-0000-7000-8000-000000000000",
             "service_id": "01890000-0000-7000-8000-000000000000", "service": "gpt-4.1", "threshold_percent": 80,
@@ -94,18 +168,18 @@ pub mod examples {
         });
         let object = payload.as_object_mut().expect("an object");
         object.extend(changes.as_object().expect("an object").clone());
-        serde_json::from_str(&payload.to_string()).expect("an alert")
+        budget(&payload)
     }
 
     /// An alert of another scope.
-    pub fn agent(percent: i32) -> Alert {
+    pub fn agent(percent: i32) -> BudgetAlert {
         let payload = json!({
             "kind": "budget_threshold", "scope": "agent", "scope_id": "01890000-0000-7000-8000-000000000001",
             "budget_id": "01890000-0000-7000-8000-000000000002", "threshold_percent": percent,
             "spent_usd": 12.345678, "budget_usd": 10, "window_start": "2026-01-01T00:00:00+00:00",
             "window_end": "infinity",
         });
-        serde_json::from_str(&payload.to_string()).expect("an alert")
+        budget(&payload)
     }
 }
 
@@ -130,7 +204,13 @@ mod tests {
 
     #[test]
     fn something_else_is_no_alert() {
-        for text in ["{}", "[]", "\"budget_threshold\"", r#"{"kind": "party"}"#] {
+        for text in [
+            "{}",
+            "[]",
+            "\"budget_threshold\"",
+            r#"{"kind": "party"}"#,
+            r#"{"kind": "stopped"}"#,
+        ] {
             assert!(serde_json::from_str::<Alert>(text).is_err(), "{text}");
         }
     }

@@ -25,6 +25,7 @@ enum Scenario {
     Create,
     CreateByApi,
     Budget,
+    Deferred,
     Backlog,
     LongTransaction,
     Lists,
@@ -80,6 +81,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Scenario::Lists) {
         scenarios::lists::run(&cluster, &mut report).await?;
+    }
+    if chosen(Scenario::Deferred) {
+        scenarios::deferred::run(&cluster, &mut report)?;
     }
     if chosen(Scenario::Backlog) {
         scenarios::backlog::run(&cluster, arguments.seconds, &mut report)?;

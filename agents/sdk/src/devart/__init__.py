@@ -24,6 +24,7 @@ from devart.errors import (
     NotFound,
     ServerError,
     TaskFailed,
+    TaskStopped,
     Unauthorized,
     Unavailable,
 )
@@ -33,10 +34,14 @@ from devart.json_form import json_form
 from devart.lost_lease import LostLease
 from devart.models import Charge, HeartbeatAnswer, Hold, Settlement, Task, TaskRecord, TaskState
 from devart.spend import Spend
+from devart.stops import Stop
+from devart.task_in_hand import NO_TASK
+from devart.task_threads import TaskThreads
 from devart.version import VERSION as __version__
 from devart.worker import Worker
 
 __all__ = [
+    "NO_TASK",
     "AgentSDK",
     "AsyncAgentSDK",
     "BudgetRefused",
@@ -56,10 +61,13 @@ __all__ = [
     "ServerError",
     "Settlement",
     "Spend",
+    "Stop",
     "Task",
     "TaskFailed",
     "TaskRecord",
     "TaskState",
+    "TaskStopped",
+    "TaskThreads",
     "Unauthorized",
     "Unavailable",
     "Worker",

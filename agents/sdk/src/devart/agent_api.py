@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from devart.models import HeartbeatAnswer, Settlement, Task, TaskRecord, TaskState, Units
+from devart.late_settlements import Cost
+from devart.models import HeartbeatAnswer, Hold, Settlement, Task, TaskRecord, TaskState, Units
 
 
 class TaskApi(Protocol):
@@ -50,7 +52,7 @@ class TaskApi(Protocol):
 
 
 class MoneyApi(Protocol):
-    """Settling money that was set aside, or giving it back.
+    """What becomes of money that was set aside.
 
     `Client` has it, and says all about each method.
     """
@@ -64,8 +66,34 @@ class MoneyApi(Protocol):
     ) -> Settlement:
         """Replace a hold by what was really spent."""
 
+    def settle_later(self, hold_id: str, cost: Cost) -> None:
+        """Settle as soon as the API answers again."""
+
     def release(self, hold_id: str) -> bool:
         """Give the money of a hold back."""
+
+    def mark_dispatched(self, hold_id: str, task: Task | None = None) -> bool | None:
+        """Say that the call goes out now; None when the API does not know of that yet."""
+
+    def extend(
+        self,
+        hold_id: str,
+        more_usd: Decimal | int | str | float | None = None,
+        *,
+        usage: Units | None = None,
+        ttl: float | None = None,
+    ) -> Hold | None:
+        """Set more aside under a hold; None when the API does not know of that yet."""
+
+    def defer(
+        self,
+        service_id: str,
+        seconds: float | None = None,
+        *,
+        until: datetime | None = None,
+        reason: str | None = None,
+    ) -> datetime | None:
+        """Have a service left alone for a while."""
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task."""

@@ -20,7 +20,7 @@ def read_answer(parse: Callable[[Any], _T], answer: Any) -> _T:
     """
     try:
         return parse(answer)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ServerError(
             f"the API's answer was not understood: {error!r}", code="unexpected_answer"
         ) from error

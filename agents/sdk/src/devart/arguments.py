@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
 from urllib.parse import SplitResult, urlsplit
+from uuid import UUID
+
+from devart.exact_decimal import number
+from devart.text import first_not_storable
 
 MAX_RETRY_AFTER_SECONDS = 31_536_000
 """A year, the longest that the API takes."""
 
 _MAX_KEY_CHARACTERS = 200
+# No money has more, before or behind the point.
+_MAX_DIGITS = 30
 
 
 def whole(name: str, value: object, least: int, most: int | None = None) -> int:
@@ -42,6 +48,45 @@ def seconds(name: str, value: object, *, least: float = 0.0, most: float | None 
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Return True or False; what only counts as one is refused."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {_shown(value)}")
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """Return a text that can be sent and stored."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, not {_shown(value)}")
+    if (wrong := first_not_storable(value)) is not None:
+        raise ValueError(f"{name} has the character {wrong}, which cannot be stored")
+    return value
+
+
+def identifier(name: str, value: object) -> str:
+    """Return an id as text; a UUID is taken as well."""
+    found = text(name, str(value) if isinstance(value, UUID) else value)
+    if not found:
+        raise ValueError(f"{name} must not be empty")
+    return found
+
+
+def usd(name: str, value: object) -> Decimal:
+    """Return an amount of money exactly; True is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        raise TypeError(f"{name} must be a Decimal, an int or a str, not {_shown(value)}")
+    if isinstance(value, str) and not value.isascii():
+        raise ValueError(f"{name} must be a number of US dollars in ASCII digits")
+    try:
+        amount = number(value) if isinstance(value, str) else Decimal(value)
+    except InvalidOperation:
+        raise ValueError(f"{name} must be a number of US dollars") from None
+    if not amount.is_finite() or abs(amount.adjusted()) > _MAX_DIGITS:
+        raise ValueError(f"{name} must be a number of US dollars that somebody could have")
+    return amount
+
+
 def moment(name: str, value: datetime | None) -> str | None:
     """Return a time with a zone as the API reads it."""
     if value is None:
@@ -50,7 +95,9 @@ def moment(name: str, value: datetime | None) -> str | None:
         raise TypeError(f"{name} must be a datetime, not {_shown(value)}")
     if value.utcoffset() is None:
         raise ValueError(f"{name} must have a time zone, such as datetime.now(timezone.utc)")
-    return value.isoformat()
+    # The API reads no offsets with seconds, which old time zones have.
+    odd = value.utcoffset() % timedelta(minutes=1)  # type: ignore[operator]
+    return (value.astimezone(timezone.utc) if odd else value).isoformat()
 
 
 def retry_after(value: object) -> float | None:
@@ -66,9 +113,9 @@ def names(name: str, value: Iterable[str]) -> list[str]:
         raise TypeError(f"{name} must be a list of texts, not {_shown(value)}")
     items = list(value)
     for item in items:
-        if not isinstance(item, str):
+        if not isinstance(item, (str, UUID)):
             raise TypeError(f"{name} must be a list of texts, not of {_shown(item)}")
-    return items
+    return [identifier(name, item) for item in items]
 
 
 def idempotency_key(name: str, value: str | None) -> str | None:
@@ -139,6 +186,13 @@ def _url(name: str, value: str, schemes: tuple[str, str]) -> SplitResult:
         ) from None
     if not host:
         raise ValueError(f"{name} must name a host")
+    try:
+        # As the resolver does it, which would refuse it at every call.
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{name} must name a host that can exist") from None
+    if "%" in host and ":" not in host:
+        raise ValueError(f"{name} must name a host without percent signs")
     return parts
 
 

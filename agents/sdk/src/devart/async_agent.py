@@ -19,6 +19,7 @@ from devart.json_form import Hook
 from devart.logs import get_logger
 from devart.models import PayloadT, Task, Units
 from devart.spend import Spend
+from devart.task_in_hand import NoTask
 from devart.threads import in_thread
 from devart.worker import Worker
 
@@ -196,6 +197,9 @@ class AsyncAgentSDK:
     reserve = _in_thread(AgentSDK.reserve)
     settle = _in_thread(AgentSDK.settle)
     release = _in_thread(AgentSDK.release)
+    mark_dispatched = _in_thread(AgentSDK.mark_dispatched)
+    extend = _in_thread(AgentSDK.extend)
+    defer = _in_thread(AgentSDK.defer)
     charge = _in_thread(AgentSDK.charge)
 
     def spend(
@@ -204,7 +208,7 @@ class AsyncAgentSDK:
         *,
         estimate: Decimal | int | str | float | None = None,
         units: Units | None = None,
-        task: Task | None = None,
+        task: Task | NoTask | None = None,
         idempotency_key: str | None = None,
         ttl: float | None = None,
         ask: bool = True,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 
 from devart import arguments
@@ -19,14 +19,17 @@ from devart.errors import Conflict, DevartError, ServerError
 from devart.events import refuse_in_event_loop
 from devart.handler import Handler
 from devart.json_form import Hook, json_form, marked
+from devart.late_settlements import LateSettlements
 from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, PayloadT, Task, TaskRecord, TaskState
-from devart.money import Money, exact_usd
+from devart.money import Money
+from devart.newer_api import NewerApi
 from devart.source import Pull, TaskSource
 from devart.text import storable
 from devart.threads import in_thread
 from devart.tracing import traceparent_for_child
 from devart.transport import Patience, Transport
+from devart.usd import exact_usd
 from devart.worker import Worker
 
 _log = get_logger("devart.client")
@@ -79,6 +82,8 @@ class Client(Money):
             arguments.api_url(api_url), arguments.api_key(api_key), json_hook
         )
         self._patience = Patience(retry_seconds=arguments.seconds("retry_seconds", retry_seconds))
+        self._newer_api = NewerApi()
+        self._late_settlements = LateSettlements(self._settle_late)
         self._agent_id: str | None = None
         # By process: what ran before a fork runs in the other one.
         self._workers: dict[int, Worker] = {}
@@ -112,7 +117,11 @@ class Client(Money):
         if (worker := self._running_worker()) is not None:
             worker.stop()
         else:
-            self._transport.close()
+            self._close_connections()
+
+    def _close_connections(self) -> None:
+        self._late_settlements.close()
+        self._transport.close()
 
     def claim(self, max_tasks: int = 1, wait_seconds: int = 0) -> list[Task]:
         """Claim tasks that the agent is able to do, the most urgent first.
@@ -135,11 +144,14 @@ class Client(Money):
         arguments.whole("max_tasks", max_tasks, 1, 100)
         arguments.whole("wait_seconds", wait_seconds, 0, 30)
         patience = Patience(
-            wait_seconds + self._patience.answer_seconds, self._patience.retry_seconds
+            # Each may have a large payload, and the line may be slow.
+            wait_seconds + self._patience.answer_seconds + max_tasks,
+            self._patience.retry_seconds,
         )
         body = {"max_tasks": max_tasks, "wait_seconds": wait_seconds}
-        answer = self._call("POST", "/api/tasks/claim", body, patience, _key())
-        return [] if answer is None else self._readable(read_answer(_rows, answer))
+        return self._readable(
+            self._call("POST", "/api/tasks/claim", body, patience, _key(), read=_rows)
+        )
 
     def start(self, task_id: str, key: str | None = None) -> Task | None:
         """Claim one particular task, such as one that was announced by a message.
@@ -158,9 +170,9 @@ class Client(Money):
         Raises:
             Forbidden: the agent is deactivated.
         """
-        path = f"/api/tasks/{quote(task_id, safe='')}/start"
+        path = f"/api/tasks/{quote(arguments.identifier('task_id', task_id), safe='')}/start"
         try:
-            answer = self._call("POST", path, {}, headers=_key("key", key))
+            answer = self._call("POST", path, {}, headers=_key("key", key), read=_row)
         except Conflict:
             return None
         return self._readable([answer])[0]
@@ -212,9 +224,11 @@ class Client(Money):
             LeaseLost: the task is no longer this agent's.
             TypeError, ValueError: `seconds` is not such a number.
         """
-        patience = self._patience if retry_seconds is None else Patience(10.0, retry_seconds)
+        patience = self._patience
+        if retry_seconds is not None:
+            patience = Patience(10.0, arguments.seconds("retry_seconds", retry_seconds))
         body = {
-            "lease_token": task.lease_token,
+            "lease_token": _token(task),
             "seconds": arguments.whole("seconds", seconds, 1, 86_400),
         }
         state = self._report(task, "POST", "extend-lease", body, patience=patience)
@@ -230,7 +244,7 @@ class Client(Money):
         """
         # Given back it is nobody's, so a repetition would be refused; the key makes it find the
         # first answer.
-        headers = {"Idempotency-Key": f"release-{task.lease_token}"}
+        headers = {"Idempotency-Key": f"release-{_token(task)}"}
         body = {"lease_token": task.lease_token}
         self._report(task, "POST", "release", body, headers, _LEAVING_PATIENCE)
         task.reported = True
@@ -279,7 +293,10 @@ class Client(Money):
             InvalidArgument: another status, or a result with FAILED, or an error with DONE.
             TypeError, ValueError: `result` has no JSON form.
         """
-        body: dict[str, Any] = {"status": status, "lease_token": task.lease_token}
+        body: dict[str, Any] = {
+            "status": arguments.text("status", status),
+            "lease_token": _token(task),
+        }
         if result is not None:
             body["result"] = marked(self.json_form(result, "result"))
         if error is not None:
@@ -306,13 +323,14 @@ class Client(Money):
 
         Raises:
             LeaseLost: the task is no longer this agent's.
-            TypeError, ValueError: `retry_after` is no such number of seconds.
+            TypeError, ValueError: `retry_after` is no such number of seconds, or `retryable` is
+                neither True nor False.
         """
         pause = arguments.retry_after(retry_after)
         body = {
-            "lease_token": task.lease_token,
+            "lease_token": _token(task),
             "error": _error_text(error),
-            "retryable": retryable,
+            "retryable": arguments.flag("retryable", retryable),
             "retry_after_seconds": None if pause is None else math.ceil(pause),
         }
         # A failure ends the lease, so a repetition would be refused; the key makes it find the
@@ -369,11 +387,13 @@ class Client(Money):
                 `depends_on` is one text and not a list, `max_retries` or `timeout_seconds` is no
                 such number, `run_at` has no zone, or `key` is not such a text.
         """
+        if parent is not None:
+            _token(parent, "parent")
         body = {
-            "title": title,
+            "title": arguments.text("title", title),
             "parent_task_id": parent.id if parent else None,
-            "description": description,
-            "priority": priority,
+            "description": description and arguments.text("description", description),
+            "priority": None if priority is None else arguments.text("priority", priority),
             "payload": {} if payload is None else marked(self.json_form(payload, "payload")),
             "required_capabilities": arguments.names(
                 "required_capabilities", required_capabilities
@@ -381,7 +401,7 @@ class Client(Money):
             "depends_on": arguments.names("depends_on", depends_on),
             "run_at": arguments.moment("run_at", run_at),
             "max_retries": arguments.whole("max_retries", max_retries, 0, 100),
-            "service_id": service_id,
+            "service_id": service_id and arguments.identifier("service_id", service_id),
             "estimated_cost_usd": exact_usd("estimated_cost_usd", estimated_cost_usd),
         }
         if timeout_seconds is not None:
@@ -394,9 +414,8 @@ class Client(Money):
         headers = _key("key, behind the parent's id,", name)
         if traceparent := traceparent_for_child(parent):
             headers["traceparent"] = traceparent
-        return read_answer(
-            TaskRecord.from_json, self._call("POST", "/api/tasks", body, headers=headers)
-        )
+        read = TaskRecord.from_json
+        return cast(TaskRecord, self._call("POST", "/api/tasks", body, headers=headers, read=read))
 
     def task(self, task_id: str) -> TaskRecord:
         """Look at a task that this agent has, had or created, such as to read a child's result.
@@ -404,9 +423,8 @@ class Client(Money):
         Raises:
             NotFound: there is no such task, or none that this agent may see.
         """
-        return read_answer(
-            TaskRecord.from_json, self._call("GET", f"/api/tasks/{quote(task_id, safe='')}", None)
-        )
+        path = f"/api/tasks/{quote(arguments.identifier('task_id', task_id), safe='')}"
+        return cast(TaskRecord, self._call("GET", path, None, read=TaskRecord.from_json))
 
     def heartbeat(
         self, detail: Mapping[str, Any] | None = None, tasks: Iterable[Task] | None = None
@@ -414,13 +432,15 @@ class Client(Money):
         """Say that the agent is alive, and extend leases. Not retried: send the next one instead.
 
         Args:
-            detail: what the agent says of itself, shown to people; has a JSON form.
+            detail: what the agent says of itself, shown to people; has a JSON form. A member
+                `lease_tokens` is devart's own, and left out.
             tasks: those whose leases to extend; None extends all of the agent's, even those that a
                 crashed process with the same key left behind.
         """
         body = dict(detail or {})
+        body.pop("lease_tokens", None)
         if tasks is not None:
-            body["lease_tokens"] = [task.lease_token for task in tasks]
+            body["lease_tokens"] = [_token(task, "each of tasks") for task in tasks]
         answer = self._call("PUT", "/api/agents/heartbeat", {"detail": body}, _HEARTBEAT_PATIENCE)
         return read_answer(HeartbeatAnswer.from_json, answer)
 
@@ -534,7 +554,10 @@ class Client(Money):
         finally:
             self._workers.pop(os.getpid(), None)
             if self._closing:
-                self._transport.close()
+                self._close_connections()
+
+    def _works(self) -> bool:
+        return self._running_worker() is not None
 
     async def _in_thread(
         self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
@@ -562,8 +585,9 @@ class Client(Money):
         headers: dict[str, str] | None = None,
         patience: Patience | None = None,
     ) -> TaskState:
-        answer = self._call(method, f"/api/tasks/{task.id}/{action}", body, patience, headers)
-        return read_answer(TaskState.from_json, answer)
+        path = f"/api/tasks/{task.id}/{action}"
+        read = TaskState.from_json
+        return cast(TaskState, self._call(method, path, body, patience, headers, read=read))
 
     def _call(
         self,
@@ -572,14 +596,21 @@ class Client(Money):
         body: object,
         patience: Patience | None = None,
         headers: dict[str, str] | None = None,
+        *,
+        read: Callable[[Any], Any] = lambda answer: answer,
     ) -> Any:
         return self._transport.request(
-            method, path, body, patience or self._patience, headers or {}
+            method, path, body, patience or self._patience, headers or {}, read
         )
 
 
-def _rows(answer: Mapping[str, Any]) -> list[Any]:
-    return [*answer["items"]]
+def _rows(answer: Mapping[str, Any] | None) -> list[Any]:
+    return [] if answer is None else [*answer["items"]]
+
+
+def _row(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a task that was started, readable or not: its lease says that it was."""
+    return answer if answer["lease_token"] else {}
 
 
 def _id(answer: Mapping[str, Any]) -> str:
@@ -590,6 +621,13 @@ def _id(answer: Mapping[str, Any]) -> str:
 
 def _key(name: str = "key", key: str | None = None) -> dict[str, str]:
     return {"Idempotency-Key": arguments.idempotency_key(name, key) or str(uuid.uuid4())}
+
+
+def _token(task: Task, name: str = "task") -> str:
+    """Return a task's lease token; what is no task is refused."""
+    if not isinstance(task, Task):
+        raise TypeError(f"{name} must be a Task, as claim returns it, not a {type(task).__name__}")
+    return task.lease_token
 
 
 def _error_text(error: str) -> str:

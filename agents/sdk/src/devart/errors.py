@@ -7,10 +7,12 @@ that you can act upon, or `DevartError` for all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from devart import arguments
+from devart.models import parse_time
 
 
 class DevartError(Exception):
@@ -71,6 +73,8 @@ class LeaseLost(Conflict):
 class BudgetRefused(DevartError):
     """402: the money is not there, or nobody knows what a unit costs. Nothing was held or charged.
 
+    Also when people have stopped the work (`stopped`), and while the service is `deferred`.
+
     Attributes:
         service_id: the service that was asked for.
     """
@@ -79,8 +83,34 @@ class BudgetRefused(DevartError):
 
     @property
     def reason(self) -> str | None:
-        """Why it was refused, for people. For programs `code`: budget_exceeded or price_unknown."""
+        """Why it was refused, for people.
+
+        For programs `code`: budget_exceeded, price_unknown, no_estimate or too_much_held; of an
+        extension also hold_over and reserve_anew (there is nothing to extend: begin another block).
+        """
         return self.extra.get("reason")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether people have stopped or paused what the money is for, until they resume it."""
+        return self._is_for("stopped", "paused")
+
+    @property
+    def deferred(self) -> bool:
+        """Whether the service is left alone for a while, because its provider asked for that."""
+        return self._is_for("service_deferred")
+
+    @property
+    def deferred_until(self) -> datetime | None:
+        """When the service is used again, if it is `deferred` and the API said so."""
+        text = self.extra.get("deferred_until")
+        try:
+            return parse_time(text) if isinstance(text, str) else None
+        except ValueError:
+            return None
+
+    def _is_for(self, *words: str) -> bool:
+        return self.code in words or str(self.reason or "").startswith(words)
 
     @property
     def remaining_usd(self) -> Decimal | None:
@@ -128,7 +158,7 @@ class InvalidArgument(DevartError):
 
 
 class Unavailable(DevartError):
-    """No answer, 429, 502, 503, 504, or a page of a proxy's; still so after every retry.
+    """No answer, 408, 425, 429, 502, 503, 504, or a page of a proxy's; still so after every retry.
 
     The call may or may not have taken effect.
     """
@@ -142,7 +172,8 @@ class TaskFailed(Exception):
     """Raise this in a handler to fail its task with a plain message instead of a traceback.
 
     The message always gets through: a `retry_after` that is no number of seconds is left to the
-    server, with a word about it behind the message.
+    server, and a `retryable` that is neither True nor False is taken as True, each with a word
+    about it behind the message.
 
     Args:
         message: what went wrong; stored as the task's `last_error`.
@@ -158,12 +189,23 @@ class TaskFailed(Exception):
     def __init__(
         self, message: str, *, retryable: bool = True, retry_after: float | None = None
     ) -> None:
-        self.retryable = retryable
+        try:
+            self.retryable = arguments.flag("retryable", retryable)
+        except TypeError as error:
+            message = f"{message} ({error}; taken as True)"
         try:
             self.retry_after = arguments.retry_after(retry_after)
         except (TypeError, ValueError) as error:
             message = f"{message} ({error}; left to the server)"
         super().__init__(message)
+
+
+class TaskStopped(Exception):
+    """Raise this in a handler that stops because `task.should_stop` says so.
+
+    The task goes back as it was, which costs it no retry, and is handed out again when people
+    resume it.
+    """
 
 
 _CLASS_BY_STATUS: dict[int, type[DevartError]] = {
@@ -172,10 +214,12 @@ _CLASS_BY_STATUS: dict[int, type[DevartError]] = {
     402: BudgetRefused,
     403: Forbidden,
     404: NotFound,
+    408: Unavailable,
     409: Conflict,
     413: InvalidArgument,
     414: InvalidArgument,
     422: InvalidArgument,
+    425: Unavailable,
     429: Unavailable,
     431: InvalidArgument,
     502: Unavailable,

@@ -11,6 +11,7 @@ import secrets
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
+from devart.exact_decimal import number
 from devart.json_form import Hook, json_form
 
 # The encoder can only be extended with values that it knows, so a Decimal travels through it as a
@@ -62,7 +63,7 @@ def _integer(digits: str) -> int | Decimal:
 
 def _decimal(digits: str) -> Decimal:
     try:
-        return Decimal(digits)
+        return number(digits)
     except InvalidOperation:
         raise ValueError(f"{digits[:40]} is beyond every number") from None
 

@@ -18,6 +18,7 @@ from devart.agent_api import TaskApi
 from devart.errors import Conflict, DevartError, Forbidden, NotFound, Unauthorized
 from devart.logs import get_logger
 from devart.models import HeartbeatAnswer, Task
+from devart.stops import Stop
 from devart.version import VERSION
 
 _log = get_logger("devart.heartbeat")
@@ -36,7 +37,8 @@ class Heartbeat:
 
     A heartbeat names the leases to extend: those of a crashed process that used the same key are
     left to run out, and one that could not be extended is noticed by the count. A lost lease sets
-    `task.lease_lost`. Whatever fails here is logged, and the next heartbeat is sent.
+    `task.lease_lost`, and a stop that people put up makes `task.should_stop` true until it ends.
+    Whatever fails here is logged, and the next heartbeat is sent.
 
     Args:
         client: the agent's client.
@@ -74,6 +76,8 @@ class Heartbeat:
         self._on_stop = on_stop or (lambda: None)
         self._on_answer = on_answer or (lambda _: None)
         self._pauses: dict[Task, float] = {}
+        # Below a helper that holds its task, another may do so.
+        self._holds: dict[Task, int] = {}
         self._lock = threading.Lock()
         self._told_of_held_interpreter = False
         self._ended = threading.Event()
@@ -111,7 +115,8 @@ class Heartbeat:
         """
         left = (task.lease_expires_at - datetime.now(timezone.utc)).total_seconds()
         with self._lock:
-            earlier = [held for held in self._pauses if held.id == task.id]
+            earlier = [held for held in self._pauses if held.id == task.id and held is not task]
+            self._holds[task] = self._holds.get(task, 0) + 1
             self._pauses[task] = max(left / _BEATS_PER_LEASE, _MIN_PAUSE_SECONDS)
         try:
             # Without the lock: this calls what others gave.
@@ -120,7 +125,9 @@ class Heartbeat:
             yield
         finally:
             with self._lock:
-                del self._pauses[task]
+                self._holds[task] -= 1
+                if self._holds[task] == 0:
+                    del self._holds[task], self._pauses[task]
 
     def held(self) -> list[Task]:
         """Return the tasks whose leases are kept at the moment."""
@@ -176,12 +183,22 @@ class Heartbeat:
         except DevartError as error:
             _log.warning("heartbeat failed: %s", error)
         else:
+            self._note_stops(answer.stops)
             _call("on_answer", lambda: self._on_answer(answer))
             if answer.leases_extended < len(tasks):
                 self._find_lost(tasks)
             if answer.stop:
                 _log.info("the API asked this agent (%s) to stop", answer.status)
                 self._ask_to_stop()
+
+    def _note_stops(self, stops: tuple[Stop, ...]) -> None:
+        """Tell the tasks in hand which of them people have stopped, and which may go on again."""
+        for task in self.held():
+            stop = next((stop for stop in stops if stop.is_for(task.id)), None)
+            reason = None if stop is None else str(stop)
+            if reason != task.stop_notice.reason:
+                _log.info("task %s: %s", task.id, reason or "no longer stopped")
+                task.stop_notice.reason = reason
 
     def _ask_to_stop(self) -> None:
         if not self.stop_requested.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from devart import exact_json
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
 
+_ID = re.compile("[0-9A-Za-z-]{1,64}")
 _RANKS = {"CRITICAL": 4, "HIGH": 3, "MEDIUM": 2, "LOW": 1}
 
 
@@ -47,9 +49,12 @@ class Invitation:
             raise ValueError("its body is not JSON") from None
         if not isinstance(body, dict) or not isinstance(task_id := body.get("task_id"), str):
             raise ValueError("its body has no task_id")
+        if not _ID.fullmatch(task_id):
+            # In a path it would ask for something else, and its message would come for ever.
+            raise ValueError("its body has a task_id that is no id")
         traceparent = message.headers.get("traceparent")
         return cls(
-            key=message.message_id or f"{task_id}:{body.get('attempt')}",
+            key=message.message_id or f"{task_id}:{body.get('attempt')!a}",
             task_id=task_id,
             rank=_RANKS.get(str(body.get("priority")), _RANKS["MEDIUM"]),
             traceparent=traceparent if isinstance(traceparent, str) else None,

@@ -28,6 +28,7 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 from uuid import UUID
 
+from devart.exact_decimal import millionths
 from devart.text import first_not_storable
 
 Hook = Callable[[Any], Any]
@@ -156,7 +157,7 @@ def _number(value: int | float | Decimal, place: str) -> int | float | Decimal:
 
 
 def _text_form(value: object, place: str) -> str | None:
-    if isinstance(value, datetime) and value.tzinfo is None:
+    if isinstance(value, datetime) and value.utcoffset() is None:
         raise ValueError(f"{place} is a datetime without a zone: nobody could tell when that is")
     if isinstance(value, (date, time)):
         return value.isoformat()
@@ -166,7 +167,7 @@ def _text_form(value: object, place: str) -> str | None:
 def _seconds(value: timedelta) -> int | Decimal:
     microseconds = value // timedelta(microseconds=1)
     whole, rest = divmod(microseconds, 1_000_000)
-    return whole if rest == 0 else Decimal(microseconds) / 1_000_000
+    return whole if rest == 0 else millionths(microseconds)
 
 
 def _order(form: object) -> str:

@@ -14,7 +14,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic
 
+from devart.claimed_hold import ClaimedHold
 from devart.lost_lease import LostLease
+from devart.stops import Stop, StopNotice
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -54,6 +56,8 @@ class Task(Generic[PayloadT]):
         lease_lost: set as soon as the SDK learns that the task is no longer this agent's. A handler
             that works for long looks at it (`task.lease_lost.is_set()`) and stops: its result would
             be refused. An async handler is cancelled.
+        claimed_hold: whether a `spend` took over the money that came with the task.
+        stop_notice: what heartbeats told of stops; asked by `should_stop`.
     """
 
     id: str
@@ -70,6 +74,8 @@ class Task(Generic[PayloadT]):
     hold_id: str | None = None
     reported: bool = field(default=False, repr=False)
     lease_lost: LostLease = field(default_factory=LostLease, repr=False)
+    claimed_hold: ClaimedHold = field(default_factory=ClaimedHold, repr=False)
+    stop_notice: StopNotice = field(default_factory=StopNotice, repr=False)
 
     @classmethod
     def from_json(cls: type[Task[Any]], row: Mapping[str, Any]) -> Task[Any]:
@@ -91,7 +97,44 @@ class Task(Generic[PayloadT]):
 
     def holds_money_for(self, service_id: str) -> bool:
         """Whether money for this service came with the task, and no `spend` took it over yet."""
-        return self.hold_id is not None and self.service_id == service_id
+        return (
+            self.hold_id is not None
+            and self.service_id == service_id
+            and not self.claimed_hold.taken
+        )
+
+    def take_hold(self, service_id: str) -> str | None:
+        """Take over, for one block, the money that came with the task; None when there is none.
+
+        Asked by several threads at once, one gets it.
+        """
+        if not self.holds_money_for(service_id) or not self.claimed_hold.take():
+            return None
+        hold_id, self.hold_id = self.hold_id, None
+        return hold_id
+
+    def put_hold_back(self, hold_id: str) -> None:
+        """Leave the money that `take_hold` took to the next block."""
+        self.hold_id = hold_id
+        self.claimed_hold.put_back()
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the handler had better stop: look at it between the parts of long work.
+
+        True once the lease is lost, and while people have stopped this task, its run, its service,
+        its agent or everything, as the last heartbeat told. A handler that stops because of it
+        raises `TaskStopped`: what it has spent is settled at the end of its `spend` block, and the
+        task goes back without using up a retry.
+        """
+        return self.stop_reason is not None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the handler had better stop, for people; None when it may go on."""
+        if self.lease_lost.is_set():
+            return "the task is no longer this agent's"
+        return self.stop_notice.reason
 
 
 @dataclass(frozen=True)
@@ -143,6 +186,20 @@ class TaskRecord:
         )
 
 
+_STATUSES = frozenset(
+    {
+        "BLOCKED",
+        "AWAITING_APPROVAL",
+        "SCHEDULED",
+        "TODO",
+        "IN_PROGRESS",
+        "DONE",
+        "FAILED",
+        "CANCELLED",
+    }
+)
+
+
 @dataclass(frozen=True)
 class TaskState:
     """Where a task stands after a report on it.
@@ -159,7 +216,12 @@ class TaskState:
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> TaskState:
-        """Read the answer to complete, report-failure or extend-lease."""
+        """Read the answer to complete, report-failure or extend-lease.
+
+        A status that no task has is somebody else's: many a page of a proxy's has one.
+        """
+        if answer["status"] not in _STATUSES:
+            raise ValueError(f"a task has no status {str(answer['status'])[:40]!r}")
         return cls(
             status=answer["status"],
             run_at=_optional_time(answer.get("run_at")),
@@ -247,6 +309,8 @@ class Settlement:
         late: whether the hold had expired or was released before.
         suspended: whether the service's budget is used up.
         remaining_usd: US dollars left of the service's budget; None without a hard limit.
+        presumed: whether it came after the end of the hold, which counted as spent until then; this
+            cost replaces that.
     """
 
     charged_usd: Decimal
@@ -254,6 +318,7 @@ class Settlement:
     late: bool
     suspended: bool
     remaining_usd: Decimal | None
+    presumed: bool = False
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Settlement:
@@ -264,6 +329,7 @@ class Settlement:
             late=bool(answer["late"]),
             suspended=bool(answer["suspended"]),
             remaining_usd=_optional_money(answer.get("remaining_usd")),
+            presumed=bool(answer.get("presumed")),
         )
 
 
@@ -278,6 +344,7 @@ class HeartbeatAnswer:
         stop: whether an operator wants the agent to stop.
         queues: the RabbitMQ queues whose tasks this agent can do; `tasks.todo` alone from an API
             that names none.
+        stops: the stops in force that concern this agent or its tasks.
     """
 
     status: str
@@ -285,6 +352,7 @@ class HeartbeatAnswer:
     active_task_count: int
     stop: bool
     queues: tuple[str, ...]
+    stops: tuple[Stop, ...] = ()
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> HeartbeatAnswer:
@@ -295,6 +363,7 @@ class HeartbeatAnswer:
             active_task_count=int(answer["active_task_count"]),
             stop=bool(answer["stop"]),
             queues=tuple(answer.get("queues") or ("tasks.todo",)),
+            stops=tuple(Stop.from_json(stop) for stop in answer.get("stops") or ()),
         )
 
 

@@ -41,4 +41,4 @@ class Outcome:
         refusal = f"the agent's report was not accepted: {text_of(error)}"
         if self.error is None:
             return Outcome(error=refusal, retryable=False)
-        return Outcome(error=f"{self.error}\n\n{refusal}", retryable=self.retryable)
+        return Outcome(error=f"{self.error}\n\n{refusal}", retryable=self.retryable is not False)

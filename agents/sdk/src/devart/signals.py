@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long threads may take to end by themselves.
 _GRACE_SECONDS = 2.0
 _TICK_SECONDS = 0.1
+_FLUSH_SECONDS = 1.0
 
 
 @contextmanager
@@ -58,35 +60,60 @@ def forward_signals(inbox: SimpleQueue[Any]) -> Iterator[None]:
 
 
 def end_with_main_thread(number: signal.Signals) -> None:
-    """End the process soon after its program, whatever other threads are still at.
+    """End the process soon after its program, whatever other threads and processes are still at.
 
-    Python waits for threads at its end, such as those of `asyncio.to_thread`: for as long as a
-    handler takes that was given up. When that wait lasts, the exit status is that of the signal,
-    143 for SIGTERM.
+    Python waits for threads at its end, such as those of `asyncio.to_thread`, for child processes
+    of `multiprocessing` and for what others have registered; `asyncio.run` waits for coroutines
+    that do not let themselves be cancelled. When such a wait lasts, the exit status is that of the
+    signal, 143 for SIGTERM.
     """
+    # What is registered last is called first, so this comes before what others wait in.
+    ending = threading.Event()
+    atexit.register(ending.set)
 
     def end() -> None:
-        while not _waits_for_threads():
+        waits_since: float | None = None
+        while waits_since is None or time.monotonic() - waits_since < _GRACE_SECONDS:
             time.sleep(_TICK_SECONDS)
-        time.sleep(_GRACE_SECONDS)
-        if not _waits_for_threads():
-            return  # it ends by itself
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            if not (ending.is_set() or _waits_for_others()):
+                waits_since = None
+            elif waits_since is None:
+                waits_since = time.monotonic()
+        # A stream may be held by a thread that is stuck, or be a pipe that nobody reads.
+        flushing = threading.Thread(target=_flush, daemon=True)
+        with suppress(RuntimeError):  # there may be no more threads
+            flushing.start()
+            flushing.join(timeout=_FLUSH_SECONDS)
         os._exit(128 + number)
 
     threading.Thread(target=end, name="devart-end", daemon=True).start()
 
 
-def _waits_for_threads() -> bool:
-    """Whether the program has ended and Python waits for threads.
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
-    Until that is over the main thread counts as alive, so joining it would wait for as long.
+
+# In which the main thread waits for others when its work is done.
+_WAITS = frozenset(
+    {
+        ("threading", "_shutdown"),
+        ("multiprocessing.util", "_exit_function"),
+        ("asyncio.runners", "_cancel_all_tasks"),
+    }
+)
+
+
+def _waits_for_others() -> bool:
+    """Whether the program has ended, and its main thread waits for what does not end.
+
+    Until that is over the main thread counts as alive, so joining it would wait for as long. A
+    child of `multiprocessing` gets there below the frames of its parent.
     """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and frame.f_back is not None:
+    while frame is not None:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _WAITS:
+            return True
         frame = frame.f_back
-    if frame is None:
-        return False
-    return (frame.f_globals.get("__name__"), frame.f_code.co_name) == ("threading", "_shutdown")
+    return False

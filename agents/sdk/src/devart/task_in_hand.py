@@ -5,8 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from enum import Enum
+from typing import Final
 
 from devart.models import Task
+
+
+class NoTask(Enum):
+    """The type of `NO_TASK`."""
+
+    NO_TASK = "no task"
+
+
+NO_TASK: Final = NoTask.NO_TASK
+"""Given to `spend` as its task: this is for none, although the agent is at work on some."""
 
 _task_in_hand: ContextVar[Task | None] = ContextVar("devart_task_in_hand", default=None)
 
@@ -14,8 +26,8 @@ _task_in_hand: ContextVar[Task | None] = ContextVar("devart_task_in_hand", defau
 def task_in_hand() -> Task | None:
     """Return the task whose handler is running here, or None.
 
-    Known in the handler itself, in the coroutines that it awaits, in asyncio tasks that it starts
-    and under `asyncio.to_thread`; not in threads that it starts by other means.
+    Known in the handler itself, in the coroutines that it awaits, in asyncio tasks that it starts,
+    under `asyncio.to_thread` and in `TaskThreads`; not in threads that it starts by other means.
     """
     return _task_in_hand.get()
 

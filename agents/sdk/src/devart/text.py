@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
     return _NOT_PRINTED.sub(_escaped, text)
 
 
-def text_of(error: BaseException) -> str:
+def text_of(error: object) -> str:
     """Return what an error says of itself, also when its `__str__` raises."""
     try:
         return str(error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from contextvars import copy_context
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from devart.logs import get_logger
 
@@ -21,9 +21,9 @@ _R = TypeVar("_R")
 class InThread(Protocol):
     """Awaits a function that blocks; `in_thread` and `AsyncAgentSDK.in_thread` are of this kind."""
 
-    async def __call__(
+    def __call__(
         self, call: Callable[[], _T], if_cancelled: Callable[[_T], object] | None = None
-    ) -> _T:
+    ) -> Coroutine[Any, Any, _T]:
         """Await `call`; see `in_thread`."""
 
 

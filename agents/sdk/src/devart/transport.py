@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 
 from devart import exact_json
+from devart.answers import read_answer
 from devart.backoff import delay_seconds
 from devart.connections import Connections
+from devart.deadline import keep_deadlines, within
 from devart.errors import DevartError, ServerError, Unavailable, error_from_problem
 from devart.json_form import Hook
 from devart.logs import get_logger
@@ -22,10 +24,12 @@ from devart.version import VERSION
 
 _log = get_logger("devart.transport")
 
-# 500 is among them: during a restart of the database or an upgrade it may pass.
-_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+# 500 is among them: during a restart of the database or an upgrade it may pass. 408 is devart's own
+# when a request took too long.
+_RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 # The request itself is too large, whoever says so: the same one never gets through.
 _TOO_LARGE = frozenset({413, 414, 431})
+_NO_VERDICTS = frozenset({"no_answer", "not_devart", "unexpected_answer"})
 _PROBLEM = "application/problem+json"
 _CONNECT_SECONDS = 5.0
 
@@ -35,7 +39,7 @@ class Patience:
     """How long one call may take.
 
     Attributes:
-        answer_seconds: how long to wait for one answer.
+        answer_seconds: how long one attempt may take, to the last byte of its answer.
         retry_seconds: for how long after the first attempt to start further ones; 0 means one
             attempt only.
     """
@@ -53,7 +57,8 @@ class Transport:
 
     What a proxy answers while devart is away (a page, a redirect, any status) is no verdict: it is
     an answer that did not come, and is asked for again. A verdict of devart's is a problem document
-    (`application/problem+json`) with a `code`.
+    (`application/problem+json`) with a `code`; its consent names what was asked for, so that
+    `read` understands it.
     """
 
     def __init__(self, api_url: str, api_key: str, hook: Hook | None = None) -> None:
@@ -88,13 +93,14 @@ class Transport:
             yield
 
     def _connect(self) -> httpx.Client:
-        return httpx.Client(
+        http = httpx.Client(
             base_url=self._api_url,
             headers=self._headers,
             verify=_tls(),
             # Each task in hand and each long poll needs a connection; none may wait for another's.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
         )
+        return keep_deadlines(http)
 
     def _of_this_process(self) -> Connections:
         if self._connections.inherited:
@@ -105,9 +111,17 @@ class Transport:
         return self._connections
 
     def request(
-        self, method: str, path: str, body: object, patience: Patience, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: object,
+        patience: Patience,
+        headers: dict[str, str],
+        read: Callable[[Any], Any] = lambda answer: answer,
     ) -> Any:
-        """Send a request and return the decoded answer, None when it has no content.
+        """Send a request and return what `read` makes of the decoded answer.
+
+        That is None when it has no content. One that `read` does not understand is asked for again.
 
         Raises:
             DevartError: the API refused, or did not answer within `patience`.
@@ -121,20 +135,27 @@ class Transport:
             "headers": headers,
         }
         with self._of_this_process().in_use() as http:
-            return self._until_answered(http, request, patience)
+            return self._until_answered(http, request, patience, read)
 
     def _until_answered(
-        self, http: httpx.Client, request: dict[str, Any], patience: Patience
+        self,
+        http: httpx.Client,
+        request: dict[str, Any],
+        patience: Patience,
+        read: Callable[[Any], Any],
     ) -> Any:
         give_up_at = time.monotonic() + patience.retry_seconds
         attempt = 0
         while True:
             try:
-                return _attempt(http, request, patience.answer_seconds)
+                return read_answer(read, _attempt(http, request, patience.answer_seconds))
             except DevartError as error:
-                pause = max(delay_seconds(attempt), error.retry_after_seconds or 0.0)
-                if not _may_pass(error) or time.monotonic() + pause > give_up_at:
+                left = give_up_at - time.monotonic()
+                if not _may_pass(error) or left <= 0:
                     raise
+                # Told to wait for longer than there is patience: there is one more attempt, at the
+                # end. It may have been one proxy of several that said so.
+                pause = min(max(delay_seconds(attempt), error.retry_after_seconds or 0.0), left)
                 said = (request["method"], request["url"], error, pause)
                 _log.info("%s %s: %s; next attempt in %.1f s", *said)
             time.sleep(pause)
@@ -150,7 +171,8 @@ def _tls() -> ssl.SSLContext:
 def _attempt(http: httpx.Client, request: dict[str, Any], answer_seconds: float) -> Any:
     timeout = httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS)
     try:
-        response = http.request(**request, timeout=timeout)
+        with within(answer_seconds):
+            response = http.request(**request, timeout=timeout)
     except (httpx.RequestError, httpx.InvalidURL) as error:
         raise Unavailable(
             f"no answer from the API: {error or type(error).__name__}", code="no_answer"
@@ -214,4 +236,4 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _may_pass(error: DevartError) -> bool:
-    return error.status in _RETRIED_STATUSES or error.code in ("no_answer", "not_devart")
+    return error.status in _RETRIED_STATUSES or error.code in _NO_VERDICTS

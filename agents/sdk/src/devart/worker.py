@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,6 +21,7 @@ from devart.errors import (
     NotFound,
     ServerError,
     TaskFailed,
+    TaskStopped,
     Unauthorized,
     Unavailable,
 )
@@ -53,6 +55,8 @@ class Worker:
     - A handler that raises fails its task, with a bounded traceback, and the worker goes on.
       `TaskFailed` says more than other exceptions do: whether and when to try again. A result
       without a JSON form fails its task for good.
+    - A handler that raises `TaskStopped`, or is refused money because people have stopped the work
+      or the task's service is deferred, has its task given back, without costing it a retry.
     - A result that cannot be delivered because the API is away, or fails, is kept and tried again
       for as long as it takes; the lease decides whether it still counts.
     - A task whose lease is lost has `lease_lost` set, its async handler is cancelled, and its
@@ -295,10 +299,11 @@ class Worker:
     def _work(self, task: Task) -> None:
         try:
             with self._heartbeat.hold(task):
-                if self._leaving.is_set():
+                outcome = None if self._leaving.is_set() else self._handle(task)
+                if outcome is not None:
+                    self._deliver_or_fail(task, outcome)
+                elif not task.lease_lost.is_set():
                     self._give_back(task)
-                else:
-                    self._deliver_or_fail(task, self._handle(task))
         except BaseException:  # in the thread of this task nobody else would hear of it
             _log.exception("could not report on task %s, its lease will run out", task.id)
         finally:
@@ -307,8 +312,8 @@ class Worker:
             finally:
                 self._release_slots(1)
 
-    def _handle(self, task: Task) -> Outcome:
-        """Run the handler, and return what came of it."""
+    def _handle(self, task: Task) -> Outcome | None:
+        """Run the handler, and return what came of it; None when the task goes back as it was."""
         try:
             with span(task), in_hand(task):
                 self._prepare(task)
@@ -317,16 +322,28 @@ class Worker:
         except TaskFailed as failure:
             _log.warning("task %s failed: %s", task.id, failure)
             return Outcome(None, text_of(failure), failure.retryable, failure.retry_after)
+        except TaskStopped:
+            self._put_off(task, task.stop_reason or "its handler said so")
+            return None
         except BudgetRefused as refusal:
+            if _passes(refusal, task):
+                self._put_off(task, str(refusal))
+                return None
             # Says all that there is to say; a task that waits for budget is reported.
             _log.warning("no money for task %s: %s", task.id, refusal)
-            return Outcome(error=str(refusal))
+            return Outcome(error=str(refusal), retry_after=_seconds_until(refusal.deferred_until))
         except BaseException as error:  # whatever a handler raises is its task's failure
             if task.lease_lost.is_set():
                 _log.info("the handler of task %s ended, whose lease is lost", task.id)
             else:
                 _log.warning("the handler of task %s raised", task.id, exc_info=error)
             return Outcome(error=describe_error(error))
+
+    def _put_off(self, task: Task, reason: str) -> None:
+        """Leave a task that may not go on for a while to be given back."""
+        _log.info("task %s goes back for a while: %s", task.id, reason)
+        # Where the stop does not keep it from being handed out, it would come again at once.
+        self._stopping.wait(delay_seconds(4))
 
     def _prepare(self, task: Task) -> None:
         if self._read_payload is None:
@@ -342,9 +359,10 @@ class Worker:
     def _result_form(self, result: object) -> Any:
         try:
             return marked(self._client.json_form(result, "result"))
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # of the hook, or of the result itself
+            kind = "" if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: "
             raise TaskFailed(
-                f"the handler's result was not accepted: {text_of(error)}", retryable=False
+                f"the handler's result was not accepted: {kind}{text_of(error)}", retryable=False
             ) from error
 
     def _deliver_or_fail(self, task: Task, outcome: Outcome) -> None:
@@ -381,6 +399,20 @@ class Worker:
             task.id,
             task.attempt,
         )
+
+
+def _passes(refusal: BudgetRefused, task: Task) -> bool:
+    """Whether the task, given back, is handed out again when it may spend again."""
+    if task.reported:
+        return False
+    return refusal.stopped or (refusal.deferred and refusal.service_id == task.service_id)
+
+
+def _seconds_until(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    seconds = (moment - datetime.now(timezone.utc)).total_seconds()
+    return min(max(seconds, 0.0), float(arguments.MAX_RETRY_AFTER_SECONDS))
 
 
 def _started(thread: threading.Thread) -> bool:

@@ -15,6 +15,7 @@ fn service(id: &'static str, limit: i64) -> Candidate<&'static str> {
         limit: Some(limit.into()),
         next_alert: None,
         window_ended: false,
+        deferred_until: None,
     }
 }
 
@@ -189,4 +190,35 @@ fn what_is_free_is_billed_to_an_overdrawn_limit() {
         &budgets,
         &|_| None,
     ));
+}
+
+#[test]
+fn what_is_free_is_billed_to_a_service_whose_limit_is_spent() {
+    let suspended = with_status("first", ServiceState::Suspended);
+    let chain = [suspended, service("substitute", 10)];
+    let offer = billed(choose(&chain, &dollars(0), &[], &|_| None));
+    assert_eq!((offer.index, offer.amount), (0, Decimal::ZERO));
+    let disabled = [with_status("first", ServiceState::Disabled)];
+    let refusal = refused(choose(&disabled, &dollars(0), &[], &|_| None));
+    assert_eq!(refusal.reason, Reason::Disabled);
+}
+
+#[test]
+fn a_deferred_service_is_not_billed_and_its_substitute_is() {
+    let deferred = Candidate {
+        deferred_until: Some(1),
+        ..service("one", 100)
+    };
+    let alone = choose(&[deferred.clone()], &dollars(0), &[], &|_| None);
+    assert_eq!(refused(alone).reason, Reason::Deferred, "what is free, too");
+    let offer = billed(choose(
+        &[deferred, service("two", 100)],
+        &dollars(1),
+        &[],
+        &|_| None,
+    ));
+    assert_eq!(
+        (offer.index, offer.instead_because),
+        (1, Some(Reason::Deferred))
+    );
 }

@@ -7,15 +7,18 @@ use uuid::Uuid;
 
 use super::page::{Limit, Listed, Page, page};
 use crate::model::service::{
-    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
-    ServiceFilter, ServicePrice, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, Deferral, NewCharge, NewService, NewServicePrice, Service,
+    ServiceChanges, ServiceFilter, ServicePrice, ServiceStatus,
 };
 
 macro_rules! service_columns {
     () => {
         "id, name, description, status::text as status, budget_usd, period::text as period,
          time_zone, spent_usd, held_usd, substitute_service_id, alert_thresholds,
-         hard_limit, created_at"
+         hard_limit, created_at,
+         case when deferred_until > now() then deferred_until end as deferred_until,
+         case when deferred_until > now() then deferred_reason end as deferred_reason,
+         estimate_floor_usd"
     };
 }
 
@@ -39,9 +42,18 @@ const INCREASE_BUDGET: &str = concat!(
     " from devart.increase_budget(service_id => $1, amount_usd => $2, budget_usd => $3)"
 );
 
+const DEFER: &str = concat!(
+    "select ",
+    service_columns!(),
+    " from devart.defer_service(
+        service_id => $1, until => coalesce($2, clock_timestamp() + make_interval(secs => $3)),
+        reason => $4)"
+);
+
 macro_rules! price_columns {
     () => {
-        "id, service_id, unit, usd_per_unit, effective_from, effective_to, created_by, created_at"
+        "id, service_id, unit, usd_per_unit, effective_from, effective_to, created_by, created_at,
+         above_units, usd_per_unit_above"
     };
 }
 
@@ -49,7 +61,8 @@ const SET_PRICE: &str = concat!(
     "select ",
     price_columns!(),
     " from devart.set_service_price(
-        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4)"
+        service_id => $1, unit => $2, usd_per_unit => $3, effective_from => $4,
+        above_units => $5, usd_per_unit_above => $6)"
 );
 
 const CHARGE: &str = "
@@ -96,7 +109,10 @@ pub async fn status(
         "select ",
         service_columns!(),
         ", remaining_usd, used_percent, substitute_name, window_start, window_end
-          from devart.service_status where true"
+          from (
+              select v.*, r.deferred_reason, r.estimate_floor_usd from devart.service_status v
+              join devart.service_registry r using (id)
+          ) s where true"
     );
     page(db, QueryBuilder::new(columns), filter.cursor, limit).await
 }
@@ -143,6 +159,17 @@ pub async fn increase_budget(
         .await
 }
 
+/// Puts a service off until its provider serves again.
+pub async fn defer(db: &mut PgConnection, id: Uuid, deferral: &Deferral) -> sqlx::Result<Service> {
+    sqlx::query_as(DEFER)
+        .bind(id)
+        .bind(deferral.until)
+        .bind(deferral.seconds)
+        .bind(&deferral.reason)
+        .fetch_one(db)
+        .await
+}
+
 impl Listed for ServicePrice {
     type Place = Uuid;
 
@@ -178,6 +205,8 @@ pub async fn set_price(
         .bind(&price.unit)
         .bind(price.usd_per_unit)
         .bind(price.effective_from)
+        .bind(price.above_units)
+        .bind(price.usd_per_unit_above)
         .fetch_one(db)
         .await
 }

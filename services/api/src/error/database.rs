@@ -59,6 +59,9 @@ fn translate(code: &str, message: &str, subject: &Subject) -> ApiError {
             ApiError::new(StatusCode::CONFLICT, "lease_lost", message)
         }),
         "55000" => {
+            if let Some(code) = subject.stop {
+                return ApiError::new(StatusCode::PAYMENT_REQUIRED, code, message);
+            }
             let message = own.unwrap_or("this cannot be done in the state that things are in");
             ApiError::new(StatusCode::CONFLICT, "wrong_state", message)
         }
@@ -130,6 +133,8 @@ struct Subject {
     column: Option<String>,
     /// The argument that a function of devart's refused.
     argument: Option<String>,
+    /// The code of a stop or pause.
+    stop: Option<&'static str>,
 }
 
 impl Subject {
@@ -140,8 +145,20 @@ impl Subject {
         Self {
             column: named_column(error),
             argument: error.detail().and_then(named_argument),
+            stop: error.detail().and_then(stop_code),
         }
     }
+}
+
+fn stop_code(detail: &str) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Detail {
+        code: String,
+    }
+    let detail: Detail = serde_json::from_str(detail.lines().next()?).ok()?;
+    ["stopped", "paused"]
+        .into_iter()
+        .find(|code| *code == detail.code)
 }
 
 /// devart's own errors carry a JSON object as DETAIL; Postgres' carry sentences.
@@ -184,6 +201,7 @@ mod tests {
         let subject = Subject {
             column: None,
             argument: detail.and_then(named_argument),
+            stop: detail.and_then(stop_code),
         };
         let error = translate(code, message, &subject);
         (error.status().as_u16(), error.document())

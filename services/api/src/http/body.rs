@@ -255,6 +255,9 @@ mod tests {
         let body = br#"{"amount_usd": 0.123456}"#;
         let charge: NewCharge = deserialize(body).expect("a charge");
         assert_eq!(charge.amount_usd.0.to_string(), "0.123456");
+        let tiny = format!(r#"{{"amount_usd": 0.{}1}}"#, "0".repeat(40));
+        let charge: NewCharge = deserialize(tiny.as_bytes()).expect("a charge");
+        assert!(!charge.amount_usd.0.is_zero(), "what is not free is not 0");
     }
 
     #[tokio::test]

@@ -13,6 +13,12 @@ pub struct Id(pub Uuid);
 /// The `{hold_id}` of a path.
 pub struct HoldId(pub Uuid);
 
+/// The `{charge_id}` of a path.
+pub struct ChargeId(pub Uuid);
+
+/// The `{price_id}` of a path.
+pub struct PriceId(pub Uuid);
+
 /// The `{key}` or `{key_id}` of a path.
 pub struct Key(pub String);
 
@@ -32,9 +38,23 @@ impl<S: Send + Sync> FromRequestParts<S> for HoldId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let text = segment(parts, state, |name| name == "hold_id").await?;
-        let malformed = || ApiError::malformed("hold_id must be a UUID").with_field("hold_id");
-        Uuid::parse_str(&text).map(Self).map_err(|_| malformed())
+        named_id(parts, state, "hold_id").await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ChargeId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        named_id(parts, state, "charge_id").await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PriceId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        named_id(parts, state, "price_id").await.map(Self)
     }
 }
 
@@ -52,6 +72,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for UrlQuery<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
         parse_query(parts.uri.query().unwrap_or_default()).map(Self)
     }
+}
+
+async fn named_id<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    name: &'static str,
+) -> ApiResult<Uuid> {
+    let text = segment(parts, state, |other| other == name).await?;
+    let malformed = || ApiError::malformed(format!("{name} must be a UUID")).with_field(name);
+    Uuid::parse_str(&text).map_err(|_| malformed())
 }
 
 async fn segment<S: Send + Sync>(

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Validate;
 use super::scalar::Timestamp;
+use super::stop::AgentStop;
 use crate::error::{ApiError, ApiResult};
 use crate::http::json::TaskJson;
 
@@ -100,8 +101,11 @@ pub struct HeartbeatAnswer {
     pub status: AgentStatus,
     pub leases_extended: i64,
     pub active_task_count: i64,
-    /// The agent should finish what it has and stop.
+    /// The agent is deactivated: it should finish what it has and stop for good.
     pub stop: bool,
+    /// What people stopped or paused of what the agent does; it is handed nothing of that.
+    #[serde(default)]
+    pub stops: Vec<AgentStop>,
     /// Queues of RabbitMQ in which messages arrive about tasks that the agent can do.
     pub queues: Vec<String>,
 }

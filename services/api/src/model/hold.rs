@@ -12,7 +12,8 @@ use crate::http::json::SmallJson;
 
 const MAX_TTL_SECONDS: u32 = 30 * 86_400;
 
-/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price.
+/// A call that is about to cost money: an estimate in dollars, or usage in units that have a price;
+/// with neither, what such calls cost lately.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dispatch {
@@ -41,6 +42,46 @@ pub struct Dispatch {
     /// when left out.
     #[schema(minimum = 1, maximum = 2592000)]
     pub ttl_seconds: Option<u32>,
+    /// Whether the call can go out at once. When its time is up, what is held then counts as spent.
+    /// False: until `POST /api/charges/{hold_id}/dispatched`, it is given back instead.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub dispatched: bool,
+}
+
+/// Says that a hold's call goes out now.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DispatchedRequest {
+    /// Must be the current lease of the hold's task.
+    pub lease_token: Option<Uuid>,
+}
+
+/// Whether the call may go out.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dispatched {
+    /// False: the hold is over, and the call must not be made with it.
+    pub dispatched: bool,
+}
+
+/// More for an open hold: dollars, or usage at the prices that were pinned on it; or only time.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    #[schema(minimum = 0)]
+    pub more_usd: Option<Usd>,
+    /// Units and quantities, beside those that are held already.
+    #[schema(
+        value_type = Option<Object>,
+        example = json!({"output_token": 500})
+    )]
+    pub usage: Option<SmallJson>,
+    /// For how long from now it lasts at least: 1 second to 30 days, 10 minutes when left out.
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub ttl_seconds: Option<u32>,
+    /// The same key extends once.
+    #[schema(min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
 /// What the gate says.
@@ -58,7 +99,8 @@ pub struct DispatchOutcome {
     /// Why it was refused or delegated.
     pub reason: Option<String>,
     /// The reason for programs: budget_exceeded, service_suspended, service_disabled,
-    /// price_unknown.
+    /// service_deferred, price_unknown, no_estimate, too_much_held, stopped, paused; of an extension
+    /// also hold_over and reserve_anew.
     pub code: Option<String>,
     /// Null: no hard limit.
     pub remaining_usd: Option<Usd>,
@@ -72,6 +114,9 @@ pub struct DispatchOutcome {
     pub scope: Option<String>,
     #[serde(default)]
     pub needed_usd: Option<Usd>,
+    /// With service_deferred: when its provider serves again (RFC 3339).
+    #[serde(default)]
+    pub deferred_until: Option<String>,
     /// With a refusal of a task that waits now: AWAITING_APPROVAL.
     #[serde(default)]
     pub task_status: Option<String>,
@@ -100,6 +145,35 @@ pub struct Settlement {
     pub overage_usd: Usd,
     /// The hold had expired or was released.
     pub late: bool,
+    /// The hold's time was up, so all of it counted as spent: this cost replaces that.
+    #[serde(default)]
+    pub presumed: bool,
+    /// The service's budget is used up.
+    pub suspended: bool,
+    /// Of the service; null: no hard limit.
+    pub remaining_usd: Option<Usd>,
+}
+
+/// What a charge really came to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CorrectionRequest {
+    #[schema(minimum = 0)]
+    pub amount_usd: Usd,
+    /// Why, for the ledger and the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
+    pub reason: String,
+}
+
+/// A charge that was corrected.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Correction {
+    pub charge_id: Uuid,
+    pub before_usd: Usd,
+    pub amount_usd: Usd,
+    /// The row of the ledger that makes up the difference; null: there was none.
+    pub adjustment_id: Option<Uuid>,
+    pub service_id: Uuid,
     /// The service's budget is used up.
     pub suspended: bool,
     /// Of the service; null: no hard limit.
@@ -115,15 +189,31 @@ pub struct Release {
 
 impl Validate for Dispatch {
     fn validate(&self) -> ApiResult<()> {
-        if self
-            .ttl_seconds
-            .is_some_and(|ttl| !(1..=MAX_TTL_SECONDS).contains(&ttl))
-        {
-            let range = "ttl_seconds must be 1 to 2592000, which is 30 days";
-            return Err(ApiError::invalid("ttl_seconds", range));
-        }
-        check_cost("estimate_usd", self.estimate_usd, self.usage.as_ref())
+        check_ttl(self.ttl_seconds)
     }
+}
+
+impl Validate for DispatchedRequest {}
+
+impl Validate for ExtendRequest {
+    fn validate(&self) -> ApiResult<()> {
+        check_ttl(self.ttl_seconds)?;
+        if self.more_usd.is_some() || self.usage.is_some() || self.ttl_seconds.is_some() {
+            return Ok(());
+        }
+        let missing = "more_usd or usage or ttl_seconds must be given";
+        Err(ApiError::invalid("more_usd", missing))
+    }
+}
+
+impl Validate for CorrectionRequest {}
+
+fn check_ttl(ttl_seconds: Option<u32>) -> ApiResult<()> {
+    if ttl_seconds.is_some_and(|ttl| !(1..=MAX_TTL_SECONDS).contains(&ttl)) {
+        let range = "ttl_seconds must be 1 to 2592000, which is 30 days";
+        return Err(ApiError::invalid("ttl_seconds", range));
+    }
+    Ok(())
 }
 
 impl Validate for SettleRequest {

@@ -9,10 +9,12 @@ pub mod claim;
 pub mod delivery;
 pub mod history;
 pub mod hold;
+pub mod price;
 pub mod scalar;
 pub mod service;
 pub mod session;
 pub mod setting;
+pub mod stop;
 pub mod task;
 mod validate;
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use devart_core::moment;
+use devart_core::usd::unless_vanished;
 use rust_decimal::Decimal;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,8 +28,23 @@ impl Serialize for Usd {
 
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        rust_decimal::serde::arbitrary_precision::deserialize(deserializer).map(Self)
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let read = rust_decimal::serde::arbitrary_precision::deserialize(&value);
+        // What costs something is not free, however little it is.
+        match (read, value.as_number()) {
+            (Ok(usd), Some(number)) => Ok(unless_vanished(usd, &number.to_string())),
+            (Err(_), Some(number)) if has_too_many_decimals(number) => {
+                Ok(unless_vanished(Decimal::ZERO, &number.to_string()))
+            }
+            (read, _) => read.map_err(D::Error::custom),
+        }
+        .map(Self)
     }
+}
+
+/// Whether it is nearer to 0 than any [`Decimal`].
+fn has_too_many_decimals(number: &serde_json::Number) -> bool {
+    number.as_f64().is_some_and(|number| number.abs() < 1e-28)
 }
 
 /// A point in time, as RFC 3339 with an offset. One that is given must be from 1970-01-01T00:00:00Z

@@ -1,5 +1,6 @@
 //! Services that cost money.
 
+use devart_core::moment::LONGEST_DELAY_SECONDS;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::{IntoParams, ToSchema};
@@ -54,6 +55,12 @@ pub struct Service {
     /// A hard limit refuses and suspends; a soft one only alerts.
     pub hard_limit: bool,
     pub created_at: Timestamp,
+    /// Its provider serves again then; null: it does.
+    pub deferred_until: Option<Timestamp>,
+    /// Why, in the words of whoever put it off.
+    pub deferred_reason: Option<String>,
+    /// Held at least for a call whose cost nobody estimated; null: such calls need a history.
+    pub estimate_floor_usd: Option<Usd>,
 }
 
 /// A service and how much of its budget is left.
@@ -79,6 +86,25 @@ pub struct ServiceStatus {
     pub window_start: Timestamp,
     /// When the budget starts again; null: never.
     pub window_end: Option<Timestamp>,
+    /// Its provider serves again then; null: it does.
+    pub deferred_until: Option<Timestamp>,
+    /// Why, in the words of whoever put it off.
+    pub deferred_reason: Option<String>,
+    /// Held at least for a call whose cost nobody estimated; null: such calls need a history.
+    pub estimate_floor_usd: Option<Usd>,
+}
+
+/// Until when a service is put off: a moment or a delay, one of the two. A moment that is past ends
+/// it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deferral {
+    pub until: Option<Timestamp>,
+    /// From now on; 0 ends it.
+    #[schema(minimum = 0, maximum = 31536000)]
+    pub seconds: Option<f64>,
+    /// For people; cut at 1000 characters.
+    pub reason: Option<String>,
 }
 
 /// A service to create.
@@ -149,6 +175,14 @@ pub struct ServiceChanges {
     pub alert_thresholds: Option<Vec<i32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_limit: Option<bool>,
+    /// Held at least for a call whose cost nobody estimated.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Usd>, minimum = 0)]
+    pub estimate_floor_usd: Option<Option<Usd>>,
 }
 
 /// More budget: by an amount, or to an amount; one of the two.
@@ -174,6 +208,9 @@ pub struct ServicePrice {
     pub effective_to: Option<Timestamp>,
     pub created_by: Option<Uuid>,
     pub created_at: Timestamp,
+    /// A call that uses more than so many pays `usd_per_unit_above` for each of them.
+    pub above_units: Option<Usd>,
+    pub usd_per_unit_above: Option<Usd>,
 }
 
 /// A price to set; it ends the one before it.
@@ -187,6 +224,13 @@ pub struct NewServicePrice {
     pub usd_per_unit: Usd,
     /// Left out: now.
     pub effective_from: Option<Timestamp>,
+    /// A call that uses more than so many pays `usd_per_unit_above` for each of them: a long
+    /// context. Both or neither.
+    #[schema(minimum = 0)]
+    pub above_units: Option<Usd>,
+    /// Not less than `usd_per_unit`.
+    #[schema(minimum = 0)]
+    pub usd_per_unit_above: Option<Usd>,
 }
 
 /// Which services to list, newest first.
@@ -229,7 +273,8 @@ pub struct ChargeOutcome {
     pub remaining_usd: Option<Usd>,
     /// Why it was refused or delegated.
     pub reason: Option<String>,
-    /// With a refusal: budget_exceeded, service_suspended or service_disabled.
+    /// With a refusal: budget_exceeded, service_suspended, service_disabled, stopped or
+    /// paused.
     #[serde(default)]
     pub code: Option<String>,
 }
@@ -265,6 +310,24 @@ impl Validate for BudgetIncrease {
         }
         let detail = "amount_usd or budget_usd must be given, and only one of them";
         Err(ApiError::invalid("amount_usd", detail))
+    }
+}
+
+impl Validate for Deferral {
+    fn validate(&self) -> ApiResult<()> {
+        if self.until.is_some() == self.seconds.is_some() {
+            let detail = "until or seconds must be given, and only one of them";
+            return Err(ApiError::invalid("until", detail));
+        }
+        let longest = LONGEST_DELAY_SECONDS as f64;
+        if self
+            .seconds
+            .is_some_and(|seconds| !(0.0..=longest).contains(&seconds))
+        {
+            let detail = "seconds must be 0 to 31536000, which is a year";
+            return Err(ApiError::invalid("seconds", detail));
+        }
+        Ok(())
     }
 }
 

@@ -15,8 +15,8 @@ use crate::http::change::Change;
 use crate::http::reply::Reply;
 use crate::http::url::{Id, UrlQuery};
 use crate::model::service::{
-    BudgetIncrease, ChargeOutcome, NewCharge, NewService, NewServicePrice, Service, ServiceChanges,
-    ServiceFilter, ServicePrice, ServiceStatus,
+    BudgetIncrease, ChargeOutcome, Deferral, NewCharge, NewService, NewServicePrice, Service,
+    ServiceChanges, ServiceFilter, ServicePrice, ServiceStatus,
 };
 use crate::openapi::{Problem, Problems};
 use crate::state::AppState;
@@ -27,6 +27,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(status))
         .routes(routes!(update))
         .routes(routes!(increase_budget))
+        .routes(routes!(defer))
         .routes(routes!(prices, set_price))
         .routes(routes!(charge))
 }
@@ -106,6 +107,22 @@ async fn increase_budget(Id(id): Id, change: Change<BudgetIncrease>) -> ApiResul
         .await
 }
 
+/// Put a service off
+///
+/// Until its provider serves again (a 429 with Retry-After, say). Until then none of its tasks is
+/// handed out and no money is set aside for it, unless a substitute serves. It ends by itself, at
+/// the latest after `max_defer_seconds`. Supervisors end it sooner, too; an agent that works with
+/// the service only makes it longer.
+#[utoipa::path(
+    post, path = "/api/services/{id}/defer", tag = "agent work", params(("id" = Uuid, Path)),
+    request_body = Deferral, responses((status = 200, body = Service), Problems),
+)]
+async fn defer(Id(id): Id, change: Change<Deferral>) -> ApiResult<Response> {
+    change
+        .run(async |db, deferral| Reply::ok(&data::services::defer(db, id, &deferral).await?))
+        .await
+}
+
 /// List a service's prices
 ///
 /// Those in force, those before them and those to come; newest first.
@@ -169,7 +186,12 @@ fn refusal(outcome: &ChargeOutcome) -> ApiError {
         .reason
         .as_deref()
         .unwrap_or("the budget does not allow this");
-    ApiError::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", reason)
+    let code = match outcome.code.as_deref() {
+        Some("stopped") => "stopped",
+        Some("paused") => "paused",
+        _ => "budget_exceeded",
+    };
+    ApiError::new(StatusCode::PAYMENT_REQUIRED, code, reason)
         .with("reason", reason)
         .with("remaining_usd", json!(outcome.remaining_usd))
         .with("spent_usd", json!(outcome.spent_usd))

@@ -5,9 +5,6 @@ use clap::{Args, Subcommand};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
-use crate::database;
-use crate::installation::Installation;
-use crate::layout::Layout;
 use crate::names;
 
 /// What can be done with the outbox.
@@ -65,7 +62,7 @@ pub struct Purge {
 
 /// Does it on this installation's database, or without one on that of `DATABASE_URL`.
 pub async fn run(command: Outbox) -> Result<()> {
-    let mut connection = connect().await?;
+    let mut connection = super::connect().await?;
     match command {
         Outbox::List(list) if list.topic.is_some() || list.buried => {
             messages(&mut connection, &list).await?;
@@ -75,17 +72,6 @@ pub async fn run(command: Outbox) -> Result<()> {
         Outbox::Purge(it) => purge(&mut connection, &it).await?,
     }
     connection.close().await.context("closing the connection")
-}
-
-async fn connect() -> Result<PgConnection> {
-    let installation = Layout::find().and_then(|layout| Installation::open(&layout));
-    match (installation, std::env::var("DATABASE_URL")) {
-        (Ok(installation), _) => installation.connect().await,
-        (Err(_), Ok(url)) => database::connect(&url)
-            .await
-            .context("connecting to the database of DATABASE_URL"),
-        (Err(error), Err(_)) => Err(error.context("no database: DATABASE_URL is not set either")),
-    }
 }
 
 #[derive(sqlx::FromRow)]

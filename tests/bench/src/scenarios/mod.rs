@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod budget;
 pub mod create;
 pub mod create_by_api;
+pub mod deferred;
 pub mod drain;
 pub mod lists;
 pub mod long_transaction;
