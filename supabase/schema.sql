@@ -1571,7 +1571,8 @@ begin;
 
 set local role devart_owner;
 
--- What was no number is what the ledger says.
+-- What was no number is what the ledger says; of a single hold nobody knows.
+update devart.holds h set amount_usd = 0 where h.amount_usd = 'NaN';
 update devart.service_registry s
 set spent_usd = case when s.spent_usd = 'NaN' then (
         select coalesce(sum(c.amount_usd), 0) from devart.charges c
@@ -1593,6 +1594,11 @@ set spent_usd = case when b.spent_usd = 'NaN' then (
         where b.window_id = any (h.budget_window_ids) and h.status = 'HELD'
           and h.amount_usd <> 'NaN') else b.held_usd end
 where 'NaN' in (b.spent_usd, b.held_usd);
+update devart.budget_windows w
+set budget_usd = nullif(w.budget_usd, 'NaN'),
+    spent_usd = case when w.spent_usd = 'NaN' then 0 else w.spent_usd end,
+    held_usd = case when w.held_usd = 'NaN' then 0 else w.held_usd end
+where 'NaN' in (w.budget_usd, w.spent_usd, w.held_usd);
 
 alter table devart.service_registry
     drop constraint service_registry_spent_usd_check,
@@ -1654,7 +1660,7 @@ alter domain devart.task_capabilities add constraint tasks_required_capabilities
 alter table devart.tasks add constraint tasks_request_digest_check
     check (octet_length(request_digest) = 32) not valid;
 reset role;
-insert into devart_private.migrations (name, sha256) values ('0063_numbers_and_arrays.sql', 'a1ea35ccac8c5ffe09b01e33b213e4a0795f4443e720751eacc490dca162cbfd');
+insert into devart_private.migrations (name, sha256) values ('0063_numbers_and_arrays.sql', '97a2bd89903acdca1f0ec69a0b129eb691c8f45f98c8adb7dffba469a53d9280');
 commit;
 
 -- ---- sql/idempotent/100_identity.sql ----
@@ -4639,6 +4645,8 @@ begin
 end
 $$;
 
+drop function if exists devart_private.keep_holds_of_live_leases(int);
+
 -- The hold of a claim lasts as long as its worker has the task: the lease is what expires then.
 create or replace function devart_private.lease_keeps_hold(p_hold devart.holds)
 returns boolean language plpgsql stable
@@ -4651,21 +4659,36 @@ begin
 end
 $$;
 
--- Puts the time of such holds off, so that they are not looked at again and again.
-create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
-returns void language sql
+-- Puts the time of these holds off until after their leases.
+create or replace function devart_private.keep_holds(p_ids uuid[])
+returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
     update devart.holds h
     set expires_at = least(t.lease_expires_at, '2999-12-31 00:00+00') + interval '1 minute'
     from devart.tasks t
-    where h.id in (
-        select d.id from devart.holds d
-        where d.status = 'HELD' and d.follows_lease and d.expires_at <= clock_timestamp()
-        order by d.expires_at limit p_limit
-        for no key update skip locked
-    )
-      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt
-      and t.lease_expires_at > now()
+    where h.id = any (p_ids) and t.id = h.task_id;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Puts off what living leases keep, so that it is not looked at again and again.
+create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('keep_holds');
+begin
+    return devart_private.do_rows('keep_holds', array(
+        select h.id from devart.holds h
+        where h.status = 'HELD' and h.follows_lease and h.expires_at <= clock_timestamp()
+          and h.id <> all (v_put_off) and devart_private.lease_keeps_hold(h)
+        order by h.expires_at limit p_limit
+        for no key update skip locked));
+end
 $$;
 
 -- Releases these holds, whose time is up.
@@ -4693,6 +4716,19 @@ begin
 end
 $$;
 
+-- Makes these holds due.
+create or replace function devart_private.end_holds(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.holds h set expires_at = clock_timestamp() where h.id = any (p_ids);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- Makes holds due that nobody can settle any more, of an agent that was taken out of service or a
 -- task that left its worker: whoever ended those could not see a hold that was just being made. Of
 -- those that would not be due soon anyway; and not what people granted to a task, which has no
@@ -4701,12 +4737,12 @@ create or replace function devart_private.end_orphaned_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_count int;
+    v_put_off uuid[] := devart_private.put_off('end_holds');
 begin
-    update devart.holds h set expires_at = clock_timestamp()
-    where h.id in (
+    return devart_private.do_rows('end_holds', array(
         select o.id from devart.holds o
         where o.status = 'HELD' and o.expires_at > clock_timestamp() + interval '10 minutes'
+          and o.id <> all (v_put_off)
           and not (o.follows_lease and o.attempt is null)
           and (
               exists (
@@ -4716,9 +4752,7 @@ begin
                   select from devart.tasks t
                   where t.id = o.task_id and t.status = 'IN_PROGRESS' and t.attempt = o.attempt))
         order by o.id limit p_limit
-        for no key update skip locked);
-    get diagnostics v_count = row_count;
-    return v_count;
+        for no key update skip locked));
 end
 $$;
 
@@ -7114,21 +7148,6 @@ begin
     return query
     select t.id from devart.tasks t
     where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id();
-end
-$$;
-
--- How many more tasks the calling agent may take (max_tasks_in_hand).
-create or replace function devart.room_for_tasks()
-returns int language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_most int := devart_private.setting_number('max_tasks_in_hand');
-begin
-    return v_most - (
-        select count(*) from (
-            select from devart.tasks t
-            where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
-            limit v_most) held);
 end
 $$;
 

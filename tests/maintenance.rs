@@ -6,7 +6,10 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::Database;
 use crate::support::api::Api;
-use crate::support::budget::{audit, expire, hold_of, reserve, service_with};
+use crate::support::budget::{
+    audit, claim_funded, costly_task, expire, hold_of, reserve, service, service_with, standing,
+    usd,
+};
 use crate::support::queue::{claim, claim_batch, create, expire_lease, status, task};
 use crate::support::wait::eventually;
 
@@ -293,6 +296,53 @@ async fn a_bad_hold_and_a_bad_agent_are_put_off_for_themselves() -> Result<()> {
         assert_eq!(done[step], 1, "{step}: {done}");
     }
     assert_eq!(done["put_off"], 2, "{done}");
+    audit(&db.owner).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_hold_that_is_kept_or_ended_is_put_off_for_itself() -> Result<()> {
+    let db = Database::create().await?;
+    let id = service(&db.owner, "model", "100").await?;
+    let (worker, gone) = (db.agent(&[]).await?, db.agent(&[]).await?);
+    for estimate in ["13", "2"] {
+        costly_task(&db.owner, estimate, id, estimate).await?;
+    }
+    assert_eq!(claim_funded(&db.owner, worker.id, 2).await?.len(), 2);
+    let orphans = [
+        hold_of(&reserve(&db.owner, id, "13").await?),
+        hold_of(&reserve(&db.owner, id, "2").await?),
+    ];
+    sqlx::query("select devart.set_agent_activation($1, false)")
+        .bind(gone.id)
+        .execute(&db.owner)
+        .await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "update devart.holds set expires_at = clock_timestamp() - interval '1 s'
+         where agent_id = '{worker}';
+         update devart.holds set agent_id = '{gone}', expires_at = now() + interval '30 days'
+         where id in ('{}', '{}');
+         create function public.bad() returns trigger language plpgsql as $$
+             begin raise exception 'a bad row' using errcode = '22003'; end $$;
+         create trigger bad before update on devart.holds
+             for each row when (new.amount_usd = 13) execute function public.bad()",
+        orphans[0],
+        orphans[1],
+        gone = gone.id,
+        worker = worker.id,
+    )))
+    .execute(&db.owner)
+    .await?;
+    let done = db.maintain().await?;
+    assert_eq!(done["failed"], Value::Null, "{done}");
+    assert_eq!(
+        (&done["holds_ended"], &done["put_off"]),
+        (&json!(1), &json!(2)),
+        "{done}"
+    );
+    // Needs what is held, and looks for what is due.
+    assert_eq!(reserve(&db.owner, id, "99").await?["admitted"], false);
+    assert_eq!(standing(&db.owner, id).await?.held_usd, usd("28"));
     audit(&db.owner).await;
     Ok(())
 }

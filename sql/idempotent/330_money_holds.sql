@@ -105,6 +105,8 @@ begin
 end
 $$;
 
+drop function if exists devart_private.keep_holds_of_live_leases(int);
+
 -- The hold of a claim lasts as long as its worker has the task: the lease is what expires then.
 create or replace function devart_private.lease_keeps_hold(p_hold devart.holds)
 returns boolean language plpgsql stable
@@ -117,21 +119,36 @@ begin
 end
 $$;
 
--- Puts the time of such holds off, so that they are not looked at again and again.
-create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
-returns void language sql
+-- Puts the time of these holds off until after their leases.
+create or replace function devart_private.keep_holds(p_ids uuid[])
+returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
     update devart.holds h
     set expires_at = least(t.lease_expires_at, '2999-12-31 00:00+00') + interval '1 minute'
     from devart.tasks t
-    where h.id in (
-        select d.id from devart.holds d
-        where d.status = 'HELD' and d.follows_lease and d.expires_at <= clock_timestamp()
-        order by d.expires_at limit p_limit
-        for no key update skip locked
-    )
-      and t.id = h.task_id and t.status = 'IN_PROGRESS' and t.attempt = h.attempt
-      and t.lease_expires_at > now()
+    where h.id = any (p_ids) and t.id = h.task_id;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Puts off what living leases keep, so that it is not looked at again and again.
+create or replace function devart_private.keep_holds_of_live_leases(p_limit int)
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_put_off uuid[] := devart_private.put_off('keep_holds');
+begin
+    return devart_private.do_rows('keep_holds', array(
+        select h.id from devart.holds h
+        where h.status = 'HELD' and h.follows_lease and h.expires_at <= clock_timestamp()
+          and h.id <> all (v_put_off) and devart_private.lease_keeps_hold(h)
+        order by h.expires_at limit p_limit
+        for no key update skip locked));
+end
 $$;
 
 -- Releases these holds, whose time is up.
@@ -159,6 +176,19 @@ begin
 end
 $$;
 
+-- Makes these holds due.
+create or replace function devart_private.end_holds(p_ids uuid[])
+returns int language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_count int;
+begin
+    update devart.holds h set expires_at = clock_timestamp() where h.id = any (p_ids);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
 -- Makes holds due that nobody can settle any more, of an agent that was taken out of service or a
 -- task that left its worker: whoever ended those could not see a hold that was just being made. Of
 -- those that would not be due soon anyway; and not what people granted to a task, which has no
@@ -167,12 +197,12 @@ create or replace function devart_private.end_orphaned_holds(p_limit int)
 returns int language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 declare
-    v_count int;
+    v_put_off uuid[] := devart_private.put_off('end_holds');
 begin
-    update devart.holds h set expires_at = clock_timestamp()
-    where h.id in (
+    return devart_private.do_rows('end_holds', array(
         select o.id from devart.holds o
         where o.status = 'HELD' and o.expires_at > clock_timestamp() + interval '10 minutes'
+          and o.id <> all (v_put_off)
           and not (o.follows_lease and o.attempt is null)
           and (
               exists (
@@ -182,9 +212,7 @@ begin
                   select from devart.tasks t
                   where t.id = o.task_id and t.status = 'IN_PROGRESS' and t.attempt = o.attempt))
         order by o.id limit p_limit
-        for no key update skip locked);
-    get diagnostics v_count = row_count;
-    return v_count;
+        for no key update skip locked));
 end
 $$;
 

@@ -62,21 +62,6 @@ begin
 end
 $$;
 
--- How many more tasks the calling agent may take (max_tasks_in_hand).
-create or replace function devart.room_for_tasks()
-returns int language plpgsql stable security definer
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_most int := devart_private.setting_number('max_tasks_in_hand');
-begin
-    return v_most - (
-        select count(*) from (
-            select from devart.tasks t
-            where t.status = 'IN_PROGRESS' and t.agent_id = devart.my_agent_id()
-            limit v_most) held);
-end
-$$;
-
 -- tasks
 create policy tasks_read on devart.tasks for select to authenticated
     using ((select devart.get_my_role()) is not null);

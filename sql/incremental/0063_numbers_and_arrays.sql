@@ -4,7 +4,8 @@
 
 set local role devart_owner;
 
--- What was no number is what the ledger says.
+-- What was no number is what the ledger says; of a single hold nobody knows.
+update devart.holds h set amount_usd = 0 where h.amount_usd = 'NaN';
 update devart.service_registry s
 set spent_usd = case when s.spent_usd = 'NaN' then (
         select coalesce(sum(c.amount_usd), 0) from devart.charges c
@@ -26,6 +27,11 @@ set spent_usd = case when b.spent_usd = 'NaN' then (
         where b.window_id = any (h.budget_window_ids) and h.status = 'HELD'
           and h.amount_usd <> 'NaN') else b.held_usd end
 where 'NaN' in (b.spent_usd, b.held_usd);
+update devart.budget_windows w
+set budget_usd = nullif(w.budget_usd, 'NaN'),
+    spent_usd = case when w.spent_usd = 'NaN' then 0 else w.spent_usd end,
+    held_usd = case when w.held_usd = 'NaN' then 0 else w.held_usd end
+where 'NaN' in (w.budget_usd, w.spent_usd, w.held_usd);
 
 alter table devart.service_registry
     drop constraint service_registry_spent_usd_check,
