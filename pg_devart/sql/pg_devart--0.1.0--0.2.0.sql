@@ -50,3 +50,9 @@ CREATE OR REPLACE FUNCTION devart_private."try_lock"(
 STRICT VOLATILE PARALLEL UNSAFE
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'try_lock_wrapper';
+
+CREATE  FUNCTION "room_for_tasks"() RETURNS INT
+STRICT VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'room_for_tasks_wrapper';

@@ -203,6 +203,12 @@ SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'reserve_charge_wrapper';
 
+CREATE  FUNCTION "room_for_tasks"() RETURNS INT /* Result < i32, ErrorReport > */
+STRICT VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'room_for_tasks_wrapper';
+
 CREATE  FUNCTION "settle_charge"(
 	"hold_id" uuid, /* Option < Uuid > */
 	"amount_usd" NUMERIC DEFAULT NULL, /* Option < AnyNumeric > */

@@ -9,10 +9,13 @@ use std::collections::HashMap;
 
 use devart_core::allowance::Allowance;
 use pgrx::datum::Uuid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
 
+use crate::caller;
 use crate::pg::clock;
 use crate::pg::index::{Index, Key, Purpose};
-use crate::pg::spi::Session;
+use crate::pg::spi::{self, Session};
 use crate::settings;
 
 const IN_PROGRESS: Index = Index {
@@ -27,6 +30,16 @@ thread_local! {
     static ALLOWANCES: RefCell<HashMap<Uuid, Allowance>> = RefCell::default();
 }
 
+/// How many more tasks the calling agent may take (the setting `max_tasks_in_hand`).
+/// Errors: 42501 a deactivated agent, or none; 22023 an operator, who is no agent.
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn room_for_tasks() -> Result<i32, ErrorReport> {
+    let agent_id = caller::acting_agent(None)?;
+    let left = spi::connect(|session| left(session, agent_id));
+    Ok(i32::try_from(left).unwrap_or(i32::MAX))
+}
+
 /// How many of the `wanted` tasks the agent may take now.
 pub fn room(session: &Session, agent_id: Uuid, wanted: usize) -> usize {
     let now_us = clock::now_us();
@@ -34,8 +47,7 @@ pub fn room(session: &Session, agent_id: Uuid, wanted: usize) -> usize {
     if known.is_some_and(|known| known.covers(wanted, now_us)) {
         return wanted;
     }
-    let limit = settings::current(session).max_tasks_in_hand;
-    let left = limit - count(session, agent_id, limit);
+    let left = left(session, agent_id);
     remember(agent_id, Allowance::of(left, now_us));
     wanted.min(left)
 }
@@ -56,6 +68,11 @@ fn remember(agent_id: Uuid, allowance: Allowance) {
         }
         known.insert(agent_id, allowance);
     });
+}
+
+fn left(session: &Session, agent_id: Uuid) -> usize {
+    let limit = settings::current(session).max_tasks_in_hand;
+    limit - count(session, agent_id, limit)
 }
 
 /// How many tasks the agent has, at most `limit`.

@@ -2,8 +2,9 @@
 //!
 //! Agents with the same capabilities can take the same tasks, so they wait in one group, in order
 //! of arrival. A wake-up calls one agent of each group. Who finds a task lets two more try; who
-//! finds none ends the round, and who may take none passes it on. A thousand waiting agents thus cost a few queries per wake-up and not
-//! a thousand, while a thousand new tasks still reach all of them in a few rounds.
+//! finds none ends the round, and who may take none passes it on. A thousand waiting agents thus
+//! cost a few queries per wake-up and not a thousand, while a thousand new tasks still reach all of
+//! them in a few rounds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
