@@ -25,6 +25,23 @@ async fn fill(db: &Database, caller: Caller, prefix: &str, count: i32) -> sqlx::
 }
 
 #[tokio::test]
+async fn no_lane_and_no_task_asks_for_what_no_client_can_read() -> Result<()> {
+    let db = Database::create().await?;
+    let mut session = db.session().await?;
+    for odd in ["'{NULL}'", "'{{a,b},{c,d}}'", "'[5:6]={a,b}'"] {
+        for door in [
+            "insert into devart_private.lanes (required_capabilities) values ({})",
+            "insert into devart.tasks (title, required_capabilities) values ('t', {})",
+            "select devart.create_task('t', required_capabilities => {})",
+        ] {
+            let outcome = run_sql(&mut session, door.replace("{}", odd)).await;
+            assert_eq!(sqlstate(&outcome), "23514", "{door} took {odd}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_statement_cannot_make_lanes_without_end() -> Result<()> {
     let db = Database::create().await?;
     let (one, other) = (
